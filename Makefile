@@ -1,0 +1,112 @@
+# `make serve` needs Python >= 3.11, make and a package index; `make test` uses Node >= 20 too where it is there.
+# Every environment is made from a lock file with hashes, once: the stamps below remember what has been installed.
+
+.DEFAULT_GOAL := help
+SHELL := /bin/sh
+
+# The first interpreter that is new enough; `make serve PYTHON=/path/to/python` overrides it.
+PYTHON ?= $(shell for candidate in python3 python3.14 python3.13 python3.12 python3.11 python; do \
+	"$$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo "$$candidate"; break; }; done)
+
+VENV := .venv
+CLIENT_VENV := .venv-client
+LOCK_VENV := .venv-lock
+CONFORMANCE := tests/conformance
+BIN := $(VENV)/bin
+PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
+
+# Test processes run in parallel, one a core; a module's tests stay together, so that they share its server.
+PYTEST_WORKERS ?= auto
+PYTEST_ARGS ?=
+
+.PHONY: help
+help: ## List the commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' Makefile
+
+.PHONY: serve
+serve: $(VENV)/run.stamp ## Install what is missing and serve on port 4437
+	@exec $(BIN)/gunicorn -c gunicorn.conf.py wsgi:app
+
+.PHONY: test
+test: $(VENV)/dev.stamp $(CLIENT_VENV)/client.stamp node-packages ## Run every test, and check the coverage of protocol/ and store/
+	$(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist loadscope --cov --cov-report= $(PYTEST_ARGS)
+	$(BIN)/python -m coverage report --skip-covered --show-missing --fail-under=95 \
+		--include='durable_streams/protocol/*,durable_streams/store/*'
+
+.PHONY: check
+check: lint format-check types ## Lint, format check and types: what a change must pass beside the tests
+
+.PHONY: lint
+lint: $(VENV)/dev.stamp ## Look for mistakes with ruff
+	$(BIN)/ruff check .
+
+.PHONY: format-check
+format-check: $(VENV)/dev.stamp ## Say which files ruff would format in another way
+	$(BIN)/ruff format --check .
+
+.PHONY: format
+format: $(VENV)/dev.stamp ## Format the sources and mend what ruff can mend
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+.PHONY: types
+types: $(VENV)/dev.stamp ## Check the types with mypy --strict
+	$(BIN)/mypy
+
+.PHONY: lock
+lock: $(LOCK_VENV)/lock.stamp ## Renew requirements/*.txt and the npm lock from pyproject.toml and package.json
+	cd requirements && for group in run dev client; do ./compile.sh "../$(LOCK_VENV)/bin/uv" "$$group" || exit 1; done
+	cd $(CONFORMANCE) && npm install --package-lock-only --no-audit --no-fund
+
+.PHONY: clean
+clean: ## Remove what these commands have installed and built
+	rm -rf $(VENV) $(CLIENT_VENV) $(LOCK_VENV) $(CONFORMANCE)/node_modules build dist *.egg-info .coverage .coverage.* .test-results
+
+# --- environments -------------------------------------------------------------------------------------------------
+
+.PHONY: python
+python:
+	@if [ -z "$(PYTHON)" ] || ! "$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+		echo "Python 3.11 or newer is needed and '$(or $(PYTHON),python3)' is not: install one, or name it with 'make PYTHON=/path/to/python3'." >&2; \
+		exit 1; fi
+	@if ! "$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null; then \
+		echo "'$(PYTHON)' lacks its venv module: on Debian and Ubuntu install the package python3-venv." >&2; exit 1; fi
+
+# The interpreter is checked only when something is to be installed: a second start asks nobody anything.
+$(VENV)/run.stamp: requirements/run.txt pyproject.toml
+	@$(MAKE) --no-print-directory python
+	@echo "Installing the locked dependencies into $(VENV) (first start, or the lock has changed) ..."
+	@"$(PYTHON)" -m venv $(VENV)
+	@$(BIN)/python $(PIP_INSTALL) --require-hashes -r requirements/run.txt
+	@$(BIN)/python $(PIP_INSTALL) --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/dev.stamp: $(VENV)/run.stamp requirements/dev.txt
+	@echo "Installing the locked development tools into $(VENV) ..."
+	@$(BIN)/python $(PIP_INSTALL) --require-hashes -r requirements/dev.txt
+	@touch $@
+
+$(CLIENT_VENV)/client.stamp: requirements/client.txt
+	@$(MAKE) --no-print-directory python
+	@echo "Installing the official Python client into $(CLIENT_VENV) ..."
+	@"$(PYTHON)" -m venv $(CLIENT_VENV)
+	@$(CLIENT_VENV)/bin/python $(PIP_INSTALL) --require-hashes -r requirements/client.txt
+	@touch $@
+
+$(LOCK_VENV)/lock.stamp:
+	@$(MAKE) --no-print-directory python
+	@"$(PYTHON)" -m venv $(LOCK_VENV)
+	@$(LOCK_VENV)/bin/python $(PIP_INSTALL) uv
+	@touch $@
+
+# Without Node the tests that need it skip and say so (and fail where CI=true), so this is no error here.
+.PHONY: node-packages
+node-packages:
+	@if node -e 'process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)' 2>/dev/null; then \
+		$(MAKE) --no-print-directory $(CONFORMANCE)/node_modules/.stamp; \
+	else echo "Node >= 20 is not installed: the conformance suite and the JavaScript client will not run."; fi
+
+$(CONFORMANCE)/node_modules/.stamp: $(CONFORMANCE)/package.json $(CONFORMANCE)/package-lock.json
+	@echo "Installing the locked npm packages into $(CONFORMANCE) ..."
+	@cd $(CONFORMANCE) && npm ci --no-audit --no-fund --loglevel=error
+	@touch $@
