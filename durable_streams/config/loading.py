@@ -1,0 +1,154 @@
+"""Which layers there are, in which order they lie, and what is said when a value is wrong.
+
+Built-in defaults, then config/default.toml, config/<profile>.toml, config/local.toml, the file of
+`--config`, and the environment on top. The result remembers where each value came from.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from durable_streams.config.errors import LOAD_CONFIG, ConfigError, shown
+from durable_streams.config.layers import (
+    CONFIG_VARIABLE,
+    PROFILE_VARIABLE,
+    RUST_LOG_VARIABLE,
+    Entry,
+    read_environment,
+    read_toml,
+    shown_value,
+)
+from durable_streams.config.settings import Config, env_name
+
+DEFAULT_PROFILE: Final = "default"
+_PROFILE_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+
+
+def _current_environment() -> Mapping[str, str]:
+    return dict(os.environ)
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigLoadOptions:
+    """What to load. `root` is the directory that holds `config/`.
+
+    `profile` and `config_path` may also be given by the variables DS_PROFILE and DS_CONFIG of `environ`; an
+    explicit argument beats them.
+    """
+
+    profile: str | None = None
+    config_path: Path | str | None = None
+    environ: Mapping[str, str] = field(default_factory=_current_environment)
+    root: Path | str = "."
+
+
+def load_config(options: ConfigLoadOptions) -> Config:
+    """The configuration of all layers. Raises ConfigError at the first thing that is wrong."""
+    entries: dict[str, Entry] = {}
+    for layer in _layers(options):
+        entries.update(layer)
+    return _validated(entries)
+
+
+def _layers(options: ConfigLoadOptions) -> Iterator[dict[str, Entry]]:
+    folder = Path(options.root) / "config"
+    yield from _layer_if_present(folder / "default.toml")
+    profile = options.profile or options.environ.get(PROFILE_VARIABLE) or DEFAULT_PROFILE
+    if profile != DEFAULT_PROFILE:
+        yield read_toml(_profile_path(folder, profile))
+    yield from _layer_if_present(folder / "local.toml")
+    chosen = options.config_path or options.environ.get(CONFIG_VARIABLE)
+    if chosen:
+        yield read_toml(Path(chosen))
+    yield read_environment(options.environ)
+
+
+def _layer_if_present(path: Path) -> Iterator[dict[str, Entry]]:
+    if path.exists():
+        yield read_toml(path)
+
+
+def _profile_path(folder: Path, profile: str) -> Path:
+    """A profile that somebody asked for by name must exist: without it this would be another server."""
+    if not _PROFILE_NAME.fullmatch(profile):
+        raise ConfigError(
+            "a profile is named with letters, digits, '-' and '_'",
+            phase=LOAD_CONFIG,
+            key="profile",
+            value=shown(profile),
+        )
+    path = folder / f"{profile}.toml"
+    if not path.is_file():
+        known = sorted(found.stem for found in folder.glob("*.toml") if found.stem != "local")
+        nearest = difflib.get_close_matches(profile, known, n=1)
+        raise ConfigError(
+            f"there is no file {path}",
+            phase=LOAD_CONFIG,
+            key="profile",
+            value=shown(profile),
+            nearest=nearest[0] if nearest else None,
+        )
+    return path
+
+
+def _validated(entries: Mapping[str, Entry]) -> Config:
+    nested: dict[str, dict[str, Any]] = {}
+    for key, entry in entries.items():
+        section, name = key.split(".")
+        nested.setdefault(section, {})[name] = entry.value
+    try:
+        config = Config.model_validate(nested)
+    except ValidationError as exc:
+        raise _first_problem(exc.errors()[0], entries) from exc
+    config._sources.update({key: entry.origin for key, entry in entries.items()})
+    return config
+
+
+def _first_problem(error: ErrorDetails, entries: Mapping[str, Entry]) -> ConfigError:
+    context = error.get("ctx", {})
+    key = context.get("key") or ".".join(str(part) for part in error["loc"][:2])
+    entry = entries[key]
+    return ConfigError(_reason(error), key=_spelling(entry), value=shown_value(entry), origin=entry.origin)
+
+
+def _spelling(entry: Entry) -> str:
+    if entry.written_key == RUST_LOG_VARIABLE:
+        return RUST_LOG_VARIABLE
+    return env_name(entry.written_key) if entry.origin.startswith("environment") else entry.written_key
+
+
+def _reason(error: ErrorDetails) -> str:
+    kind, context = error["type"], error.get("ctx", {})
+    template = _REASONS.get(kind)
+    if template is not None:
+        return template.format(**context)
+    if kind == "value_error":
+        return str(context["error"])
+    message = error["msg"]
+    return message[:1].lower() + message[1:]
+
+
+_REASONS: Final = {
+    "int_type": "must be a whole number",
+    "float_type": "must be a number",
+    "finite_number": "must be a finite number",
+    "bool_type": "must be true or false",
+    "string_type": "must be text",
+    "tuple_type": "must be a list of texts",
+    "path_type": "must be a path",
+    "is_instance_of": "must be a path",
+    "greater_than": "must be more than {gt:g}",
+    "greater_than_equal": "must be at least {ge:.15g}",
+    "less_than_equal": "must be at most {le:.15g}",
+    "literal_error": "must be one of {expected}",
+    "both_or_neither": "{absent} must be set too: a certificate and its key come together",
+}

@@ -1,0 +1,317 @@
+"""Every setting, declared once: its type, default, unit, limits and one sentence.
+
+Loading, the error lines, the effective dump, docs/settings.md and the command line all read these
+declarations. Where values come from is decided in `loading`; this file knows no file and no environment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    model_validator,
+)
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticCustomError
+
+from durable_streams.config import values
+
+if TYPE_CHECKING:
+    from durable_streams.config.loading import ConfigLoadOptions
+
+BUILT_IN_DEFAULT: Final = "built-in default"
+
+StorageMode = Literal["memory", "file-fast", "file-durable", "acid"]
+AcidBackend = Literal["file", "in-memory"]
+
+Origins = Annotated[tuple[str, ...], BeforeValidator(values.text_list), AfterValidator(values.cors_origins)]
+BasePath = Annotated[str, AfterValidator(values.url_path)]
+Host = Annotated[str, AfterValidator(values.host)]
+Directory = Annotated[Path, BeforeValidator(values.directory)]
+OptionalFile = Annotated[Path | None, BeforeValidator(values.optional_file)]
+ShardCount = Annotated[int, AfterValidator(values.power_of_two)]
+FilterText = Annotated[str, AfterValidator(values.log_filter_text)]
+ModeName = Annotated[StorageMode, BeforeValidator(values.storage_mode_name)]
+AcidBackendName = Annotated[AcidBackend, BeforeValidator(values.acid_backend_name)]
+
+
+def setting(
+    default: Any,
+    sentence: str,
+    *,
+    unit: str = "",
+    aliases: tuple[str, ...] = (),
+    secret: bool = False,
+    **limits: Any,
+) -> Any:
+    """One declaration. `unit` is for people, `aliases` are further dotted names, `limits` go to the
+    validator.
+    """
+    extra: Any = {"unit": unit, "aliases": list(aliases), "secret": secret}
+    return Field(default, description=sentence, json_schema_extra=extra, **limits)
+
+
+class Section(BaseModel):
+    """One TOML table: frozen, strict about types, and without room for keys that nobody declared."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False)
+
+
+class ServerSettings(Section):
+    """Where the server listens and how long it waits."""
+
+    host: Host = setting("0.0.0.0", "The address or host name to listen on; `::` is every IPv6 address.")
+    port: int = setting(4437, "The TCP port to listen on; 0 takes any free one.", ge=0, le=65535)
+    worker_class: Literal["stream", "gevent"] = setting(
+        "gevent", "The gunicorn worker: `stream` is the fast one of this package, `gevent` is gunicorn's own."
+    )
+    worker_connections: int = setting(
+        20_000,
+        "The most connections that are served at once; live readers hold one each.",
+        unit="connections",
+        ge=1,
+        le=1_000_000,
+    )
+    backlog: int = setting(
+        2048,
+        "The most connections that wait in the kernel to be accepted.",
+        unit="connections",
+        ge=1,
+        le=65535,
+    )
+    keepalive_secs: int = setting(
+        15, "How long an idle connection is kept for its next request.", unit="seconds", ge=0, le=3600
+    )
+    long_poll_timeout_secs: float = setting(
+        30.0,
+        "How long a long-poll waits for data before it is answered with 204.",
+        unit="seconds",
+        aliases=("transport.connection.long_poll_timeout_secs",),
+        gt=0,
+        le=3600,
+    )
+    sse_reconnect_interval_secs: float = setting(
+        60.0,
+        "How long an SSE connection lives, roughly, before the client is made to reconnect; 0 never ends it.",
+        unit="seconds",
+        aliases=("transport.connection.sse_reconnect_interval_secs",),
+        ge=0,
+        le=86_400,
+    )
+    sse_heartbeat_secs: float = setting(
+        15.0,
+        "How long an SSE connection may be silent before a comment is sent.",
+        unit="seconds",
+        gt=0,
+        le=3600,
+    )
+    body_timeout_secs: float = setting(
+        10.0,
+        "How long a request body may take to arrive before the request is answered with 408.",
+        unit="seconds",
+        gt=0,
+        le=3600,
+    )
+    # Container runtimes kill after ten seconds unless told otherwise; the stop must be over by then.
+    shutdown_grace_secs: float = setting(
+        8.0,
+        "How long running requests may take to end after a stop was asked for.",
+        unit="seconds",
+        gt=0,
+        le=3600,
+    )
+
+
+class HttpSettings(Section):
+    """What the answers look like."""
+
+    cors_origins: Origins = setting(
+        ("*",), "The web origins that may use the server, `*` for all, an empty list for none."
+    )
+    stream_base_path: BasePath = setting("/v1/stream", "The URL path under which streams live.")
+    cache_visibility: Literal["public", "private"] = setting(
+        "public",
+        "Whether shared caches may keep catch-up reads (`public`) or only the client's own (`private`).",
+    )
+    compression: bool = setting(True, "Whether catch-up reads are compressed for clients that accept it.")
+    compress_sse: bool = setting(False, "Whether SSE is compressed too for clients that accept it.")
+
+
+class LimitSettings(Section):
+    """What is refused because it is too much."""
+
+    max_memory_bytes: int = setting(
+        100 * 1024 * 1024,
+        "The most payload that the memory modes hold, over all streams.",
+        unit="bytes",
+        ge=1,
+    )
+    max_stream_bytes: int = setting(
+        0, "The most payload of one stream, in any mode; 0 is no limit.", unit="bytes", ge=0
+    )
+    max_request_body_bytes: int = setting(10 * 1024 * 1024, "The longest request body.", unit="bytes", ge=1)
+    max_read_bytes: int = setting(1024 * 1024, "The longest page of a catch-up read.", unit="bytes", ge=1)
+    max_stream_name_bytes: int = setting(
+        1024, "The longest stream name, percent-decoded.", unit="bytes", ge=1
+    )
+    max_stream_name_segments: int = setting(
+        8, "The most path segments of a stream name.", unit="segments", ge=1
+    )
+    max_pending_writes: int = setting(
+        4096,
+        "The most writes that wait for storage at once; the next is answered with 503 and Retry-After.",
+        unit="writes",
+        aliases=("limits.max_storage_jobs",),
+        ge=1,
+    )
+
+
+class StorageSettings(Section):
+    """Where streams are kept and what survives."""
+
+    mode: ModeName = setting("memory", "How streams are kept; each mode has its own guarantee.")
+    data_dir: Directory = setting(
+        Path("./data/streams"), "The directory of the file and acid modes, relative to the working directory."
+    )
+    acid_shard_count: ShardCount = setting(
+        1,
+        "Into how many databases acid mode divides streams, a power of two; fixed once data exists.",
+        unit="shards",
+        ge=1,
+        le=256,
+    )
+    acid_backend: AcidBackendName = setting("file", "Whether acid mode writes to disk or works in memory.")
+
+
+class TlsSettings(Section):
+    """The certificate; with it the server speaks https only."""
+
+    cert_path: OptionalFile = setting(
+        None,
+        "The PEM file with the certificate and its chain; needs `key_path`.",
+        aliases=("transport.tls.cert_path",),
+    )
+    key_path: OptionalFile = setting(
+        None,
+        "The PEM file with the private key, not encrypted; needs `cert_path`.",
+        aliases=("transport.tls.key_path",),
+    )
+
+    @model_validator(mode="after")
+    def both_or_neither(self) -> TlsSettings:
+        if (self.cert_path is None) != (self.key_path is None):
+            missing, present = ("key_path", "cert_path") if self.cert_path else ("cert_path", "key_path")
+            raise PydanticCustomError(
+                "both_or_neither",
+                "{absent} must be set too: a certificate and its key come together",
+                {"key": f"tls.{present}", "absent": f"tls.{missing}"},
+            )
+        return self
+
+    @property
+    def enabled(self) -> bool:
+        return self.cert_path is not None
+
+
+class LogSettings(Section):
+    """What is logged and in which form."""
+
+    rust_log: FilterText = setting(
+        "info",
+        "Which levels are logged for which targets, as `warn,durable_streams=debug`; RUST_LOG overrides it.",
+        aliases=("observability.rust_log",),
+    )
+    format: Literal["text", "json"] = setting(
+        "text", "Log lines for people (`text`) or for machines (`json`)."
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One declared setting as loading, documents and dumps see it. `key` is dotted: `server.port`."""
+
+    key: str
+    field: FieldInfo
+    sentence: str
+    unit: str
+    aliases: tuple[str, ...]
+    secret: bool
+
+    @property
+    def env_name(self) -> str:
+        return env_name(self.key)
+
+    @property
+    def default(self) -> Any:
+        return self.field.get_default(call_default_factory=True, validated_data={})
+
+
+class Config(Section):
+    """The whole configuration, frozen. `Config()` is the built-in defaults; `Config.load()` reads files and
+    environment.
+    """
+
+    server: ServerSettings = ServerSettings()
+    http: HttpSettings = HttpSettings()
+    limits: LimitSettings = LimitSettings()
+    storage: StorageSettings = StorageSettings()
+    tls: TlsSettings = TlsSettings()
+    log: LogSettings = LogSettings()
+
+    _sources: dict[str, str] = PrivateAttr(default_factory=dict)
+
+    @classmethod
+    def load(cls, options: ConfigLoadOptions | None = None) -> Config:
+        """Read the layers that `options` name. Raises ConfigError, one line, for anything wrong in any of
+        them.
+        """
+        from durable_streams.config.loading import ConfigLoadOptions, load_config
+
+        return load_config(options or ConfigLoadOptions())
+
+    def source_of(self, key: str) -> str:
+        """Where the value of a dotted key came from, for people. Raises KeyError for an unknown key."""
+        return self._sources.get(SETTINGS[key].key, BUILT_IN_DEFAULT)
+
+    def value_of(self, key: str) -> Any:
+        """The value of a dotted key. Raises KeyError for an unknown key."""
+        section, name = SETTINGS[key].key.split(".")
+        return getattr(getattr(self, section), name)
+
+
+def env_name(key: str) -> str:
+    """The environment variable of a dotted key, by rule: `server.port` -> `DS_SERVER__PORT`."""
+    return "DS_" + key.upper().replace(".", "__")
+
+
+def section_models() -> Iterator[tuple[str, type[Section]]]:
+    """Every section's name and model, in the order of the documents."""
+    for name, field in Config.model_fields.items():
+        assert isinstance(field.annotation, type)
+        yield name, field.annotation
+
+
+def _declared() -> Iterator[Setting]:
+    for section, model in section_models():
+        for name, field in model.model_fields.items():
+            extra: Any = field.json_schema_extra
+            yield Setting(
+                key=f"{section}.{name}",
+                field=field,
+                sentence=field.description or "",
+                unit=extra["unit"],
+                aliases=tuple(extra["aliases"]),
+                secret=extra["secret"],
+            )
+
+
+SETTINGS: Final[dict[str, Setting]] = {declared.key: declared for declared in _declared()}

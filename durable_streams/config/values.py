@@ -1,0 +1,113 @@
+"""The rules for single values that a type and a range cannot say.
+
+Each function takes a value and gives it back, normalised where two spellings mean the same, or raises
+ValueError with a reason that completes the sentence "server.port = 1: ...".
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from durable_streams.config.log_filter import LogFilter
+
+_PATH_CHARACTERS = re.compile(r"[A-Za-z0-9/._~!$&'()*+,;=:@-]+")
+_HOST_CHARACTERS = re.compile(r"[A-Za-z0-9._:%-]+")
+
+
+def text_list(value: Any) -> Any:
+    """A list written as one text, separated by commas, is what an environment variable can hold."""
+    if isinstance(value, str):
+        return tuple(item for item in (part.strip() for part in value.split(",")) if item)
+    if isinstance(value, list):
+        return tuple(value)
+    return value
+
+
+def cors_origins(origins: tuple[str, ...]) -> tuple[str, ...]:
+    if "*" in origins and len(origins) > 1:
+        raise ValueError("'*' allows every origin and must stand alone")
+    for origin in origins:
+        if origin != "*" and not _is_origin(origin):
+            raise ValueError(f"{origin!r} is not an origin such as https://example.org:8443")
+    return origins
+
+
+def _is_origin(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+        port_is_valid = parts.port is None or parts.port > 0
+    except ValueError:
+        return False
+    bare = f"{parts.scheme}://{parts.netloc}"
+    return bool(parts.scheme and parts.hostname and port_is_valid and text == bare and "@" not in text)
+
+
+def url_path(path: str) -> str:
+    if not path.startswith("/"):
+        raise ValueError("must start with '/'")
+    if path != "/" and path.endswith("/"):
+        raise ValueError("must not end with '/'")
+    if not _PATH_CHARACTERS.fullmatch(path):
+        raise ValueError("must be a literal URL path without white space, escapes, query or fragment")
+    if path != "/" and any(segment in ("", ".", "..") for segment in path[1:].split("/")):
+        raise ValueError("must not contain empty, '.' or '..' segments")
+    return path
+
+
+def host(name: str) -> str:
+    bare = name[1:-1] if name.startswith("[") and name.endswith("]") else name
+    if not _HOST_CHARACTERS.fullmatch(bare):
+        raise ValueError("must be a host name or an address without a port")
+    if ":" in bare and bare.count(":") < 2:
+        raise ValueError("must be a host name or an address without a port")
+    return bare
+
+
+def directory(value: Any) -> Any:
+    if isinstance(value, str):
+        if not value.strip():
+            raise ValueError("must not be empty")
+        if "\0" in value:
+            raise ValueError("must not contain a NUL character")
+        return Path(value)
+    return value
+
+
+def optional_file(value: Any) -> Any:
+    """An empty text unsets the path, so that a later layer can take back what an earlier one said."""
+    if isinstance(value, str):
+        return directory(value) if value else None
+    return value
+
+
+def power_of_two(count: int) -> int:
+    if count & (count - 1):
+        raise ValueError("must be a power of two from 1 to 256")
+    return count
+
+
+def log_filter_text(text: str) -> str:
+    LogFilter.parse(text)
+    return text
+
+
+def storage_mode_name(value: Any) -> Any:
+    """Later Rust versions merged their two file modes into `file`, which keeps the stronger promise."""
+    return "file-durable" if value == "file" else value
+
+
+def acid_backend_name(value: Any) -> Any:
+    return "in-memory" if value in ("memory", "inmemory") else value
+
+
+def address(text: str) -> tuple[str, int]:
+    """`host:port` or `[ipv6]:port`, the later Rust name for two settings."""
+    name, colon, port = text.rpartition(":")
+    if not colon or not name or not port.isascii() or not port.isdigit() or int(port) > 65535:
+        raise ValueError("must be host:port")
+    if ":" in name and not (name.startswith("[") and name.endswith("]")):
+        raise ValueError("an IPv6 address must stand in brackets before its port")
+    return host(name), int(port)
