@@ -1,0 +1,45 @@
+"""A server for the Durable Streams protocol. The public names are loaded when they are first used."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from durable_streams.app import create_app
+    from durable_streams.backends.files import FileStorage
+    from durable_streams.backends.memory import InMemoryStorage
+    from durable_streams.backends.zodb import AcidStorage
+    from durable_streams.config import Config, ConfigLoadOptions
+    from durable_streams.store.contract import Storage
+    from durable_streams.web.blueprint import build_blueprint
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "AcidStorage",
+    "Config",
+    "ConfigLoadOptions",
+    "FileStorage",
+    "InMemoryStorage",
+    "Storage",
+    "build_blueprint",
+    "create_app",
+]
+
+_HOMES = {
+    "AcidStorage": "durable_streams.backends.zodb",
+    "Config": "durable_streams.config",
+    "ConfigLoadOptions": "durable_streams.config",
+    "FileStorage": "durable_streams.backends.files",
+    "InMemoryStorage": "durable_streams.backends.memory",
+    "Storage": "durable_streams.store.contract",
+    "build_blueprint": "durable_streams.web.blueprint",
+    "create_app": "durable_streams.app",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'durable_streams' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)

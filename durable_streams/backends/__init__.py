@@ -1,0 +1,1 @@
+"""Where the bytes lie: one storage each, all behind the contract of ``store.contract``."""

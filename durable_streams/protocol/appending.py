@@ -1,0 +1,106 @@
+"""Appending and closing: what one POST does to a stream (sections 5.2, 5.2.1 and 5.3).
+
+Checked in this order: exists, closed, content type, producer, Stream-Seq, body, size. The first to fail is the
+answer, and then nothing of the request is kept.
+"""
+
+from __future__ import annotations
+
+from durable_streams.protocol.content import media_type, to_appended_messages
+from durable_streams.protocol.errors import (
+    BadRequest,
+    ContentTypeMismatch,
+    EmptyBody,
+    StreamClosed,
+    StreamSeqRegression,
+    TooLarge,
+)
+from durable_streams.protocol.expiry import require_live
+from durable_streams.protocol.outcomes import Appended, Decision
+from durable_streams.protocol.producers import is_duplicate
+from durable_streams.protocol.requests import Append, Producer
+from durable_streams.protocol.state import ProducerState, StreamState
+
+
+def decide_append(found: StreamState | None, request: Append, now: float, stream_bytes_max: int) -> Decision:
+    """One append, one closure, or both as one step; raises the ProtocolError that refuses it.
+
+    ``stream_bytes_max`` is the most bytes that one stream may hold of its own; 0 means no limit.
+    """
+    state = require_live(found, request.name, now)
+    if state.closed:
+        return _repeated_close(state, request)
+    if request.body:
+        _check_content_type(state, request.content_type)
+    elif not request.close:
+        raise EmptyBody()
+    producer = request.producer
+    if producer is not None:
+        known = state.producers.get(producer.id)
+        if is_duplicate(known, producer):
+            return _unchanged(state, known)
+    _check_stream_seq(state, request.stream_seq)
+    data = request.body
+    if data and state.config.is_json:
+        data = to_appended_messages(data)
+    check_size(state.own_bytes + len(data), stream_bytes_max)
+    return _accept(state, request, data, now)
+
+
+def check_size(own_bytes: int, stream_bytes_max: int) -> None:
+    if stream_bytes_max and own_bytes > stream_bytes_max:
+        raise TooLarge("Stream size limit exceeded")
+
+
+def _accept(state: StreamState, request: Append, data: bytes, now: float) -> Decision:
+    producer = request.producer
+    producers = state.producers
+    accepted = None
+    if producer is not None:
+        accepted = ProducerState(producer.epoch, producer.seq)
+        producers = {**producers, producer.id: accepted}
+    after = StreamState(
+        state.config,
+        state.tail + len(data),
+        now,
+        request.close,
+        _closing_tuple(producer) if request.close else None,
+        state.stream_seq if request.stream_seq is None else request.stream_seq,
+        producers,
+        state.references,
+    )
+    return Decision(after, data, Appended(after.tail, request.close, accepted, bool(data)))
+
+
+def _repeated_close(state: StreamState, request: Append) -> Decision:
+    """A closed stream accepts only what closed it, or one more closure without data."""
+    producer = request.producer
+    if producer is not None:
+        if state.closed_by != _closing_tuple(producer):
+            raise StreamClosed(state.tail)
+        return _unchanged(state, state.producers.get(producer.id))
+    if request.body or not request.close:
+        raise StreamClosed(state.tail)
+    return _unchanged(state, None)
+
+
+def _unchanged(state: StreamState, producer: ProducerState | None) -> Decision:
+    return Decision(state, b"", Appended(state.tail, state.closed, producer, has_data=False, duplicate=True))
+
+
+def _closing_tuple(producer: Producer | None) -> tuple[str, int, int] | None:
+    return None if producer is None else (producer.id, producer.epoch, producer.seq)
+
+
+def _check_content_type(state: StreamState, received: str | None) -> None:
+    config = state.config
+    if received is None:
+        raise BadRequest("Invalid header value for Content-Type: it is required when there is a body")
+    if received != config.content_type and media_type(received) != config.media_type:
+        raise ContentTypeMismatch(config.content_type, received)
+
+
+def _check_stream_seq(state: StreamState, received: str | None) -> None:
+    # Header values are Latin-1 text, so text order is the byte order that section 5.2 asks for.
+    if received is not None and state.stream_seq is not None and received <= state.stream_seq:
+        raise StreamSeqRegression(state.stream_seq, received)

@@ -1,0 +1,78 @@
+"""Creating a stream or a fork, and being asked again for one that is there (sections 4.2 and 5.1)."""
+
+from __future__ import annotations
+
+from durable_streams.protocol.appending import check_size
+from durable_streams.protocol.content import DEFAULT_CONTENT_TYPE, media_type, to_messages
+from durable_streams.protocol.errors import ContentTypeMismatch, PathBlocked, StreamExists
+from durable_streams.protocol.outcomes import Created, Decision
+from durable_streams.protocol.requests import Create, ForkSource
+from durable_streams.protocol.state import ForkPoint, StreamConfig, StreamState
+
+
+def decide_create(found: StreamState | None, request: Create, now: float, stream_bytes_max: int) -> Decision:
+    """A new stream, or the one that is there when it is what was asked for; raises StreamExists or PathBlocked.
+
+    Never appends the body to a stream that exists. An expired stream must have been removed before.
+    """
+    if found is not None:
+        if found.deleted:
+            raise PathBlocked(request.name)
+        check_same(found, request)
+        return Decision(found, b"", Created(found, existed=True))
+    config = StreamConfig(
+        request.name,
+        request.incarnation,
+        request.content_type or DEFAULT_CONTENT_TYPE,
+        request.expiry,
+        request.fork_point,
+        now,
+    )
+    data = to_messages(request.body) if request.body and config.is_json else request.body
+    check_size(len(data), stream_bytes_max)
+    state = StreamState(config, config.base + len(data), now, closed=request.closed)
+    return Decision(state, data, Created(state, existed=False))
+
+
+def check_same(state: StreamState, request: Create) -> None:
+    """Raise StreamExists, naming the difference, unless ``request`` describes the stream that is there."""
+    config = state.config
+    fork = config.fork
+    if (difference := _fork_difference(fork, request.fork)) is not None:
+        raise StreamExists(difference)
+    wanted_type = request.content_type or (None if fork else DEFAULT_CONTENT_TYPE)
+    if wanted_type is not None and media_type(wanted_type) != config.media_type:
+        raise StreamExists(f"its content type is {config.content_type}")
+    if not _same_expiry(state, request):
+        raise StreamExists("its TTL or expiry differs")
+    if state.closed != request.closed:
+        raise StreamExists("it is closed" if state.closed else "it is open")
+
+
+def _same_expiry(state: StreamState, request: Create) -> bool:
+    have, want = state.config.expiry, request.expiry
+    fork = state.config.fork
+    if fork is not None and fork.inherits_expiry:
+        return want.ttl_s is None and want.expires_at is None
+    return (have.ttl_s, have.expires_at) == (want.ttl_s, want.expires_at)
+
+
+def _fork_difference(have: ForkPoint | None, want: ForkSource | None) -> str | None:
+    if have is None:
+        return None if want is None else "it is not a fork"
+    if want is None:
+        return "it is a fork"
+    if want.source != have.source:
+        return f"it is a fork of {have.source}"
+    if want.position is not None and want.position != have.anchor:
+        return "its fork offset differs"
+    if want.sub_offset != have.sub_offset:
+        return "its fork sub-offset differs"
+    return None
+
+
+def check_fork_content_type(source: StreamState, request: Create) -> None:
+    """Section 4.2: a fork has its source's content type; naming another is a conflict."""
+    wanted = request.content_type
+    if wanted is not None and media_type(wanted) != source.config.media_type:
+        raise ContentTypeMismatch(source.config.content_type, wanted)

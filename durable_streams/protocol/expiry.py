@@ -1,0 +1,25 @@
+"""When a stream's life ends: sliding windows and absolute deadlines (section 5.1)."""
+
+from __future__ import annotations
+
+from durable_streams.protocol.errors import StreamGone, StreamNotFound
+from durable_streams.protocol.state import StreamState
+
+
+def has_expired(state: StreamState, now: float) -> bool:
+    """Whether the deadline has passed at ``now`` (seconds since 1970)."""
+    expiry = state.config.expiry
+    if expiry.ttl_s is not None:
+        return now >= state.renewed_at + expiry.ttl_s
+    return expiry.expires_at is not None and now >= expiry.expires_at
+
+
+def require_live(state: StreamState | None, name: str, now: float) -> StreamState:
+    """``state`` if a client may use it; raises StreamNotFound, or StreamGone when forks alone keep it."""
+    if state is None:
+        raise StreamNotFound(name)
+    if state.deleted:
+        raise StreamGone(name)
+    if has_expired(state, now):
+        raise StreamGone(name) if state.references else StreamNotFound(name)
+    return state

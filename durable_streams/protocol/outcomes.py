@@ -1,0 +1,56 @@
+"""What became of a request that was not refused."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from durable_streams.protocol.state import ProducerState, StreamState
+
+
+@dataclass(frozen=True, slots=True)
+class Created:
+    """``existed``: the stream was there already with the same configuration (200 instead of 201)."""
+
+    state: StreamState
+    existed: bool
+
+
+@dataclass(slots=True)
+class Appended:
+    """``duplicate``: the producer had sent this before, or the stream was closed already; nothing changed."""
+
+    tail: int
+    closed: bool
+    producer: ProducerState | None
+    has_data: bool
+    duplicate: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Removed:
+    """``state`` is what the stream was; ``retained``: soft-deleted, because forks still read it."""
+
+    state: StreamState
+    retained: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """An internal step was carried out; ``state`` is the stream after it, or None when the stream has gone."""
+
+    state: StreamState | None
+
+
+Outcome = Created | Appended | Removed | Done
+
+
+@dataclass(slots=True)
+class Decision:
+    """A new state (None: the stream goes), the bytes that are appended with it, and the answer.
+
+    Nothing is to be written when ``state`` is the very object that was decided on.
+    """
+
+    state: StreamState | None
+    data: bytes
+    outcome: Outcome

@@ -1,0 +1,91 @@
+"""What a client can ask to be written, as values that are checked already where one header can be checked alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from durable_streams.protocol.state import Expiry, ForkPoint
+
+
+class Producer(NamedTuple):
+    """The three Producer-* headers of an append (section 5.2.1)."""
+
+    id: str
+    epoch: int
+    seq: int
+
+
+@dataclass(frozen=True, slots=True)
+class ForkSource:
+    """The three Stream-Fork* headers of a create (section 4.2), before the source has been looked at."""
+
+    source: str
+    position: int | None
+    """What Stream-Fork-Offset names; None means the source's tail."""
+    sub_offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class Create:
+    """PUT (section 5.1). ``fork_point`` is set by the store once it has resolved ``fork`` against the source."""
+
+    name: str
+    content_type: str | None
+    expiry: Expiry
+    closed: bool
+    body: bytes
+    fork: ForkSource | None = None
+    incarnation: str = ""
+    fork_point: ForkPoint | None = None
+
+
+@dataclass(slots=True)
+class Append:
+    """POST (sections 5.2 and 5.3): bytes, or a closure, or both in one step."""
+
+    name: str
+    content_type: str | None
+    body: bytes
+    close: bool = False
+    stream_seq: str | None = None
+    producer: Producer | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Remove:
+    """DELETE (section 5.4), or the end of one incarnation by expiry when ``incarnation`` is given."""
+
+    name: str
+    incarnation: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TakeReference:
+    """A fork is about to read this stream's bytes; taking the same reference twice is taking it once."""
+
+    name: str
+    incarnation: str
+    fork_incarnation: str
+    fork_name: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseReference:
+    """A fork has gone, or never came to be."""
+
+    name: str
+    incarnation: str
+    fork_incarnation: str
+
+
+@dataclass(frozen=True, slots=True)
+class Renew:
+    """Record that the sliding window was last renewed at ``at`` (seconds since 1970) by reads."""
+
+    name: str
+    incarnation: str
+    at: float
+
+
+Request = Create | Append | Remove | TakeReference | ReleaseReference | Renew

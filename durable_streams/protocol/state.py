@@ -1,0 +1,115 @@
+"""What must be remembered of a stream, and nothing else.
+
+A backend keeps these values; only the modules beside this one decide what they become. All of them are treated as
+immutable: a decision makes a new ``StreamState``, so a reader's copy never changes under it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Final
+
+from durable_streams.protocol.content import is_json, media_type
+
+NO_PRODUCERS: Final[Mapping[str, ProducerState]] = MappingProxyType({})
+NO_REFERENCES: Final[Mapping[str, str]] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class Expiry:
+    """A sliding window in seconds, or an absolute instant, or neither (section 5.1); never both."""
+
+    ttl_s: int | None = None
+    expires_at: float | None = None
+    """Seconds since 1970 (UTC)."""
+    expires_at_text: str | None = None
+    """The instant as the client wrote it (RFC 3339)."""
+
+
+NO_EXPIRY: Final = Expiry()
+
+
+@dataclass(frozen=True, slots=True)
+class ForkPoint:
+    """Where a fork left its source (section 4.2). Bytes before ``position`` are the source's."""
+
+    source: str
+    source_incarnation: str
+    position: int
+    anchor: int
+    """The position that Stream-Fork-Offset named (or the source's tail when it was absent)."""
+    sub_offset: int
+    inherits_expiry: bool
+
+
+@dataclass(frozen=True, slots=True)
+class StreamConfig:
+    """What is fixed when a stream is created."""
+
+    name: str
+    incarnation: str
+    """Unique among all streams that ever had this name."""
+    content_type: str
+    """As it was sent, parameters included."""
+    expiry: Expiry
+    fork: ForkPoint | None
+    created_at: float
+    media_type: str = field(init=False, repr=False, compare=False)
+    is_json: bool = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "media_type", media_type(self.content_type))
+        object.__setattr__(self, "is_json", is_json(self.content_type))
+
+    @property
+    def base(self) -> int:
+        """The first position whose byte is this stream's own."""
+        return self.fork.position if self.fork else 0
+
+
+@dataclass(slots=True, eq=False)
+class ProducerState:
+    """The newest accepted (epoch, sequence) of one producer (section 5.2.1)."""
+
+    epoch: int
+    seq: int
+
+
+@dataclass(slots=True)
+class StreamState:
+    """A stream at one moment; ``tail`` is the position after its last byte."""
+
+    config: StreamConfig
+    tail: int
+    renewed_at: float
+    """Start of the sliding window: the last write, or the last recorded read (seconds since 1970)."""
+    closed: bool = False
+    closed_by: tuple[str, int, int] | None = None
+    """The (producer id, epoch, sequence) of the request that closed the stream, if it named one."""
+    stream_seq: str | None = None
+    producers: Mapping[str, ProducerState] = NO_PRODUCERS
+    references: Mapping[str, str] = NO_REFERENCES
+    """Forks that read this stream's bytes: incarnation of the fork -> its name."""
+    deleted: bool = False
+    """Soft-deleted: kept only for its forks."""
+
+    @property
+    def name(self) -> str:
+        return self.config.name
+
+    @property
+    def own_bytes(self) -> int:
+        """Stored bytes that are this stream's own, not its source's."""
+        return self.tail - self.config.base
+
+    @property
+    def due_at(self) -> float | None:
+        """When the sweeper has to look at this stream: its deadline as recorded; at once when soft-deleted."""
+        if self.deleted:
+            return 0.0
+        expiry = self.config.expiry
+        if expiry.ttl_s is not None:
+            return self.renewed_at + expiry.ttl_s
+        return expiry.expires_at

@@ -1,0 +1,1 @@
+"""How a decision becomes durable: written once, for every backend."""
