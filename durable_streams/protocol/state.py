@@ -89,8 +89,8 @@ class StreamState:
     closed_by: tuple[str, int, int] | None = None
     """The (producer id, epoch, sequence) of the request that closed the stream, if it named one."""
     stream_seq: str | None = None
-    producers: Mapping[str, ProducerState] = NO_PRODUCERS
-    references: Mapping[str, str] = NO_REFERENCES
+    producers: Mapping[str, ProducerState] = field(default_factory=lambda: NO_PRODUCERS)
+    references: Mapping[str, str] = field(default_factory=lambda: NO_REFERENCES)
     """Forks that read this stream's bytes: incarnation of the fork -> its name."""
     deleted: bool = False
     """Soft-deleted: kept only for its forks."""
