@@ -11,7 +11,7 @@ PYTHON ?= $(shell for candidate in python3 python3.14 python3.13 python3.12 pyth
 VENV := .venv
 CLIENT_VENV := .venv-client
 LOCK_VENV := .venv-lock
-CONFORMANCE := tests/conformance
+NODE_TESTS := tests
 BIN := $(VENV)/bin
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
 
@@ -56,11 +56,11 @@ types: $(VENV)/dev.stamp ## Check the types with mypy --strict
 .PHONY: lock
 lock: $(LOCK_VENV)/lock.stamp ## Renew requirements/*.txt and the npm lock from pyproject.toml and package.json
 	cd requirements && for group in run dev client; do ./compile.sh "../$(LOCK_VENV)/bin/uv" "$$group" || exit 1; done
-	cd $(CONFORMANCE) && npm install --package-lock-only --no-audit --no-fund
+	cd $(NODE_TESTS) && npm install --package-lock-only --no-audit --no-fund
 
 .PHONY: clean
 clean: ## Remove what these commands have installed and built
-	rm -rf $(VENV) $(CLIENT_VENV) $(LOCK_VENV) $(CONFORMANCE)/node_modules build dist *.egg-info .coverage .coverage.* .test-results
+	rm -rf $(VENV) $(CLIENT_VENV) $(LOCK_VENV) $(NODE_TESTS)/node_modules build dist *.egg-info .coverage .coverage.* .test-results
 
 # --- environments -------------------------------------------------------------------------------------------------
 
@@ -103,10 +103,10 @@ $(LOCK_VENV)/lock.stamp:
 .PHONY: node-packages
 node-packages:
 	@if node -e 'process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)' 2>/dev/null; then \
-		$(MAKE) --no-print-directory $(CONFORMANCE)/node_modules/.stamp; \
+		$(MAKE) --no-print-directory $(NODE_TESTS)/node_modules/.stamp; \
 	else echo "Node >= 20 is not installed: the conformance suite and the JavaScript client will not run."; fi
 
-$(CONFORMANCE)/node_modules/.stamp: $(CONFORMANCE)/package.json $(CONFORMANCE)/package-lock.json
-	@echo "Installing the locked npm packages into $(CONFORMANCE) ..."
-	@cd $(CONFORMANCE) && npm ci --no-audit --no-fund --loglevel=error
+$(NODE_TESTS)/node_modules/.stamp: $(NODE_TESTS)/package.json $(NODE_TESTS)/package-lock.json
+	@echo "Installing the locked npm packages into $(NODE_TESTS) ..."
+	@cd $(NODE_TESTS) && npm ci --no-audit --no-fund --loglevel=error
 	@touch $@

@@ -1,0 +1,112 @@
+// Carries a file through a stream with the official JavaScript client: creates the stream, writes, tails, leaves,
+// resumes. Arguments: MODE (catch-up, long-poll, sse), KIND (text, bytes, json), URL, SOURCE file, RESULT file.
+import { readFile, writeFile } from "node:fs/promises"
+import { DurableStream, IdempotentProducer, stream } from "@durable-streams/client"
+
+const PIECE_SIZE = 4001
+const PIECES_AT_ONCE = 8
+const CONTENT_TYPES = {
+  text: "text/plain; charset=utf-8",
+  bytes: "application/octet-stream",
+  json: "application/json",
+}
+
+const [mode, kind, url, sourcePath, resultPath] = process.argv.slice(2)
+
+// What is appended. Bytes are cut anywhere, but for text over SSE, which carries characters.
+function piecesOf(source) {
+  if (kind === "json") return source.toString("utf8").split("\n").slice(0, -1)
+  const whole = mode === "sse" && kind === "text" ? [...source.toString("utf8")] : source
+  const pieces = []
+  for (let at = 0; at < whole.length; at += PIECE_SIZE) {
+    const piece = whole.slice(at, at + PIECE_SIZE)
+    pieces.push(Array.isArray(piece) ? piece.join("") : new Uint8Array(piece))
+  }
+  return pieces
+}
+
+// JSON goes through the idempotent producer, everything else through append(), a few calls at a time so that the
+// client batches them.
+async function write(handle, pieces, producerEpoch) {
+  if (kind === "json") {
+    const producer = new IdempotentProducer(handle, "the-writer", { epoch: producerEpoch, onError: fail })
+    for (const piece of pieces) producer.append(piece)
+    await producer.flush()
+    await producer.detach()
+    return
+  }
+  for (let at = 0; at < pieces.length; at += PIECES_AT_ONCE) {
+    await Promise.all(pieces.slice(at, at + PIECES_AT_ONCE).map((piece) => handle.append(piece)))
+  }
+}
+
+function fail(error) {
+  console.error(error)
+  process.exit(1)
+}
+
+class Reader {
+  offset = "-1"
+  items = []
+  size = 0
+
+  // Follow the stream in one session of the client; leave it as soon as no more is wanted.
+  async readWhile(wanted, began = () => {}) {
+    const session = await stream({ url, offset: this.offset, live: mode === "catch-up" ? false : mode, warnOnHttp: false })
+    began()
+    await new Promise((resolve, reject) => {
+      const take = (batch) => {
+        if (!wanted()) return
+        const items = kind === "json" ? batch.items : [Buffer.from(batch.data)]
+        this.items.push(...items)
+        this.size += kind === "json" ? items.length : batch.data.length
+        this.offset = batch.offset
+        if (!wanted()) {
+          session.cancel()
+          resolve()
+        }
+      }
+      if (kind === "json") session.subscribeJson(take)
+      else session.subscribeBytes(take)
+      session.closed.then(resolve, reject)
+    })
+  }
+
+  result() {
+    if (kind !== "json") return Buffer.concat(this.items)
+    return this.items.map((item) => JSON.stringify(item) + "\n").join("")
+  }
+}
+
+// Write half, read it, write the rest, and read on from the offset that was kept.
+async function carryByCatchingUp(handle, pieces, reader) {
+  const half = Math.floor(pieces.length / 2)
+  await write(handle, pieces.slice(0, half), 0)
+  await reader.readWhile(() => true)
+  if (reader.size === 0) throw new Error("the first half was not there to be read")
+  await write(handle, pieces.slice(half), 1)
+  await reader.readWhile(() => true)
+}
+
+// Read while writing; leave half-way, resume in a new session, and end where the writer has closed the stream.
+async function carryByTailing(handle, pieces, reader, total) {
+  let tailing
+  const writing = new Promise((resolve) => (tailing = resolve))
+    .then(() => write(handle, pieces, 0))
+    .then(() => handle.close())
+  // A long-poll on the empty stream is answered only once something is written.
+  if (mode === "long-poll") tailing()
+  await reader.readWhile(() => reader.size < total / 2, tailing)
+  if (reader.size >= total) throw new Error("all came before the reader could leave: nothing was resumed")
+  await reader.readWhile(() => true)
+  await writing
+}
+
+const source = await readFile(sourcePath)
+const handle = await DurableStream.create({ url, contentType: CONTENT_TYPES[kind], warnOnHttp: false })
+const pieces = piecesOf(source)
+const reader = new Reader()
+if (mode === "catch-up") await carryByCatchingUp(handle, pieces, reader)
+else await carryByTailing(handle, pieces, reader, kind === "json" ? pieces.length : source.length)
+await writeFile(resultPath, reader.result())
+console.log(JSON.stringify({ offset: reader.offset, tail: (await handle.head()).offset }))

@@ -1,0 +1,101 @@
+"""The official clients carry a real text of several hundred KB through the server, in every way of reading there is,
+over http and https, and it must come out byte for byte.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from tests.clients.source_text import SEED, as_lines, json_messages, text_of_many_scripts
+from tests.servers import ROOT, Server, ServerKind, TlsFiles, running_server
+
+RUN_SECONDS_MAX = 120
+# Far less than the text, so that every client has to follow a page to the next one.
+PAGE_BYTES = 65_536
+
+MODES = ("catch-up", "long-poll", "sse")
+
+pytestmark = pytest.mark.server
+
+
+@pytest.fixture(scope="module", params=("http", "https"))
+def server(
+    request: pytest.FixtureRequest,
+    server_kind: ServerKind,
+    tls_files: TlsFiles,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Server]:
+    settings = {
+        "DS_LIMITS__MAX_READ_BYTES": str(PAGE_BYTES),
+        "DS_SERVER__LONG_POLL_TIMEOUT_SECS": "5",
+        **server_kind.environ,
+    }
+    tls = tls_files if request.param == "https" else None
+    with running_server(tmp_path_factory.mktemp("clients"), settings, tls) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def sources(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Path]:
+    folder = tmp_path_factory.mktemp("sources")
+    paths = {"text": folder / "text", "bytes": folder / "text", "json": folder / "messages"}
+    paths["text"].write_bytes(text_of_many_scripts().encode())
+    paths["json"].write_bytes(as_lines(json_messages()).encode())
+    return paths
+
+
+@pytest.mark.parametrize("kind", ["text", "json"])
+@pytest.mark.parametrize("mode", MODES)
+def test_the_python_client_carries_a_text_through_a_stream(
+    mode: str, kind: str, server: Server, python_client: Path, sources: Mapping[str, Path], tmp_path: Path
+) -> None:
+    program = (str(python_client), str(ROOT / "tests" / "clients" / "python_client.py"))
+    _carry(program, mode, kind, server, sources[kind], tmp_path)
+
+
+@pytest.mark.node
+@pytest.mark.parametrize("kind", ["text", "bytes", "json"])
+@pytest.mark.parametrize("mode", MODES)
+def test_the_javascript_client_carries_a_text_through_a_stream(
+    mode: str, kind: str, server: Server, node: str, sources: Mapping[str, Path], tmp_path: Path
+) -> None:
+    program = (node, str(ROOT / "tests" / "clients" / "javascript_client.mjs"))
+    _carry(program, mode, kind, server, sources[kind], tmp_path)
+
+
+def _carry(program: tuple[str, ...], mode: str, kind: str, server: Server, source: Path, folder: Path) -> None:
+    result = folder / "result"
+    url = f"{server.url}/v1/stream/clients/{mode}/{kind}-{uuid4().hex}"
+    finished = run_client([*program, mode, kind, url, str(source), str(result)], server)
+    expected, received = source.read_bytes(), result.read_bytes()
+    if kind == "json":
+        assert [json.loads(line) for line in received.splitlines()] == json_messages(), f"seed {SEED}"
+    else:
+        assert received == expected, f"seed {SEED}, first difference at {first_difference(received, expected)}"
+    ends = json.loads(finished.stdout.splitlines()[-1])
+    assert ends["offset"] == ends["tail"]
+
+
+def run_client(command: list[str], server: Server) -> subprocess.CompletedProcess[str]:
+    """Run a client's program, which trusts the server's certificate; show what it said if it fails."""
+    trust = {}
+    if server.tls is not None:
+        trust = {"SSL_CERT_FILE": str(server.tls.authority), "NODE_EXTRA_CA_CERTS": str(server.tls.authority)}
+    finished = subprocess.run(
+        command, env=os.environ | trust, capture_output=True, text=True, timeout=RUN_SECONDS_MAX
+    )
+    assert finished.returncode == 0, f"{finished.stdout}\n{finished.stderr}\n--- server:\n{server.log[-4000:]}"
+    return finished
+
+
+def first_difference(received: bytes, expected: bytes) -> int:
+    """The position of the first byte that is not as it should be; the shorter length if one begins the other."""
+    pairs = zip(received, expected, strict=False)
+    return next((at for at, (ours, theirs) in enumerate(pairs) if ours != theirs), min(len(received), len(expected)))

@@ -1,0 +1,64 @@
+"""Fixtures that more than one folder of tests needs: the kinds of server, certificates, and what to do without Node."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+import trustme
+
+from tests.servers import ROOT, SERVER_KINDS, ServerKind, TlsFiles
+
+
+def absent(what: str) -> None:
+    """Skip the test because something that it needs is not installed; under CI=true that is a failure."""
+    if os.environ.get("CI") == "true":
+        pytest.fail(f"{what} (CI=true, so this must not be missing)")
+    pytest.skip(what)
+
+
+@pytest.fixture(scope="module", params=SERVER_KINDS, ids=lambda kind: kind.name)
+def server_kind(request: pytest.FixtureRequest) -> ServerKind:
+    """Every kind of server in turn."""
+    kind: ServerKind = request.param
+    return kind
+
+
+@pytest.fixture(scope="session")
+def tls_files(tmp_path_factory: pytest.TempPathFactory) -> TlsFiles:
+    """A certificate made for this run by an authority made for this run."""
+    folder = tmp_path_factory.mktemp("tls")
+    authority = trustme.CA()
+    issued = authority.issue_cert("127.0.0.1", "localhost")
+    files = TlsFiles(folder / "certificate.pem", folder / "key.pem", folder / "authority.pem")
+    issued.private_key_pem.write_to_path(files.key)
+    files.certificate.write_bytes(b"".join(blob.bytes() for blob in issued.cert_chain_pems))
+    authority.cert_pem.write_to_path(files.authority)
+    return files
+
+
+@pytest.fixture(scope="session")
+def node() -> str:
+    """The command of a Node that is new enough, with the packages of tests/package.json beside it."""
+    command = shutil.which("node")
+    if command is None:
+        absent("Node >= 20 is not installed")
+    assert command is not None
+    version = subprocess.run([command, "--version"], capture_output=True, text=True, check=True).stdout.strip()
+    if int(version.removeprefix("v").split(".")[0]) < 20:
+        absent(f"Node >= 20 is needed and {version} is installed")
+    if not (ROOT / "tests" / "node_modules" / "@durable-streams" / "client").is_dir():
+        absent("the npm packages are not installed: `make test` does it")
+    return command
+
+
+@pytest.fixture(scope="session")
+def python_client() -> Path:
+    """The interpreter of the environment that holds the official Python client."""
+    interpreter = ROOT / ".venv-client" / "bin" / "python"
+    if not interpreter.exists():
+        absent("the official Python client is not installed: `make test` does it")
+    return interpreter

@@ -1,0 +1,170 @@
+"""Starts the real server for a test: gunicorn in a process of its own, on a free loopback port, with its own data.
+
+It decides how a start is awaited and how a server ends; what a test asks of the server is left to the test.
+"""
+
+from __future__ import annotations
+
+import http.client
+import os
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+GUNICORN = (sys.executable, "-m", "gunicorn", "-c", "gunicorn.conf.py", "wsgi:app")
+
+START_SECONDS_MAX = 30.0
+STOP_SECONDS_MAX = 30.0
+POLL_SECONDS = 0.02
+
+
+@dataclass(frozen=True)
+class ServerKind:
+    """One way of running the server that the outside-in suites are repeated for."""
+
+    name: str
+    environ: Mapping[str, str] = field(default_factory=dict)
+
+
+# The conformance suite and the clients' runs are repeated for every line of this table.
+SERVER_KINDS = (ServerKind("memory", {"DS_STORAGE__MODE": "memory"}),)
+
+
+@dataclass(frozen=True)
+class TlsFiles:
+    """A certificate for 127.0.0.1 and localhost, its key, and the authority that a client has to trust."""
+
+    certificate: Path
+    key: Path
+    authority: Path
+
+
+class ServerDidNotStart(Exception):
+    """The process ended, or was not ready in time; the message carries its log."""
+
+
+class Server:
+    """A running server: where it listens, its log, and its process."""
+
+    def __init__(self, process: subprocess.Popen[bytes], port: int, log_path: Path, tls: TlsFiles | None) -> None:
+        self.process = process
+        self.port = port
+        self.log_path = log_path
+        self.tls = tls
+        self.url = f"{'https' if tls else 'http'}://127.0.0.1:{port}"
+
+    @property
+    def log(self) -> str:
+        """All that the process has written so far, on both of its outputs."""
+        return self.log_path.read_text(encoding="utf-8", errors="replace")
+
+    def connect(self, timeout_s: float = 30.0) -> http.client.HTTPConnection:
+        """A connection of http.client, which the caller closes."""
+        if self.tls is None:
+            return http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout_s)
+        context = ssl.create_default_context(cafile=str(self.tls.authority))
+        return http.client.HTTPSConnection("127.0.0.1", self.port, timeout=timeout_s, context=context)
+
+    def request(
+        self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
+    ) -> Answer:
+        """One request on a connection of its own, its answer read to the end."""
+        connection = self.connect()
+        try:
+            connection.request(method, path, body=body, headers=dict(headers or {}))
+            response = connection.getresponse()
+            return Answer(response.status, dict(response.headers.items()), response.read())
+        finally:
+            connection.close()
+
+    def terminate(self) -> int:
+        """Ask it to stop, as a supervisor does, and give back its exit code."""
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(STOP_SECONDS_MAX)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What one request was answered."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+def free_port() -> int:
+    """A loopback port that nobody listens on at this moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def server_environ(settings: Mapping[str, str], data_dir: Path) -> dict[str, str]:
+    """This process's environment without its own DS_* settings, and the given ones over it."""
+    inherited = {key: value for key, value in os.environ.items() if not key.startswith(("DS_", "RUST_LOG", "PORT"))}
+    return inherited | {"DS_STORAGE__DATA_DIR": str(data_dir), "DS_SERVER__HOST": "127.0.0.1"} | dict(settings)
+
+
+@contextmanager
+def running_server(
+    folder: Path,
+    settings: Mapping[str, str] | None = None,
+    tls: TlsFiles | None = None,
+    command: tuple[str, ...] = GUNICORN,
+) -> Iterator[Server]:
+    """A server that answers, stopped when the block ends. Raises ServerDidNotStart with its log."""
+    chosen = dict(settings or {})
+    if tls is not None:
+        chosen |= {"DS_TLS__CERT_PATH": str(tls.certificate), "DS_TLS__KEY_PATH": str(tls.key)}
+    port = int(chosen.setdefault("DS_SERVER__PORT", str(free_port())))
+    log_path = folder / f"server-{port}.log"
+    with log_path.open("wb") as log:
+        process = subprocess.Popen(
+            command,
+            cwd=ROOT,
+            env=server_environ(chosen, folder / "data"),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    server = Server(process, port, log_path, tls)
+    try:
+        _await_ready(server)
+        yield server
+    finally:
+        _end(process)
+
+
+def _await_ready(server: Server) -> None:
+    deadline = time.monotonic() + START_SECONDS_MAX
+    while time.monotonic() < deadline:
+        if server.process.poll() is not None:
+            raise ServerDidNotStart(f"it ended with code {server.process.returncode}:\n{server.log}")
+        try:
+            if server.request("GET", "/readyz").status == 200:
+                return
+        except OSError:
+            pass
+        time.sleep(POLL_SECONDS)
+    raise ServerDidNotStart(f"it was not ready after {START_SECONDS_MAX:.0f} s:\n{server.log}")
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    if process.poll() is None:
+        process.send_signal(signal.SIGTERM)
+    try:
+        process.wait(STOP_SECONDS_MAX)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        raise
