@@ -60,6 +60,8 @@ def one_line(text: str) -> str:
     """`text` with every control character and line separator written as an escape, so it can never span two
     lines.
     """
+    if text.isprintable():
+        return text
     return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 
 
