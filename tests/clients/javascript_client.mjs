@@ -50,26 +50,36 @@ class Reader {
   items = []
   size = 0
 
-  // Follow the stream in one session of the client; leave it as soon as no more is wanted.
-  async readWhile(wanted, began = () => {}) {
-    const session = await stream({ url, offset: this.offset, live: mode === "catch-up" ? false : mode, warnOnHttp: false })
+  // Read page after page until the server says that this is all.
+  async readAll() {
+    const session = await stream({ url, offset: this.offset, live: false, warnOnHttp: false })
+    if (kind === "json") this.#add(await session.json(), session.offset)
+    else this.#add([Buffer.from(await session.body())], session.offset)
+  }
+
+  // Follow the stream live in one session of the client; leave it as soon as there is as much as is wanted.
+  async readUntil(size, began = () => {}) {
+    const session = await stream({ url, offset: this.offset, live: mode, warnOnHttp: false })
     began()
     await new Promise((resolve, reject) => {
       const take = (batch) => {
-        if (!wanted()) return
-        const items = kind === "json" ? batch.items : [Buffer.from(batch.data)]
-        this.items.push(...items)
-        this.size += kind === "json" ? items.length : batch.data.length
-        this.offset = batch.offset
-        if (!wanted()) {
+        if (this.size >= size) return
+        this.#add(kind === "json" ? batch.items : [Buffer.from(batch.data)], batch.offset)
+        if (this.size >= size) {
           session.cancel()
           resolve()
         }
       }
       if (kind === "json") session.subscribeJson(take)
       else session.subscribeBytes(take)
-      session.closed.then(resolve, reject)
+      session.closed.catch(reject)
     })
+  }
+
+  #add(items, offset) {
+    for (const item of items) this.items.push(item)
+    this.size += kind === "json" ? items.length : items.reduce((sum, item) => sum + item.length, 0)
+    this.offset = offset
   }
 
   result() {
@@ -82,23 +92,28 @@ class Reader {
 async function carryByCatchingUp(handle, pieces, reader) {
   const half = Math.floor(pieces.length / 2)
   await write(handle, pieces.slice(0, half), 0)
-  await reader.readWhile(() => true)
+  await reader.readAll()
   if (reader.size === 0) throw new Error("the first half was not there to be read")
   await write(handle, pieces.slice(half), 1)
-  await reader.readWhile(() => true)
+  await reader.readAll()
 }
 
-// Read while writing; leave half-way, resume in a new session, and end where the writer has closed the stream.
+// Read while writing; leave half-way, and resume in a new session until all is there. The last third is written only
+// after the reader has left and come back.
 async function carryByTailing(handle, pieces, reader, total) {
-  let tailing
-  const writing = new Promise((resolve) => (tailing = resolve))
-    .then(() => write(handle, pieces, 0))
+  const pause = Math.floor((pieces.length * 2) / 3)
+  let tailing, resumed
+  const whenTailing = new Promise((resolve) => (tailing = resolve))
+  const whenResumed = new Promise((resolve) => (resumed = resolve))
+  const writing = whenTailing
+    .then(() => write(handle, pieces.slice(0, pause), 0))
+    .then(() => whenResumed)
+    .then(() => write(handle, pieces.slice(pause), 1))
     .then(() => handle.close())
   // A long-poll on the empty stream is answered only once something is written.
   if (mode === "long-poll") tailing()
-  await reader.readWhile(() => reader.size < total / 2, tailing)
-  if (reader.size >= total) throw new Error("all came before the reader could leave: nothing was resumed")
-  await reader.readWhile(() => true)
+  await reader.readUntil(total / 2, tailing)
+  await reader.readUntil(total, resumed)
   await writing
 }
 
@@ -106,6 +121,8 @@ const source = await readFile(sourcePath)
 const handle = await DurableStream.create({ url, contentType: CONTENT_TYPES[kind], warnOnHttp: false })
 const pieces = piecesOf(source)
 const reader = new Reader()
+// Node's code for "nothing is left to wait for": the last session ended before everything was there.
+process.on("exit", (code) => code === 13 && console.error(`the session ended after ${reader.size}`))
 if (mode === "catch-up") await carryByCatchingUp(handle, pieces, reader)
 else await carryByTailing(handle, pieces, reader, kind === "json" ? pieces.length : source.length)
 await writeFile(resultPath, reader.result())
