@@ -1,4 +1,4 @@
-"""Fixtures that more than one folder of tests needs: the kinds of server, certificates, and what to do without Node."""
+"""Fixtures that more than one folder of tests needs: kinds of server, certificates, what to do without Node."""
 
 from __future__ import annotations
 
@@ -47,7 +47,9 @@ def node() -> str:
     if command is None:
         absent("Node >= 20 is not installed")
     assert command is not None
-    version = subprocess.run([command, "--version"], capture_output=True, text=True, check=True).stdout.strip()
+    version = subprocess.run(
+        [command, "--version"], capture_output=True, text=True, check=True
+    ).stdout.strip()
     if int(version.removeprefix("v").split(".")[0]) < 20:
         absent(f"Node >= 20 is needed and {version} is installed")
     if not (ROOT / "tests" / "node_modules" / "@durable-streams" / "client").is_dir():

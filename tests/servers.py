@@ -1,4 +1,4 @@
-"""Starts the real server for a test: gunicorn in a process of its own, on a free loopback port, with its own data.
+"""Starts the real server for a test: gunicorn as a process, on a free loopback port, with its own data.
 
 It decides how a start is awaited and how a server ends; what a test asks of the server is left to the test.
 """
@@ -54,7 +54,9 @@ class ServerDidNotStart(Exception):
 class Server:
     """A running server: where it listens, its log, and its process."""
 
-    def __init__(self, process: subprocess.Popen[bytes], port: int, log_path: Path, tls: TlsFiles | None) -> None:
+    def __init__(
+        self, process: subprocess.Popen[bytes], port: int, log_path: Path, tls: TlsFiles | None
+    ) -> None:
         self.process = process
         self.port = port
         self.log_path = log_path
@@ -110,8 +112,12 @@ def free_port() -> int:
 
 def server_environ(settings: Mapping[str, str], data_dir: Path) -> dict[str, str]:
     """This process's environment without its own DS_* settings, and the given ones over it."""
-    inherited = {key: value for key, value in os.environ.items() if not key.startswith(("DS_", "RUST_LOG", "PORT"))}
-    return inherited | {"DS_STORAGE__DATA_DIR": str(data_dir), "DS_SERVER__HOST": "127.0.0.1"} | dict(settings)
+    inherited = {
+        key: value for key, value in os.environ.items() if not key.startswith(("DS_", "RUST_LOG", "PORT"))
+    }
+    return (
+        inherited | {"DS_STORAGE__DATA_DIR": str(data_dir), "DS_SERVER__HOST": "127.0.0.1"} | dict(settings)
+    )
 
 
 @contextmanager

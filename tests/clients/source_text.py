@@ -1,5 +1,5 @@
-"""The text that the official clients carry through the server: Python's own language reference, with paragraphs in
-many scripts between its chapters, and with lines that look like server-sent events.
+"""The text that the official clients carry through the server: Python's own language reference, with paragraphs
+in many scripts between its chapters, and with lines that look like server-sent events.
 
 It is the same for the same seed on one machine; nothing depends on which Python's reference it is.
 """
@@ -30,7 +30,7 @@ WORDS = (
     "👩‍👩‍👧‍👦 🏳️‍🌈 🇪🇺 𝔘𝔫𝔦𝔠𝔬𝔡𝔢 𐍈",
 )
 
-# A server that writes text into an event stream without care would let these lines act as events of their own.
+# A server that writes text into an event stream without care would let these lines act as events.
 LINES_LIKE_EVENTS = (
     "event: control",
     'data: {"streamNextOffset":"0","upToDate":true}',

@@ -1,6 +1,6 @@
 """A page with nothing but the browser's EventSource follows a stream over several connections without loss.
 
-The EventSource is an npm package that follows the browsers' specification, so that no browser has to be installed.
+The EventSource is an npm package that follows the browsers' specification, so no browser has to be installed.
 """
 
 from __future__ import annotations
@@ -29,7 +29,9 @@ def server(server_kind: ServerKind, tmp_path_factory: pytest.TempPathFactory) ->
         yield running
 
 
-def test_an_eventsource_that_is_cut_off_goes_on_where_it_was(server: Server, node: str, tmp_path: Path) -> None:
+def test_an_eventsource_that_is_cut_off_goes_on_where_it_was(
+    server: Server, node: str, tmp_path: Path
+) -> None:
     source, result = tmp_path / "source", tmp_path / "result"
     source.write_bytes(text_of_many_scripts()[:CHARACTERS].encode())
     url = f"{server.url}/v1/stream/eventsource-{uuid4().hex}"

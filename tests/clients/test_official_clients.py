@@ -1,5 +1,5 @@
-"""The official clients carry a real text of several hundred KB through the server, in every way of reading there is,
-over http and https, and it must come out byte for byte.
+"""The official clients carry a real text of several hundred KB through the server, in every way of reading there
+is, over http and https, and it must come out byte for byte.
 """
 
 from __future__ import annotations
@@ -70,7 +70,9 @@ def test_the_javascript_client_carries_a_text_through_a_stream(
     _carry(program, mode, kind, server, sources[kind], tmp_path)
 
 
-def _carry(program: tuple[str, ...], mode: str, kind: str, server: Server, source: Path, folder: Path) -> None:
+def _carry(
+    program: tuple[str, ...], mode: str, kind: str, server: Server, source: Path, folder: Path
+) -> None:
     result = folder / "result"
     url = f"{server.url}/v1/stream/clients/{mode}/{kind}-{uuid4().hex}"
     finished = run_client([*program, mode, kind, url, str(source), str(result)], server)
@@ -78,7 +80,9 @@ def _carry(program: tuple[str, ...], mode: str, kind: str, server: Server, sourc
     if kind == "json":
         assert [json.loads(line) for line in received.splitlines()] == json_messages(), f"seed {SEED}"
     else:
-        assert received == expected, f"seed {SEED}, first difference at {first_difference(received, expected)}"
+        assert received == expected, (
+            f"seed {SEED}, first difference at {first_difference(received, expected)}"
+        )
     ends = json.loads(finished.stdout.splitlines()[-1])
     assert ends["offset"] == ends["tail"]
 
@@ -91,11 +95,15 @@ def run_client(command: list[str], server: Server) -> subprocess.CompletedProces
     finished = subprocess.run(
         command, env=os.environ | trust, capture_output=True, text=True, timeout=RUN_SECONDS_MAX
     )
-    assert finished.returncode == 0, f"{finished.stdout}\n{finished.stderr}\n--- server:\n{server.log[-4000:]}"
+    assert finished.returncode == 0, (
+        f"{finished.stdout}\n{finished.stderr}\n--- server:\n{server.log[-4000:]}"
+    )
     return finished
 
 
 def first_difference(received: bytes, expected: bytes) -> int:
-    """The position of the first byte that is not as it should be; the shorter length if one begins the other."""
+    """The position of the first wrong byte; the shorter length if one begins the other."""
     pairs = zip(received, expected, strict=False)
-    return next((at for at, (ours, theirs) in enumerate(pairs) if ours != theirs), min(len(received), len(expected)))
+    return next(
+        (at for at, (ours, theirs) in enumerate(pairs) if ours != theirs), min(len(received), len(expected))
+    )

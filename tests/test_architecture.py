@@ -1,0 +1,202 @@
+"""Holds docs/architecture.md against the code: which folder may import what, how large things may grow, and the
+names that say nothing. Whoever wants to change a row here changes the map first.
+"""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.servers import ROOT
+
+PACKAGE = ROOT / "durable_streams"
+MODULE_LINES_MAX = 400
+FUNCTION_LINES_MAX = 50
+FOLDER_MODULES_MAX = 15
+BANNED_NAMES = {"utils", "util", "helpers", "helper", "common", "base", "manager", "core", "misc"}
+
+
+@dataclass(frozen=True)
+class Layer:
+    """What a folder or module may import: parts of our package by their dotted names, and other packages."""
+
+    ours: frozenset[str]
+    others: frozenset[str]
+
+
+def layer(*ours: str, others: str = "") -> Layer:
+    return Layer(frozenset(ours), frozenset(others.split()))
+
+
+# A module's row is the longest name that its own begins with; a module with no row may import everything.
+LAYERS = {
+    "protocol": layer("protocol"),
+    # The one exception: a JSON parser that keeps every token as it was sent.
+    "protocol.content": layer("protocol", others="msgspec"),
+    "config": layer("config", others="tomli pydantic pydantic_core"),
+    "telemetry": layer("telemetry", "config"),
+    "store": layer("store", "protocol"),
+    "store.pipeline": layer("store", "protocol", others="gevent"),
+    "backends.memory": layer("backends.memory", "protocol", "store.contract", "store.deadlines"),
+    "backends.files": layer(
+        "backends.files", "protocol", "store.contract", "store.deadlines", others="gevent"
+    ),
+    "backends.zodb": layer(
+        "backends.zodb",
+        "protocol",
+        "store.contract",
+        "store.deadlines",
+        others="gevent BTrees ZODB persistent transaction zc zodbpickle",
+    ),
+    "live": layer("live", "protocol", "store", others="gevent"),
+    "subscriptions": layer(
+        "subscriptions", "protocol", "store", "live", "config", others="gevent cryptography msgspec"
+    ),
+    "web": layer(
+        "web",
+        "protocol",
+        "store",
+        "live",
+        "subscriptions",
+        "telemetry",
+        "config",
+        others="flask werkzeug gevent zstandard",
+    ),
+}
+
+# The protocol is decided without a clock, without input and output, and without threads.
+NOT_IN_PROTOCOL = {
+    "asyncio",
+    "email",
+    "http",
+    "io",
+    "logging",
+    "os",
+    "pathlib",
+    "random",
+    "socket",
+    "threading",
+    "time",
+}
+
+
+def modules() -> list[Path]:
+    return sorted(PACKAGE.rglob("*.py"))
+
+
+def dotted(path: Path) -> str:
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def begins(name: str, prefix: str) -> bool:
+    return name == prefix or name.startswith(prefix + ".")
+
+
+def imported_names(path: Path) -> Iterator[str]:
+    """Every module that a file imports anywhere in it, with the imported name, which may be a module too."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}:{node.lineno}: imports are written out in full"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def layer_of(name: str) -> Layer | None:
+    rows = [row for row in LAYERS if begins(name, row)]
+    return LAYERS[max(rows, key=len)] if rows else None
+
+
+@pytest.mark.parametrize("path", modules(), ids=dotted)
+def test_a_module_imports_only_what_its_layer_may(path: Path) -> None:
+    name = dotted(path)
+    allowed = layer_of(name)
+    if allowed is None:
+        assert not begins(name, "backends.") or name.count(".") == 0, f"{name} has no row in LAYERS"
+        return
+    for imported in imported_names(path):
+        top = imported.split(".")[0]
+        if top == "durable_streams":
+            ours = imported.removeprefix("durable_streams").removeprefix(".")
+            assert any(begins(ours, part) for part in allowed.ours), f"{name} imports {imported}"
+        elif top not in sys.stdlib_module_names:
+            assert top in allowed.others, f"{name} imports {imported}"
+
+
+@pytest.mark.parametrize("path", sorted((PACKAGE / "protocol").glob("*.py")), ids=dotted)
+def test_the_protocol_has_no_clock_and_no_input_or_output(path: Path) -> None:
+    tops = {imported.split(".")[0] for imported in imported_names(path)}
+    assert not tops & NOT_IN_PROTOCOL
+
+
+def test_the_protocol_alone_loads_no_server_and_no_socket() -> None:
+    """In a fresh interpreter without site's start files, so that nothing but the import itself is seen."""
+    paths = [str(ROOT), sysconfig.get_path("purelib"), sysconfig.get_path("platlib")]
+    program = f"""
+import importlib, pkgutil, sys
+sys.path += {paths!r}
+import durable_streams.protocol
+for module in pkgutil.iter_modules(durable_streams.protocol.__path__, "durable_streams.protocol."):
+    importlib.import_module(module.name)
+unwanted = {{"flask", "gevent", "socket", "threading", "werkzeug"}}
+print(sorted(name for name in sys.modules if name.split(".")[0] in unwanted))
+"""
+    finished = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", program], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert finished.stdout.strip() == "[]"
+
+
+def test_importing_the_package_loads_nothing_else() -> None:
+    program = f"""
+import sys
+sys.path.insert(0, {str(ROOT)!r})
+import durable_streams
+print(sorted(name for name in sys.modules if name.startswith("durable_streams.")))
+"""
+    finished = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", program], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert finished.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("path", modules(), ids=dotted)
+def test_a_module_says_what_it_decides_and_stays_small(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    tree = ast.parse(text)
+    assert ast.get_docstring(tree), "a file opens with what it decides and what it leaves to others"
+    assert len(text.splitlines()) <= MODULE_LINES_MAX
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            lines = (node.end_lineno or node.lineno) - node.lineno + 1
+            assert lines <= FUNCTION_LINES_MAX, f"{node.name} has {lines} lines"
+
+
+def test_no_folder_holds_more_modules_than_one_can_keep_in_mind() -> None:
+    folders = {path.parent for path in modules()}
+    counts = {dotted(folder / "__init__.py"): len(list(folder.glob("*.py"))) - 1 for folder in folders}
+    assert {name: count for name, count in counts.items() if count > FOLDER_MODULES_MAX} == {}
+
+
+def test_no_module_has_a_name_that_says_nothing() -> None:
+    paths = [*modules(), *(ROOT / "tests").glob("*.py"), *(ROOT / "tests").glob("*/*.py")]
+    names = {
+        part.removeprefix("test_").removesuffix(".py")
+        for path in paths
+        for part in path.relative_to(ROOT).parts
+    }
+    assert not names & BANNED_NAMES
+
+
+@pytest.mark.parametrize("path", modules(), ids=dotted)
+def test_nothing_is_left_to_be_done_later(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert not [mark for mark in ("TODO", "FIXME", "XXX", "NotImplementedError") if mark in text]
