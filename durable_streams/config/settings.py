@@ -75,7 +75,7 @@ class ServerSettings(Section):
         "gevent", "The gunicorn worker: `stream` is the fast one of this package, `gevent` is gunicorn's own."
     )
     worker_connections: int = setting(
-        20_000,
+        16_384,
         "The most connections that are served at once; live readers hold one each.",
         unit="connections",
         ge=1,

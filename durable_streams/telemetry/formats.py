@@ -18,7 +18,7 @@ ECS_VERSION: Final = "8.11.0"
 FIELDS_ATTRIBUTE: Final = "fields"
 _LEVEL_NAMES: Final = {5: "trace", 10: "debug", 20: "info", 30: "warn", 40: "error", 50: "error"}
 # A value made of these can stand without quotes and still be told from its neighbours.
-_PLAIN_PUNCTUATION: Final = frozenset("-._~/:+@*,;()%&!?$<>'")
+_PLAIN_PUNCTUATION: Final = frozenset("-._~/:+@*,;()%&!?$<>{}'")
 
 
 class TextFormatter(logging.Formatter):

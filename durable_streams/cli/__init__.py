@@ -1,0 +1,66 @@
+"""The command line `durable-streams-server`: which command was asked for, and how its options are read.
+
+A command is a `Command` in one of the modules beside this one; `serve` is meant when none is named. Wrong
+usage exits with 2, like every program that uses argparse; the other codes are those of `startup.ExitCode`.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from typing import Final
+
+from durable_streams import __version__
+from durable_streams.cli.command import Command
+from durable_streams.cli.serving import CONFIG, SERVE
+from durable_streams.config import ConfigLoadOptions
+from durable_streams.startup import ExitCode
+
+__all__ = ["main"]
+
+PROGRAM: Final = "durable-streams-server"
+COMMANDS: Final[tuple[Command, ...]] = (SERVE, CONFIG)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command that `arguments` (without the program's name) ask for; returns its exit code."""
+    parsed = _parser().parse_args(arguments)
+    options = ConfigLoadOptions(profile=parsed.profile, config_path=parsed.config)
+    command: Command = getattr(parsed, "command", SERVE)
+    try:
+        return command.run(options, parsed)
+    except KeyboardInterrupt:
+        return ExitCode.INTERRUPTED
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog=PROGRAM,
+        description="A server for the Durable Streams protocol.",
+        epilog="Every setting: docs/settings.md, or `durable-streams-server config`.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
+    _add_config_options(parser, default=None)
+    subparsers = parser.add_subparsers(title="commands", metavar="COMMAND")
+    for command in COMMANDS:
+        subparser = subparsers.add_parser(
+            command.name, help=command.summary, description=command.summary, allow_abbrev=False
+        )
+        # The options may stand before or after the command; after it, they must not undo those before it.
+        _add_config_options(subparser, default=argparse.SUPPRESS)
+        command.add_arguments(subparser)
+        subparser.set_defaults(command=command)
+    return parser
+
+
+def _add_config_options(parser: argparse.ArgumentParser, *, default: str | None) -> None:
+    parser.add_argument(
+        "--profile",
+        metavar="NAME",
+        default=default,
+        help="read config/NAME.toml on top of config/default.toml",
+    )
+    parser.add_argument(
+        "--config", metavar="FILE", default=default, help="read FILE on top of the files in config/"
+    )

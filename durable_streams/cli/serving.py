@@ -1,0 +1,29 @@
+"""The commands around running the server: `serve` itself, and `config`, which shows what it would run
+with.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from durable_streams.cli.command import Command
+from durable_streams.config import ConfigLoadOptions
+from durable_streams.config.rendering import effective_toml
+from durable_streams.startup import ExitCode, load_config_or_exit
+
+
+def _serve(options: ConfigLoadOptions, _: argparse.Namespace) -> int:
+    # gunicorn is a heavy import that the other commands do without.
+    from durable_streams.serving import ServerApplication
+
+    ServerApplication(options).run()
+    return ExitCode.OK
+
+
+def _print_config(options: ConfigLoadOptions, _: argparse.Namespace) -> int:
+    print(effective_toml(load_config_or_exit(options)), end="")
+    return ExitCode.OK
+
+
+SERVE = Command("serve", "Serve until a signal ends it; the default command.", _serve)
+CONFIG = Command("config", "Print the effective configuration and where each value came from.", _print_config)

@@ -1,0 +1,168 @@
+"""gunicorn's settings out of the configuration, and the hooks that keep watch over them.
+
+The configuration that is served is remembered here: a worker is forked with it, and a reload that finds a
+mistake keeps it instead of ending a server that works.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import signal
+from collections.abc import Callable
+from typing import Any, Final
+
+from gunicorn.glogging import Logger
+
+from durable_streams.config import Config, ConfigError, ConfigLoadOptions
+from durable_streams.config.tls_files import check_tls_files
+from durable_streams.serving import start_checks
+from durable_streams.startup import Phase, load_config_or_exit, refuse_start
+from durable_streams.telemetry import announce_listening, announce_stopped, announce_stopping, install_logging
+
+WORKER_CLASSES: Final = {"stream": "durable_streams.worker.StreamWorker", "gevent": "gevent"}
+# A worker that is silent for so long has its loop blocked for good. Killing it loses what memory mode holds,
+# so the limit is far above what a slow disk takes.
+WORKER_SILENCE_SECS_MAX: Final = 120
+
+_log: Final = logging.getLogger("durable_streams.serving")
+_served: Config | None = None
+
+
+class ServerLog(Logger):  # type: ignore[misc]
+    """gunicorn's own messages, through the handler and the filter of everything else."""
+
+    def setup(self, cfg: Any) -> None:
+        super().setup(cfg)
+        # Whoever names a file on gunicorn's command line gets gunicorn's messages there.
+        if cfg.errorlog == "-":
+            self._set_handler(self.error_log, None, None)
+            self.error_log.setLevel(logging.NOTSET)
+            self.error_log.propagate = True
+
+
+def configure(options: ConfigLoadOptions | None = None) -> dict[str, Any]:
+    """gunicorn's settings for the configuration that `options` name.
+
+    Ends the process with one line when that is wrong, unless a server runs already: it keeps what it has.
+    """
+    global _served
+    try:
+        config = Config.load(options)
+        check_tls_files(config)
+    except ConfigError as exc:
+        if _served is None:
+            refuse_start(Phase(exc.phase), str(exc))
+        _log.error("the configuration is kept as it was: %s", exc)
+        config = _served
+    install_logging(config.log)
+    _served = config
+    return gunicorn_settings(config)
+
+
+def served_config() -> Config:
+    """The configuration that `configure` has accepted in this process or in the one it was forked from.
+
+    Under another WSGI server nobody has: then it is loaded here.
+    """
+    if _served is not None:
+        return _served
+    config = load_config_or_exit()
+    install_logging(config.log)
+    return config
+
+
+def gunicorn_settings(config: Config) -> dict[str, Any]:
+    """gunicorn's settings by name. `workers` is not among them: a wrong number must be seen, not hidden."""
+    return {
+        "bind": [_bind_address(config)],
+        "backlog": config.server.backlog,
+        "worker_class": WORKER_CLASSES[config.server.worker_class],
+        "worker_connections": config.server.worker_connections,
+        "keepalive": config.server.keepalive_secs,
+        "graceful_timeout": math.ceil(config.server.shutdown_grace_secs),
+        "timeout": WORKER_SILENCE_SECS_MAX,
+        "certfile": _text_or_none(config.tls.cert_path),
+        "keyfile": _text_or_none(config.tls.key_path),
+        # The strict parser: its C sibling takes heads whose lines end in bare line feeds.
+        "http_parser": "python",
+        "accesslog": None,
+        "logger_class": ServerLog,
+        "proc_name": "durable-streams-server",
+        "control_socket_disable": True,
+        "on_starting": check_start,
+        "when_ready": announce_ready,
+        "post_worker_init": leave_interrupts_to_arbiter,
+        "nworkers_changed": keep_one_worker,
+        "on_exit": announce_exit,
+    }
+
+
+def _bind_address(config: Config) -> str:
+    host = f"[{config.server.host}]" if ":" in config.server.host else config.server.host
+    return f"{host}:{config.server.port}"
+
+
+def _text_or_none(path: object | None) -> str | None:
+    return None if path is None else str(path)
+
+
+def check_start(arbiter: Any) -> None:
+    """gunicorn's hook before it listens: what would fail or mislead later is refused now."""
+    reason = start_checks.unfit_setting(arbiter.cfg)
+    if reason is not None:
+        _refuse(arbiter, Phase.VALIDATE_CONFIG, reason)
+    reason = start_checks.listening_obstacle(arbiter)
+    if reason is not None:
+        _refuse(arbiter, Phase.BIND_LISTENER, reason)
+    shortage = start_checks.raise_descriptor_limit(arbiter.cfg.worker_connections)
+    if shortage is not None:
+        _log.warning("%s", shortage)
+    _stop_in_order(arbiter)
+
+
+def _stop_in_order(arbiter: Any) -> None:
+    """Say that a stop begins, and make Ctrl-C the stop of SIGTERM: gunicorn would break connections."""
+    stop = arbiter.handle_term
+
+    def on_signal(name: str) -> Callable[[], None]:
+        def announce_and_stop() -> None:
+            announce_stopping(name)
+            stop()
+
+        return announce_and_stop
+
+    arbiter.handle_term = on_signal("SIGTERM")
+    arbiter.handle_int = on_signal("SIGINT")
+
+
+def _refuse(arbiter: Any, phase: Phase, reason: str) -> None:
+    if arbiter.pidfile is not None:
+        arbiter.pidfile.unlink()
+    refuse_start(phase, reason, config=_served)
+
+
+def announce_ready(arbiter: Any) -> None:
+    """gunicorn's hook when it listens."""
+    scheme = "https" if arbiter.cfg.is_ssl else "http"
+    urls = [start_checks.listener_url(listener.sock, scheme) for listener in arbiter.LISTENERS]
+    announce_listening(urls, served_config().storage)
+
+
+def keep_one_worker(arbiter: Any, new_count: int, old_count: int | None) -> None:
+    """gunicorn's hook for SIGTTIN and reloads: a second worker would answer from a storage of its own."""
+    if old_count is None or new_count <= 1:
+        return
+    _log.warning("%s", start_checks.ONE_WORKER.format(count=new_count))
+    arbiter.cfg.set("workers", 1)
+    arbiter._num_workers = 1
+
+
+def leave_interrupts_to_arbiter(worker: Any) -> None:
+    """gunicorn's hook in a new worker: a terminal sends Ctrl-C to both, and the arbiter alone decides."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def announce_exit(arbiter: Any) -> None:
+    """gunicorn's hook when everything has ended."""
+    announce_stopped()

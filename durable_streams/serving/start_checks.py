@@ -1,0 +1,105 @@
+"""What is looked at before the server listens: gunicorn's settings, the address, the limits of the system.
+
+Each check answers with the reason why not, or None. What becomes of the reason is the caller's matter.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import resource
+import socket
+from typing import Any, Final
+
+from gunicorn.util import is_ipv6
+
+ONE_WORKER: Final = (
+    "workers = {count}: every storage lives in one process, and workers would each answer from their own; "
+    "run one (leave out --workers, and set WEB_CONCURRENCY to 1 or not at all)"
+)
+PRELOAD: Final = (
+    "preload: storage opens in the worker, after gevent has patched the standard library; leave it out"
+)
+# Files of storage, listeners, pipes and libraries, beside one descriptor a connection.
+SPARE_DESCRIPTORS: Final = 1024
+
+
+def unfit_setting(cfg: Any) -> str | None:
+    """Why gunicorn's settings, wherever they came from, do not fit this server."""
+    if cfg.workers > 1:
+        return ONE_WORKER.format(count=cfg.workers)
+    if cfg.preload_app:
+        return PRELOAD
+    from gunicorn.workers.ggevent import GeventWorker
+
+    if not issubclass(cfg.worker_class, GeventWorker):
+        return (
+            f"worker class {cfg.worker_class_str}: live reads need a gevent worker; leave out --worker-class"
+        )
+    return None
+
+
+def listening_obstacle(arbiter: Any) -> str | None:
+    """Why an address cannot be listened on. gunicorn itself would try for five seconds and say so five
+    times.
+    """
+    if arbiter.LISTENERS or arbiter.master_pid or os.environ.get("LISTEN_FDS") or arbiter.cfg.reuse_port:
+        return None
+    for address in arbiter.cfg.address:
+        if isinstance(address, tuple):
+            reason = address_obstacle(*address[:2])
+            if reason is not None:
+                return reason
+    return None
+
+
+def address_obstacle(host: str, port: int) -> str | None:
+    """Why `host`:`port` cannot be listened on, found out by doing so for a moment."""
+    family = socket.AF_INET6 if is_ipv6(host) else socket.AF_INET
+    try:
+        with socket.socket(family) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((host, port))
+            # Two sockets may be bound to one port; only one of them may listen.
+            probe.listen()
+    except OSError as exc:
+        return f"cannot listen on {_authority(host, port)}: {_plain_reason(exc)}"
+    return None
+
+
+def _plain_reason(exc: OSError) -> str:
+    if exc.errno == errno.EADDRINUSE:
+        return "the port is in use by another process; set DS_SERVER__PORT to another one"
+    if exc.errno == errno.EADDRNOTAVAIL:
+        return "this machine does not have the address"
+    if exc.errno == errno.EACCES:
+        return "ports below 1024 need a privilege"
+    return str(exc.strerror or exc)
+
+
+def listener_url(listener: socket.socket, scheme: str) -> str:
+    """Where a listening socket is reached, with the port that it really has."""
+    if listener.family == socket.AF_UNIX:
+        return f"unix:{listener.getsockname()}"
+    host, port = listener.getsockname()[:2]
+    return f"{scheme}://{_authority(host, port)}"
+
+
+def _authority(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def raise_descriptor_limit(connections: int) -> str | None:
+    """Let this process and its workers open enough files; says so where the system does not allow it."""
+    needed = connections + SPARE_DESCRIPTORS
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= needed:
+        return None
+    allowed = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+    if allowed >= needed:
+        return None
+    return (
+        f"the system allows {allowed} open files, and server.worker_connections = {connections} may need "
+        f"{needed}: raise the limit (ulimit -n) or lower the setting"
+    )
