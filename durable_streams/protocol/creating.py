@@ -24,7 +24,7 @@ def decide_create(found: StreamState | None, request: Create, now: float, stream
         request.name,
         request.incarnation,
         request.content_type or DEFAULT_CONTENT_TYPE,
-        request.expiry,
+        request.inherited_expiry or request.expiry,
         request.fork_point,
         now,
     )

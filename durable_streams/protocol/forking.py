@@ -79,20 +79,24 @@ def decide_remove(found: StreamState | None, request: Remove, now: float, stream
     """DELETE, or expiry of one incarnation: the stream goes, or is kept out of sight for its forks (section 5.4)."""
     if request.incarnation is None:
         state = require_live(found, request.name, now)
-    elif found is None or found.deleted or found.config.incarnation != request.incarnation:
+    elif (
+        found is None
+        or found.deleted
+        or found.config.incarnation != request.incarnation
+        or not has_expired(found, now)
+    ):
         return Decision(found, b"", Done(found))
     else:
         state = found
     if not state.references:
         return Decision(None, b"", Removed(state, retained=False))
-    return Decision(replace(state, deleted=True), b"", Removed(state, retained=True))
+    return Decision(replace(state, deleted=True, renewed_at=now), b"", Removed(state, retained=True))
 
 
 def decide_renew(found: StreamState | None, request: Renew, now: float, stream_bytes_max: int) -> Decision:
-    """Record a renewal by reads; an older one, or one of another incarnation, changes nothing."""
+    """Record a renewal by reads, or the last look at a soft-deleted stream; an older one, or one of another incarnation, changes nothing."""
     if (
         found is None
-        or found.deleted
         or found.config.incarnation != request.incarnation
         or request.at <= found.renewed_at
     ):

@@ -28,7 +28,7 @@ class ForkSource:
 
 @dataclass(frozen=True, slots=True)
 class Create:
-    """PUT (section 5.1). ``fork_point`` is set by the store once it has resolved ``fork`` against the source."""
+    """PUT (section 5.1). The last three are the store's, from the source of a fork."""
 
     name: str
     content_type: str | None
@@ -38,6 +38,8 @@ class Create:
     fork: ForkSource | None = None
     incarnation: str = ""
     fork_point: ForkPoint | None = None
+    inherited_expiry: Expiry | None = None
+    """The source's, when a fork asks for none of its own."""
 
 
 @dataclass(slots=True)
@@ -54,7 +56,7 @@ class Append:
 
 @dataclass(frozen=True, slots=True)
 class Remove:
-    """DELETE (section 5.4), or the end of one incarnation by expiry when ``incarnation`` is given."""
+    """DELETE (section 5.4), or the end of one expired incarnation when ``incarnation`` is given."""
 
     name: str
     incarnation: str | None = None

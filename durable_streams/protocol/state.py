@@ -15,6 +15,8 @@ from durable_streams.protocol.content import is_json, media_type
 
 NO_PRODUCERS: Final[Mapping[str, ProducerState]] = MappingProxyType({})
 NO_REFERENCES: Final[Mapping[str, str]] = MappingProxyType({})
+RECHECK_DELETED_S: Final = 3600.0
+"""A crash between the end of a fork and the release of its source is mended after this time at the latest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,9 +108,9 @@ class StreamState:
 
     @property
     def due_at(self) -> float | None:
-        """When the sweeper has to look at this stream: its deadline as recorded; at once when soft-deleted."""
+        """When the sweeper has to look at this stream again: at its deadline, or to see whether its forks live."""
         if self.deleted:
-            return 0.0
+            return self.renewed_at + RECHECK_DELETED_S
         expiry = self.config.expiry
         if expiry.ttl_s is not None:
             return self.renewed_at + expiry.ttl_s

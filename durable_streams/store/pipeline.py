@@ -84,6 +84,13 @@ class Pipeline:
             return self._submit_inline(request)
         return self._committers[self._storage.partition_of(request.name)].submit(request)
 
+    def submit_later(self, request: Request) -> None:
+        """Carry out ``request`` some time after this call; nobody is told what became of it."""
+        if self._storage.commits_inline:
+            self._submit_inline(request)
+        else:
+            self._committers[self._storage.partition_of(request.name)].enqueue(request)
+
     def _submit_inline(self, request: Request) -> Outcome:
         now = self.clock()
         found = self.current(request.name, now)
@@ -130,6 +137,9 @@ class _Committer:
         self._greenlet = gevent.spawn(self._run)
 
     def submit(self, request: Request) -> Outcome:
+        return self.enqueue(request).answer.get()
+
+    def enqueue(self, request: Request) -> _Waiting:
         if self._stopping or self.failed:
             raise Unavailable("the storage is stopping" if self._stopping else "the storage has failed")
         if len(self._queue) >= self._pipeline.limits.pending_writes_max:
@@ -137,7 +147,7 @@ class _Committer:
         waiting = _Waiting(request)
         self._queue.append(waiting)
         self._wake.set()
-        return waiting.answer.get()
+        return waiting
 
     def stop(self) -> None:
         self._stopping = True

@@ -1,0 +1,80 @@
+"""The composition root: Config -> storage -> store and live -> Flask app."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from flask import Flask, Response
+from werkzeug.exceptions import HTTPException
+
+from durable_streams.config import Config
+from durable_streams.protocol.errors import InternalError, MethodNotAllowed, ProtocolError, RouteNotFound
+from durable_streams.store.contract import Storage
+from durable_streams.web.blueprint import build_service, put_streams_first
+from durable_streams.web.browsers import BrowserHeaders
+from durable_streams.web.health import build_health_blueprint
+from durable_streams.web.problems import problem_answer
+
+
+def create_app(config: Config | None = None, storage: Storage | None = None) -> Flask:
+    """The whole server as a Flask app; ``storage`` replaces the one that ``config`` names.
+
+    The storage is opened by the first request, or by ``app.extensions["durable_streams"].open()``.
+    """
+    config = config or Config()
+    service = build_service(storage or build_storage(config), config)
+    app = Flask("durable_streams", static_folder=None)
+    app.url_map.merge_slashes = False
+    app.register_blueprint(build_health_blueprint(lambda: service.is_ready))
+    _answer_with_problems(app, BrowserHeaders(config.http.cors_origins))
+    put_streams_first(app, service, config)
+    return app
+
+
+def build_storage(config: Config) -> Storage:
+    """The storage that ``storage.mode`` names, not opened yet."""
+    settings = config.storage
+    if settings.mode == "memory":
+        from durable_streams.backends.memory import InMemoryStorage
+
+        return InMemoryStorage()
+    if settings.mode == "acid":
+        from durable_streams.backends.zodb import AcidStorage
+
+        return AcidStorage(Path(settings.data_dir), settings.acid_shard_count, settings.acid_backend)
+    from durable_streams.backends.files import FileStorage
+
+    return FileStorage(Path(settings.data_dir), durable=settings.mode == "file-durable")
+
+
+def _answer_with_problems(app: Flask, browsers: BrowserHeaders) -> None:
+    """What Flask itself refuses is refused in the protocol's way."""
+
+    def refuse(exc: Exception) -> Response:
+        from flask import request
+
+        answer = problem_answer(_as_protocol_error(exc, request.method), request.environ)
+        return Response(answer.body, answer.status, answer.headers)
+
+    def for_browsers(response: Response) -> Response:
+        from flask import request
+
+        response.headers.extend(browsers.of(request.environ))
+        return response
+
+    app.register_error_handler(Exception, refuse)
+    app.after_request(for_browsers)
+
+
+def _as_protocol_error(exc: Exception, method: str) -> ProtocolError:
+    if not isinstance(exc, HTTPException):
+        return InternalError(repr(exc))
+    if exc.code == 405:
+        return MethodNotAllowed(method, ", ".join(sorted(getattr(exc, "valid_methods", None) or ())))
+    if exc.code == 404:
+        return RouteNotFound()
+    error = ProtocolError(exc.description or exc.name)
+    error.status, error.title = exc.code or 500, exc.name
+    error.type = "/errors/" + exc.name.lower().replace(" ", "-")
+    error.code = exc.name.upper().replace(" ", "_")
+    return error

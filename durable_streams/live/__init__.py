@@ -1,0 +1,1 @@
+"""Who is waiting: wakes, never data. gevent lives here."""

@@ -1,0 +1,69 @@
+"""The hub: waiting until a stream has changed, and telling all who wait that one has.
+
+A waiter takes the event *before* it looks at the stream, so a change between the look and the wait wakes it. A change
+swaps the event for a new one: nobody is woken twice by one change, and there is no moment at which one is missed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from gevent.event import Event
+
+from durable_streams.store.contract import Change
+
+
+class Watch:
+    """One reader's place at a stream."""
+
+    __slots__ = ("_hub", "name")
+
+    def __init__(self, hub: Hub, name: str) -> None:
+        self._hub = hub
+        self.name = name
+
+    def event(self) -> Event:
+        """The event of the next change; take it first, look at the stream, and then wait for it."""
+        return self._hub._events[self.name]
+
+
+class Hub:
+    """All readers that wait in this process."""
+
+    def __init__(self) -> None:
+        self.stopping = False
+        self._events: dict[str, Event] = {}
+        self._watchers: dict[str, int] = {}
+
+    def announce(self, change: Change) -> None:
+        """A change is durable: wake everybody who watches that stream."""
+        name = change.name
+        event = self._events.get(name)
+        if event is not None:
+            self._events[name] = Event()
+            event.set()
+
+    @contextmanager
+    def watch(self, name: str) -> Iterator[Watch]:
+        """A place at the stream ``name``, given up at the end of the block."""
+        self._watchers[name] = self._watchers.get(name, 0) + 1
+        self._events.setdefault(name, Event())
+        try:
+            yield Watch(self, name)
+        finally:
+            self._watchers[name] -= 1
+            if not self._watchers[name]:
+                del self._watchers[name], self._events[name]
+
+    def stop(self) -> None:
+        """End every wait: long-polls answer and event streams finish (also those that come later)."""
+        self.stopping = True
+        for name, event in list(self._events.items()):
+            self._events[name] = Event()
+            event.set()
+
+    @property
+    def watchers(self) -> int:
+        """How many readers have a place now."""
+        return sum(self._watchers.values())

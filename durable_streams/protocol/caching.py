@@ -1,0 +1,68 @@
+"""What caches are told: entity tags, Cache-Control and cursors (section 10)."""
+
+from __future__ import annotations
+
+from decimal import Context, Decimal
+from typing import Final
+
+from durable_streams.protocol.state import StreamState
+
+CURSOR_EPOCH_S: Final = 1_728_432_000
+"""2024-10-09T00:00:00Z, in seconds since 1970."""
+CURSOR_INTERVAL_S: Final = 20
+CURSOR_JITTER_S_MAX: Final = 3600
+MAX_AGE_S: Final = 60
+STALE_S: Final = 300
+
+NO_STORE: Final = "no-store"
+
+
+def entity_tag(state: StreamState, start: int, stop: int) -> str:
+    """The tag of a read: it differs by incarnation, start, end and closure, so a closure is never hidden by a 304."""
+    closed = ":c" if state.closed and stop == state.tail else ""
+    return f'"{state.config.incarnation}:{start}:{stop}{closed}"'
+
+
+def tag_matches(if_none_match: str, tag: str) -> bool:
+    """Whether an If-None-Match value (one tag, a list, weak tags or ``*``) names ``tag`` (RFC 9110, 13.1.2)."""
+    if if_none_match == tag:
+        return True
+    candidates = [part.strip().removeprefix("W/") for part in if_none_match.split(",")]
+    return tag in candidates or candidates == ["*"]
+
+
+def cache_control(state: StreamState, now: float, visibility: str) -> str:
+    """For a catch-up or long-poll answer with data; never longer than the stream itself will live."""
+    left = _seconds_left(state, now)
+    if left is not None and left < MAX_AGE_S + STALE_S:
+        return f"{visibility}, max-age={max(0, min(MAX_AGE_S, int(left)))}"
+    return f"{visibility}, max-age={MAX_AGE_S}, stale-while-revalidate={STALE_S}"
+
+
+def _seconds_left(state: StreamState, now: float) -> float | None:
+    expiry = state.config.expiry
+    if expiry.ttl_s is not None:
+        return expiry.ttl_s
+    return None if expiry.expires_at is None else expiry.expires_at - now
+
+
+def next_cursor(now: float, client_cursor: str | None, jitter_s: int) -> str:
+    """The number of the current interval; or, past a client that is there already, its cursor plus the jitter.
+
+    ``jitter_s`` is a random number from 1 to CURSOR_JITTER_S_MAX. A cursor that is no decimal number counts as none.
+    """
+    current = int(now - CURSOR_EPOCH_S) // CURSOR_INTERVAL_S
+    if client_cursor is None or not (client_cursor.isascii() and client_cursor.isdigit()):
+        return str(current)
+    # Decimal, since int refuses text of several thousand digits.
+    exact = Context(prec=len(client_cursor) + 8)
+    client = Decimal(client_cursor)
+    if client < current:
+        return str(current)
+    return f"{exact.add(client, -(-jitter_s // CURSOR_INTERVAL_S)):f}"
+
+
+def later_cursor(now: float, last: str) -> str:
+    """The cursor that follows ``last`` on one connection: the current interval, never going backwards."""
+    current = str(int(now - CURSOR_EPOCH_S) // CURSOR_INTERVAL_S)
+    return last if (len(last), last) >= (len(current), current) else current

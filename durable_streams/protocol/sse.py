@@ -1,0 +1,62 @@
+"""Data and control events as the bytes of an event stream (section 5.8).
+
+As a compatible extension every event carries ``id:`` = the offset after it, so a plain EventSource resumes by itself.
+"""
+
+from __future__ import annotations
+
+import re
+from base64 import b64encode
+from typing import Final
+
+from durable_streams.protocol.content import is_text, to_array
+from durable_streams.protocol.offsets import format_offset
+from durable_streams.protocol.state import StreamState
+
+HEARTBEAT: Final = b":\n\n"
+CONTENT_TYPE: Final = "text/event-stream"
+
+_LINE_END = re.compile(rb"\r\n|\r|\n")
+
+
+def is_base64(content_type: str) -> bool:
+    """Whether data events of such a stream are base64, announced by ``stream-sse-data-encoding``."""
+    return not is_text(content_type)
+
+
+def data_event(state: StreamState, data: bytes, stop: int) -> bytes:
+    """A data event that carries the stored bytes ``data``, the last of which is just before ``stop``."""
+    if state.config.is_json:
+        payload = to_array(data)
+    elif is_text(state.config.content_type):
+        payload = data
+    else:
+        payload = b64encode(data)
+    # Every line gets the field's name, so nothing in the data can end the event or begin another.
+    lines = _LINE_END.sub(b"\ndata: ", payload)
+    return b"event: data\nid: %b\ndata: %b\n\n" % (format_offset(stop).encode("ascii"), lines)
+
+
+def control_event(stop: int, cursor: str | None, up_to_date: bool, closed: bool) -> bytes:
+    """The control event after the data up to ``stop``; ``closed`` is the end of the stream and of the events."""
+    offset = format_offset(stop)
+    fields = f'{{"streamNextOffset":"{offset}"'
+    if not closed and cursor is not None:
+        fields += f',"streamCursor":"{cursor}"'
+    if up_to_date:
+        fields += ',"upToDate":true'
+    if closed:
+        fields += ',"streamClosed":true'
+    return f"event: control\nid: {offset}\ndata: {fields}}}\n\n".encode("ascii")
+
+
+def whole_characters(data: bytes) -> int:
+    """How many leading bytes of ``data`` end with a whole UTF-8 character: all, or up to three fewer."""
+    for back in range(1, min(4, len(data)) + 1):
+        byte = data[-back]
+        if byte < 0x80:
+            return len(data)
+        if byte >= 0xC0:
+            needed = 2 if byte < 0xE0 else 3 if byte < 0xF0 else 4
+            return len(data) - back if needed > back else len(data)
+    return len(data)

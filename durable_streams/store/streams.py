@@ -1,0 +1,330 @@
+"""StreamStore: the operations on streams, for whoever speaks to clients.
+
+Single-stream steps go through the pipeline; what needs two streams (a fork and its source) is put together here, so
+that a crash between the steps leaves at most a reference that nobody uses, which the next look at it removes.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from time import time
+from typing import cast
+
+from durable_streams.protocol.creating import check_fork_content_type
+from durable_streams.protocol.errors import BadRequest, InvalidOffset, ProtocolError, StreamDamaged
+from durable_streams.protocol.expiry import has_expired, require_live
+from durable_streams.protocol.forking import check_anchor, fork_expiry, require_source
+from durable_streams.protocol.outcomes import Appended, Created, Outcome, Removed
+from durable_streams.protocol.requests import (
+    Append,
+    Create,
+    ForkSource,
+    ReleaseReference,
+    Remove,
+    Renew,
+    TakeReference,
+)
+from durable_streams.protocol.state import ForkPoint, StreamState
+from durable_streams.store.batch import Limits
+from durable_streams.store.contract import Change, Storage
+from durable_streams.store.pipeline import Pipeline
+from durable_streams.store.renewals import Renewals
+
+SCAN_BYTES = 1 << 20
+_LINE_BREAK = 0x0A
+
+
+@dataclass(slots=True)
+class Page:
+    """Stored bytes from ``start`` to ``stop`` of a stream as it was in ``state``."""
+
+    state: StreamState
+    start: int
+    stop: int
+    data: bytes
+
+    @property
+    def at_tail(self) -> bool:
+        return self.stop == self.state.tail
+
+
+class StreamStore:
+    """All streams of one storage."""
+
+    def __init__(
+        self,
+        storage: Storage,
+        limits: Limits,
+        announce: Callable[[Change], None] = lambda change: None,
+        clock: Callable[[], float] = time,
+    ) -> None:
+        """``announce`` is told of every change once it is durable; ``clock`` gives seconds since 1970."""
+        self.storage = storage
+        self.clock = clock
+        self.is_open = False
+        self._announce = announce
+        self._renewals = Renewals()
+        self._pipeline = Pipeline(storage, limits, self._changed, self._renewals, clock)
+        self._forking: set[str] = set()
+        """Incarnations of forks whose source holds a reference and which are being created right now."""
+
+    def open(self) -> None:
+        """Open the storage and take requests; raises what ``Storage.open`` raises."""
+        self.storage.open()
+        self._pipeline.start()
+        self.is_open = True
+
+    def close(self) -> None:
+        """Commit what was accepted, record open windows, close the storage."""
+        if self.is_open:
+            self.is_open = False
+            self._record_renewals()
+            self._pipeline.stop()
+            self.storage.close()
+
+    @property
+    def failed(self) -> bool:
+        """Whether a part of the storage has stopped taking writes; see ``Pipeline.failed``."""
+        return self._pipeline.failed
+
+    # -- looking ---------------------------------------------------------------------------------------------
+
+    def find(self, name: str) -> StreamState:
+        """The stream for a client; raises StreamNotFound or StreamGone."""
+        now = self.clock()
+        return require_live(self._pipeline.current(name, now), name, now)
+
+    def read(self, state: StreamState, start: int, bytes_max: int) -> Page:
+        """At most ``bytes_max`` stored bytes from ``start``; in JSON mode whole messages, and at least one.
+
+        Raises InvalidOffset for a position beyond the tail or inside a JSON message.
+        """
+        if start > state.tail:
+            raise InvalidOffset("Invalid offset: it lies beyond the tail of the stream")
+        stop = min(state.tail, start + bytes_max)
+        if state.config.is_json and stop > start:
+            return self._read_messages(state, start, stop)
+        return Page(state, start, stop, self.read_bytes(state, start, stop))
+
+    def read_bytes(self, state: StreamState, start: int, stop: int) -> bytes:
+        """Stored bytes of a stream, those that a fork inherits included (section 4.2)."""
+        parts: list[bytes] = []
+        while start < stop:
+            base = state.config.base
+            if stop > base:
+                parts.append(self.storage.read(state, max(start, base), stop))
+                stop = base
+            if start < stop:
+                state = self._source_of(state)
+        return parts[0] if len(parts) == 1 else b"".join(reversed(parts))
+
+    def touch(self, state: StreamState) -> None:
+        """A client has read: the sliding window starts anew (section 5.1)."""
+        if state.config.expiry.ttl_s is None:
+            return
+        recorded = self.storage.load(state.name)
+        now = self.clock()
+        if recorded is not None and self._renewals.renew(recorded, now):
+            self._pipeline.submit_later(Renew(state.name, state.config.incarnation, now))
+
+    def attach(self, state: StreamState) -> None:
+        """A live reader holds the stream until ``detach``: it does not expire meanwhile."""
+        if state.config.expiry.ttl_s is not None:
+            self._renewals.attach(state.name)
+
+    def detach(self, state: StreamState) -> None:
+        if state.config.expiry.ttl_s is not None:
+            self._renewals.detach(state.name, self.clock())
+
+    # -- changing --------------------------------------------------------------------------------------------
+
+    def append(self, request: Append) -> Appended:
+        """Sections 5.2 and 5.3; raises the ProtocolError that refuses it."""
+        return cast(Appended, self._pipeline.submit(request))
+
+    def create(self, request: Create) -> Created:
+        """Section 5.1, and 4.2 for forks; raises the ProtocolError that refuses it."""
+        now = self.clock()
+        found = self._pipeline.current(request.name, now)
+        if found is not None and not found.deleted and has_expired(found, now):
+            self.expire(found)
+            found = self._pipeline.current(request.name, now)
+        if request.fork is not None and found is None:
+            return self._create_fork(request, request.fork, now)
+        return cast(Created, self._pipeline.submit(replace(request, incarnation=_new_incarnation())))
+
+    def remove(self, name: str) -> Removed:
+        """Section 5.4; raises StreamNotFound or StreamGone."""
+        self._drop_orphans(self._pipeline.current(name, self.clock()))
+        removed = cast(Removed, self._pipeline.submit(Remove(name)))
+        self._release_source(removed)
+        return removed
+
+    def expire(self, state: StreamState) -> None:
+        """Remove one incarnation if its time has come."""
+        self._drop_orphans(state)
+        self._release_source(self._pipeline.submit(Remove(state.name, state.config.incarnation)))
+
+    def sweep(self, limit: int = 1000) -> int:
+        """Remove what has expired and what no fork reads any more; returns how many streams were looked at."""
+        now = self.clock()
+        due = self.storage.due(now, limit)
+        for name in due:
+            state = self._pipeline.current(name, now)
+            if state is None:
+                continue
+            if state.deleted:
+                self._recheck(state, now)
+            elif has_expired(state, now):
+                self.expire(state)
+            else:
+                self._pipeline.submit(Renew(name, state.config.incarnation, now))
+        return len(due)
+
+    # -- forks -----------------------------------------------------------------------------------------------
+
+    def _create_fork(self, request: Create, fork: ForkSource, now: float) -> Created:
+        source = require_source(self._pipeline.current(fork.source, now), fork.source, now)
+        check_fork_content_type(source, request)
+        anchor = source.tail if fork.position is None else fork.position
+        check_anchor(source, anchor)
+        point = ForkPoint(
+            source.name,
+            source.config.incarnation,
+            self._sub_position(source, anchor, fork.sub_offset),
+            anchor,
+            fork.sub_offset,
+            inherits_expiry=request.expiry.ttl_s is None and request.expiry.expires_at is None,
+        )
+        resolved = replace(
+            request,
+            content_type=request.content_type or source.config.content_type,
+            incarnation=_new_incarnation(),
+            fork_point=point,
+            inherited_expiry=fork_expiry(source.config.expiry, request.expiry),
+        )
+        return self._create_with_reference(resolved, point)
+
+    def _create_with_reference(self, request: Create, point: ForkPoint) -> Created:
+        fork = request.incarnation
+        release = ReleaseReference(point.source, point.source_incarnation, fork)
+        self._forking.add(fork)
+        try:
+            self._pipeline.submit(
+                TakeReference(point.source, point.source_incarnation, fork, request.name)
+            )
+            try:
+                created = cast(Created, self._pipeline.submit(request))
+            except ProtocolError:
+                self._release_source(self._pipeline.submit(release))
+                raise
+            if created.existed:
+                self._release_source(self._pipeline.submit(release))
+            return created
+        finally:
+            self._forking.discard(fork)
+
+    def _sub_position(self, source: StreamState, anchor: int, sub_offset: int) -> int:
+        """The position ``sub_offset`` bytes, or JSON messages, past ``anchor``; raises BadRequest beyond the tail."""
+        if not source.config.is_json:
+            if anchor + sub_offset > source.tail:
+                raise BadRequest("Fork sub-offset is beyond the source stream's tail")
+            return anchor + sub_offset
+        if 0 < anchor < source.tail and self.read_bytes(source, anchor - 1, anchor) != b"\n":
+            raise InvalidOffset("Invalid offset: it lies inside a JSON message")
+        position = anchor
+        while sub_offset:
+            if position == source.tail:
+                raise BadRequest("Fork sub-offset is beyond the source stream's tail")
+            data = self.read_bytes(source, position, min(source.tail, position + SCAN_BYTES))
+            sub_offset, passed = _pass_messages(data, sub_offset)
+            position += passed
+        return position
+
+    def _source_of(self, state: StreamState) -> StreamState:
+        fork = state.config.fork
+        assert fork is not None
+        source = self.storage.load(fork.source)
+        if source is None or source.config.incarnation != fork.source_incarnation:
+            raise StreamDamaged(f"fork {state.name!r} has lost its source {fork.source!r}")
+        return source
+
+    def _release_source(self, outcome: Outcome) -> None:
+        """When a fork has gone, its source loses a reference, and may go as well, and so on up the chain."""
+        while isinstance(outcome, Removed) and not outcome.retained:
+            fork = outcome.state.config.fork
+            if fork is None:
+                return
+            outcome = self._pipeline.submit(
+                ReleaseReference(fork.source, fork.source_incarnation, outcome.state.config.incarnation)
+            )
+
+    def _drop_orphans(self, state: StreamState | None) -> None:
+        """Release references whose fork never came to be, or has gone, because of a crash between two steps."""
+        if state is None:
+            return
+        for incarnation, name in state.references.items():
+            fork = self.storage.load(name)
+            if incarnation not in self._forking and (fork is None or fork.config.incarnation != incarnation):
+                self._release_source(
+                    self._pipeline.submit(ReleaseReference(state.name, state.config.incarnation, incarnation))
+                )
+
+    def _recheck(self, state: StreamState, now: float) -> None:
+        self._drop_orphans(state)
+        self._pipeline.submit(Renew(state.name, state.config.incarnation, now))
+
+    # -- inside ----------------------------------------------------------------------------------------------
+
+    def _read_messages(self, state: StreamState, start: int, stop: int) -> Page:
+        """``stop`` moves back to the end of a message, or on to the end of one that is larger than a page."""
+        before = 1 if start else 0
+        data = self.read_bytes(state, start - before, stop)
+        if before and data[0] != _LINE_BREAK:
+            raise InvalidOffset("Invalid offset: it lies inside a JSON message")
+        data = data[before:]
+        if stop < state.tail:
+            data = self._whole_messages(state, data, stop)
+        return Page(state, start, start + len(data), data)
+
+    def _whole_messages(self, state: StreamState, data: bytes, stop: int) -> bytes:
+        end = data.rfind(b"\n") + 1
+        if end:
+            return data[:end]
+        parts = [data]
+        while True:
+            more = self.read_bytes(state, stop, min(state.tail, stop + SCAN_BYTES))
+            stop += len(more)
+            end = more.find(b"\n") + 1
+            parts.append(more[:end] if end else more)
+            if end or not more:
+                return b"".join(parts)
+
+    def _changed(self, change: Change) -> None:
+        self._renewals.settle(change)
+        self._announce(change)
+
+    def _record_renewals(self) -> None:
+        now = self.clock()
+        for name in list(self._renewals):
+            state = self.storage.load(name)
+            if state is not None:
+                at = min(self._renewals.get(name), now)
+                self._pipeline.submit_later(Renew(name, state.config.incarnation, at))
+
+
+def _pass_messages(data: bytes, count: int) -> tuple[int, int]:
+    """How many of ``count`` messages are still to pass after ``data``, and the bytes that have been passed."""
+    available = data.count(b"\n")
+    if available < count:
+        return count - available, len(data)
+    end = 0
+    for _ in range(count):
+        end = data.index(b"\n", end) + 1
+    return 0, end
+
+
+def _new_incarnation() -> str:
+    return os.urandom(8).hex()

@@ -1,0 +1,76 @@
+"""The request body: whole, in time and within its limit, or an error. A truncated body is never taken for a whole one."""
+
+from __future__ import annotations
+
+from io import BytesIO
+from typing import Any, Final
+
+from durable_streams.live.deadline import deadline
+from durable_streams.protocol.errors import BodyTimeout, InvalidBody, RequestBodyTooLarge
+from durable_streams.web.answer import Environ
+
+PIECE_BYTES: Final = 64 * 1024
+SLOWEST_BYTES_PER_S: Final = 100_000
+"""Beyond the first seconds a body must arrive at this rate."""
+
+
+class BodyReader:
+    """Reads bodies of at most ``bytes_max`` bytes; a body has ``timeout_s`` plus the time its size needs."""
+
+    def __init__(self, bytes_max: int, timeout_s: float) -> None:
+        self._bytes_max = bytes_max
+        self._timeout_s = timeout_s
+
+    def read(self, environ: Environ) -> bytes:
+        """All of the body; raises RequestBodyTooLarge (before reading, if its length says so), InvalidBody, BodyTimeout."""
+        length = self._declared_length(environ)
+        if length == 0:
+            return b""
+        source = environ["wsgi.input"]
+        if type(source) is BytesIO and length is not None:
+            return self._checked(source.read(length), length)
+        expected = self._bytes_max if length is None else length
+        with deadline(self._timeout_s + expected / SLOWEST_BYTES_PER_S, _too_slow):
+            body = self._read_pieces(source, length)
+        return self._checked(body, length)
+
+    def _declared_length(self, environ: Environ) -> int | None:
+        """None: the body tells its end itself (chunked)."""
+        text = environ.get("CONTENT_LENGTH")
+        if text:
+            length = int(text)
+            if length > self._bytes_max:
+                raise RequestBodyTooLarge(self._bytes_max)
+            return length
+        return None if environ.get("HTTP_TRANSFER_ENCODING") else 0
+
+    def _read_pieces(self, source: Any, length: int | None) -> bytes:
+        pieces: list[bytes] = []
+        size = 0
+        while length is None or size < length:
+            piece = _next_piece(source, PIECE_BYTES if length is None else min(PIECE_BYTES, length - size))
+            if not piece:
+                break
+            pieces.append(piece)
+            size += len(piece)
+            if size > self._bytes_max:
+                raise RequestBodyTooLarge(self._bytes_max)
+        return b"".join(pieces)
+
+    def _checked(self, body: bytes, length: int | None) -> bytes:
+        if length is not None and len(body) != length:
+            raise InvalidBody(f"the body ended after {len(body)} of {length} bytes")
+        return body
+
+
+def _next_piece(source: Any, size: int) -> bytes:
+    try:
+        piece: bytes = source.read(size)
+    except Exception as exc:
+        # Every server has errors of its own for a broken chunk or a connection that went away.
+        raise InvalidBody(f"failed to read request body: {exc}") from exc
+    return piece
+
+
+def _too_slow() -> BodyTimeout:
+    return BodyTimeout("The request body arrived too slowly")

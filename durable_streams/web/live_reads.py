@@ -1,0 +1,135 @@
+"""Long-poll and SSE answers (sections 5.7 and 5.8): deadline, heartbeat, client gone, end of the server.
+
+The reader holds an offset and asks for everything since; what it waits for is a wake, never data.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from durable_streams.live.follower import Follower
+from durable_streams.live.hub import Hub
+from durable_streams.live.waiting import ClientGone, wait_for
+from durable_streams.protocol import sse
+from durable_streams.protocol.errors import NotFound, ProtocolError, StreamGone, StreamNotFound
+from durable_streams.protocol.state import StreamState
+from durable_streams.store.streams import StreamStore
+from durable_streams.web.answer import Answer, Environ
+
+if TYPE_CHECKING:
+    from gevent.event import Event
+
+RECONNECT_SPREAD = 0.1
+"""Connections end within this part of the interval around it, so that they do not all come back at once."""
+EVENT_BYTES_MAX = 256 * 1024
+"""Stored bytes in one data event: enough to be cheap, little enough for others to get their turn."""
+CLIENT_SOCKET = "gunicorn.socket"
+
+log = logging.getLogger("durable_streams.live")
+
+
+@dataclass(frozen=True, slots=True)
+class LiveTimes:
+    """Seconds; ``reconnect_s`` 0 means that event streams are not ended."""
+
+    long_poll_s: float
+    reconnect_s: float
+    heartbeat_s: float
+
+
+class LiveReads:
+    """Answers that wait for a stream to grow."""
+
+    def __init__(self, store: StreamStore, hub: Hub, times: LiveTimes, read_bytes_max: int) -> None:
+        self._store = store
+        self._hub = hub
+        self._times = times
+        self._event_bytes_max = min(read_bytes_max, EVENT_BYTES_MAX)
+
+    def wait(self, environ: Environ, state: StreamState, position: int) -> StreamState:
+        """The stream once it goes beyond ``position`` or is closed, or the time is up.
+
+        Raises StreamNotFound or StreamGone as soon as it is deleted.
+        """
+        if state.tail > position or state.closed:
+            return state
+        until = monotonic() + self._times.long_poll_s
+        with self._attached(state), self._hub.watch(state.name) as watch:
+            while True:
+                event = watch.event()
+                state = self._same(state)
+                left = until - monotonic()
+                if state.tail > position or state.closed or left <= 0 or self._hub.stopping:
+                    return state
+                try:
+                    wait_for(event, left, environ.get(CLIENT_SOCKET))
+                except ClientGone:
+                    return state
+
+    def event_stream(
+        self, environ: Environ, state: StreamState, position: int, client_cursor: str | None
+    ) -> Answer:
+        """A text/event-stream answer that begins at ``position``; raises InvalidOffset for a wrong one."""
+        # A wrong position is refused here, while an answer with a status is still possible.
+        self._store.read(state, position, 1)
+        headers = [
+            ("Content-Type", sse.CONTENT_TYPE),
+            ("Cache-Control", "no-cache"),
+            ("X-Accel-Buffering", "no"),
+        ]
+        if sse.is_base64(state.config.content_type):
+            headers.append(("Stream-SSE-Data-Encoding", "base64"))
+        follower = Follower(self._store, state, position, client_cursor, self._event_bytes_max)
+        return Answer(200, headers, self._events(environ, follower))
+
+    def _events(self, environ: Environ, follower: Follower) -> Iterator[bytes]:
+        """Until the stream or the server ends, the client goes, or the connection has lasted long enough."""
+        state = follower.state
+        with self._attached(state), self._hub.watch(state.name) as watch:
+            try:
+                yield from self._follow(environ, follower, watch.event)
+            except (ClientGone, NotFound, StreamGone):
+                return
+            except ProtocolError as error:
+                log.error("the event stream of %r has ended: %s", state.name, getattr(error, "cause", error))
+
+    def _follow(self, environ: Environ, follower: Follower, next_wake: Callable[[], Event]) -> Iterator[bytes]:
+        until = self._connection_end()
+        while True:
+            wake = next_wake()
+            follower.state = self._same(follower.state)
+            while event := follower.next_event():
+                yield event
+            left = until - monotonic()
+            if follower.ended or left <= 0 or self._hub.stopping:
+                return
+            woken = wait_for(wake, min(left, self._times.heartbeat_s), environ.get(CLIENT_SOCKET))
+            if not woken and monotonic() < until:
+                yield sse.HEARTBEAT
+
+    def _connection_end(self) -> float:
+        interval = self._times.reconnect_s
+        if not interval:
+            return float("inf")
+        return monotonic() + interval * random.uniform(1 - RECONNECT_SPREAD, 1 + RECONNECT_SPREAD)
+
+    def _same(self, state: StreamState) -> StreamState:
+        """The newest state of that very stream; raises when it has gone, also when another took its name."""
+        newest = self._store.find(state.name)
+        if newest.config.incarnation != state.config.incarnation:
+            raise StreamNotFound(state.name)
+        return newest
+
+    @contextmanager
+    def _attached(self, state: StreamState) -> Iterator[None]:
+        self._store.attach(state)
+        try:
+            yield
+        finally:
+            self._store.detach(state)

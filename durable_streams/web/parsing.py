@@ -1,0 +1,161 @@
+"""environ -> protocol request. Only unpacks: what may be asked is decided in the protocol, not here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import unquote_to_bytes
+
+from durable_streams.protocol.content import check_content_type
+from durable_streams.protocol.errors import (
+    BadRequest,
+    InvalidHeader,
+    InvalidOffset,
+    InvalidStreamName,
+    ProtocolError,
+)
+from durable_streams.protocol.headers import is_true, parse_expiry, parse_integer, parse_producer
+from durable_streams.protocol.offsets import FROM_NOW, FROM_START, parse_position
+from durable_streams.protocol.requests import Append, Create, ForkSource
+from durable_streams.web.answer import Environ
+
+LONG_POLL: Final = "long-poll"
+SSE: Final = "sse"
+_READ_PARAMETERS: Final = ("offset", "live", "cursor")
+
+
+@dataclass(slots=True)
+class Read:
+    """GET (sections 5.6 to 5.8). ``position`` is None for ``offset=now``."""
+
+    position: int | None
+    live: str | None
+    cursor: str | None
+    if_none_match: str | None
+
+
+def decode_name(raw: str) -> str:
+    """A stream name from WSGI's Latin-1 text of the decoded path; raises InvalidStreamName unless it is UTF-8."""
+    if raw.isascii():
+        return raw
+    try:
+        return raw.encode("latin-1").decode("utf-8")
+    except UnicodeDecodeError:
+        raise InvalidStreamName("stream name is not UTF-8") from None
+
+
+def parse_create(environ: Environ, name: str, body: bytes, base_path: str) -> Create:
+    return Create(
+        name,
+        _content_type(environ),
+        parse_expiry(environ.get("HTTP_STREAM_TTL"), environ.get("HTTP_STREAM_EXPIRES_AT")),
+        is_true(environ.get("HTTP_STREAM_CLOSED")),
+        body,
+        _fork(environ, base_path),
+    )
+
+
+def parse_append(environ: Environ, name: str, body: bytes) -> Append:
+    producer_id = environ.get("HTTP_PRODUCER_ID")
+    epoch, seq = environ.get("HTTP_PRODUCER_EPOCH"), environ.get("HTTP_PRODUCER_SEQ")
+    return Append(
+        name,
+        # Without a body the content type is not looked at (section 5.2).
+        _content_type(environ) if body else None,
+        body,
+        is_true(environ.get("HTTP_STREAM_CLOSED")),
+        environ.get("HTTP_STREAM_SEQ"),
+        parse_producer(producer_id, epoch, seq),
+    )
+
+
+def parse_read(environ: Environ) -> Read:
+    query = _read_parameters(environ.get("QUERY_STRING", ""))
+    offset, live, cursor = query.get("offset"), query.get("live"), query.get("cursor")
+    if live is not None and live not in (LONG_POLL, SSE):
+        raise BadRequest(f"unsupported live mode: {live}")
+    if live is not None and offset is None:
+        raise InvalidHeader("offset", f"offset query parameter is required for live={live} mode")
+    if live == SSE and environ.get("HTTP_LAST_EVENT_ID"):
+        offset = environ["HTTP_LAST_EVENT_ID"]
+    return Read(_position(offset), live, cursor, environ.get("HTTP_IF_NONE_MATCH"))
+
+
+def _position(offset: str | None) -> int | None:
+    if offset is None or offset == FROM_START:
+        return 0
+    if offset == FROM_NOW:
+        return None
+    position = parse_position(offset)
+    if position is None:
+        raise InvalidOffset(f"Invalid offset format: {offset!r} was never given out by this server")
+    return position
+
+
+def _content_type(environ: Environ) -> str | None:
+    value: str | None = environ.get("CONTENT_TYPE")
+    return None if value is None else check_content_type(value)
+
+
+def _fork(environ: Environ, base_path: str) -> ForkSource | None:
+    source = environ.get("HTTP_STREAM_FORKED_FROM")
+    offset = environ.get("HTTP_STREAM_FORK_OFFSET")
+    sub_offset = environ.get("HTTP_STREAM_FORK_SUB_OFFSET")
+    if source is None:
+        if offset is not None or sub_offset is not None:
+            raise BadRequest("Stream-Fork-Offset and Stream-Fork-Sub-Offset require Stream-Forked-From")
+        return None
+    return ForkSource(
+        _source_name(source, base_path),
+        None if offset is None else _fork_position(offset.strip()),
+        0 if sub_offset is None else parse_integer("Stream-Fork-Sub-Offset", sub_offset),
+    )
+
+
+def _fork_position(offset: str) -> int:
+    position = 0 if offset == FROM_START else parse_position(offset)
+    if position is None:
+        raise InvalidOffset(f"Invalid offset format: {offset!r} was never given out by this server")
+    return position
+
+
+def _source_name(header: str, base_path: str) -> str:
+    """A URL path below the base, or a bare stream name; percent-decoded once."""
+    path = header.strip()
+    prefix = base_path.rstrip("/") + "/"
+    if path.startswith(prefix):
+        path = path[len(prefix) :]
+    try:
+        name = unquote_to_bytes(path.encode("latin-1")).decode("utf-8")
+    except UnicodeDecodeError:
+        raise InvalidHeader("Stream-Forked-From", "it is not UTF-8") from None
+    if not name.strip("/"):
+        raise InvalidHeader("Stream-Forked-From", "it names no stream")
+    return name.lstrip("/")
+
+
+def _read_parameters(query_string: str) -> dict[str, str]:
+    """The parameters that a read knows; naming one twice is refused, any other is ignored."""
+    found: dict[str, str] = {}
+    if not query_string:
+        return found
+    for part in query_string.split("&"):
+        name, _, value = part.partition("=")
+        name = _unquote(name)
+        if name not in _READ_PARAMETERS:
+            continue
+        if name in found:
+            raise _repeated(name)
+        found[name] = _unquote(value)
+    return found
+
+
+def _repeated(name: str) -> ProtocolError:
+    text = f"the query parameter {name} is given more than once"
+    return InvalidOffset(f"Invalid offset format: {text}") if name == "offset" else BadRequest(text)
+
+
+def _unquote(text: str) -> str:
+    if "%" not in text and "+" not in text:
+        return text
+    return unquote_to_bytes(text.replace("+", " ").encode("latin-1")).decode("utf-8", "replace")

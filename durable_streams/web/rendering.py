@@ -1,0 +1,89 @@
+"""Outcome -> status, headers, body (sections 5.1 to 5.7)."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from durable_streams.protocol.caching import NO_STORE
+from durable_streams.protocol.content import to_array
+from durable_streams.protocol.offsets import format_offset
+from durable_streams.protocol.outcomes import Appended, Created
+from durable_streams.protocol.state import StreamState
+from durable_streams.store.streams import Page
+from durable_streams.web.answer import Answer, Header
+
+NEXT_OFFSET: Final = "Stream-Next-Offset"
+CURSOR: Final = "Stream-Cursor"
+CLOSED: Final[Header] = ("Stream-Closed", "true")
+UP_TO_DATE: Final[Header] = ("Stream-Up-To-Date", "true")
+
+
+def created(outcome: Created, location: str) -> Answer:
+    state = outcome.state
+    headers = [("Content-Type", state.config.content_type), (NEXT_OFFSET, format_offset(state.tail))]
+    if not outcome.existed:
+        headers.append(("Location", location))
+    if state.closed:
+        headers.append(CLOSED)
+    return Answer(200 if outcome.existed else 201, headers)
+
+
+def appended(outcome: Appended) -> Answer:
+    """204; 200 when an idempotent producer's data was new (section 5.2.1)."""
+    headers = [(NEXT_OFFSET, format_offset(outcome.tail))]
+    if outcome.closed:
+        headers.append(CLOSED)
+    producer = outcome.producer
+    if producer is None:
+        return Answer(204, headers)
+    headers.append(("Producer-Epoch", str(producer.epoch)))
+    headers.append(("Producer-Seq", str(producer.seq)))
+    return Answer(200 if outcome.has_data else 204, headers)
+
+
+def metadata(state: StreamState) -> Answer:
+    """HEAD (section 5.5): the window of a TTL, not what is left of it."""
+    expiry = state.config.expiry
+    headers = [
+        ("Content-Type", state.config.content_type),
+        (NEXT_OFFSET, format_offset(state.tail)),
+        ("Cache-Control", NO_STORE),
+    ]
+    if expiry.ttl_s is not None:
+        headers.append(("Stream-TTL", str(expiry.ttl_s)))
+    if expiry.expires_at_text is not None:
+        headers.append(("Stream-Expires-At", expiry.expires_at_text))
+    if state.closed:
+        headers.append(CLOSED)
+    return Answer(200, headers, iter(()))
+
+
+def page(found: Page, cache_control: str, tag: str | None, cursor: str | None) -> Answer:
+    """Catch-up or long-poll data; the marks of the tail and of the end only when the page reaches them."""
+    state = found.state
+    headers = [("Content-Type", state.config.content_type), *_position(found, cache_control, tag, cursor)]
+    return Answer(200, headers, to_array(found.data) if state.config.is_json else found.data)
+
+
+def not_modified(found: Page, cache_control: str, tag: str) -> Answer:
+    return Answer(304, _position(found, cache_control, tag, None))
+
+
+def nothing_new(state: StreamState, cursor: str) -> Answer:
+    """The 204 of a long-poll: nothing came in time, or nothing will ever come."""
+    headers = [(NEXT_OFFSET, format_offset(state.tail)), UP_TO_DATE, ("Cache-Control", NO_STORE)]
+    headers.append(CLOSED if state.closed else (CURSOR, cursor))
+    return Answer(204, headers)
+
+
+def _position(found: Page, cache_control: str, tag: str | None, cursor: str | None) -> list[Header]:
+    headers = [(NEXT_OFFSET, format_offset(found.stop)), ("Cache-Control", cache_control)]
+    if tag is not None:
+        headers.append(("ETag", tag))
+    if cursor is not None:
+        headers.append((CURSOR, cursor))
+    if found.at_tail:
+        headers.append(UP_TO_DATE)
+        if found.state.closed:
+            headers.append(CLOSED)
+    return headers
