@@ -1,4 +1,4 @@
-"""Fixtures that more than one folder of tests needs: kinds of server, certificates, what to do without Node."""
+"""Fixtures that several folders of tests need: kinds of server, certificates, and what to do without Node."""
 
 from __future__ import annotations
 

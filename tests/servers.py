@@ -7,16 +7,18 @@ from __future__ import annotations
 
 import http.client
 import os
+import re
 import signal
 import socket
 import ssl
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 ROOT = Path(__file__).resolve().parent.parent
 GUNICORN = (sys.executable, "-m", "gunicorn", "-c", "gunicorn.conf.py", "wsgi:app")
@@ -24,6 +26,10 @@ GUNICORN = (sys.executable, "-m", "gunicorn", "-c", "gunicorn.conf.py", "wsgi:ap
 START_SECONDS_MAX = 30.0
 STOP_SECONDS_MAX = 30.0
 POLL_SECONDS = 0.02
+
+LISTENING = re.compile(r"listening on https?://[^\s,]*:(\d+)")
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -66,7 +72,7 @@ class Server:
     @property
     def log(self) -> str:
         """All that the process has written so far, on both of its outputs."""
-        return self.log_path.read_text(encoding="utf-8", errors="replace")
+        return _read(self.log_path)
 
     def connect(self, timeout_s: float = 30.0) -> http.client.HTTPConnection:
         """A connection of http.client, which the caller closes."""
@@ -128,11 +134,10 @@ def running_server(
     command: tuple[str, ...] = GUNICORN,
 ) -> Iterator[Server]:
     """A server that answers, stopped when the block ends. Raises ServerDidNotStart with its log."""
-    chosen = dict(settings or {})
+    chosen = {"DS_SERVER__PORT": "0", **(settings or {})}
     if tls is not None:
         chosen |= {"DS_TLS__CERT_PATH": str(tls.certificate), "DS_TLS__KEY_PATH": str(tls.key)}
-    port = int(chosen.setdefault("DS_SERVER__PORT", str(free_port())))
-    log_path = folder / f"server-{port}.log"
+    log_path = folder / "server.log"
     with log_path.open("wb") as log:
         process = subprocess.Popen(
             command,
@@ -143,26 +148,46 @@ def running_server(
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-    server = Server(process, port, log_path, tls)
     try:
+        port = _await_port(process, log_path)
+        server = Server(process, port, log_path, tls)
         _await_ready(server)
         yield server
     finally:
         _end(process)
 
 
+def _await_port(process: subprocess.Popen[bytes], log_path: Path) -> int:
+    """The port that the system has given the server, as its log says."""
+    found = _await(process, log_path, lambda: LISTENING.search(_read(log_path)))
+    return int(found[1])
+
+
 def _await_ready(server: Server) -> None:
+    def answers() -> bool:
+        try:
+            return server.request("GET", "/readyz").status == 200
+        except OSError:
+            return False
+
+    _await(server.process, server.log_path, answers)
+
+
+def _await(process: subprocess.Popen[bytes], log_path: Path, look: Callable[[], T | None]) -> T:
+    """What `look` finds in the end. The process tells nobody when it is ready, so it has to be asked."""
     deadline = time.monotonic() + START_SECONDS_MAX
     while time.monotonic() < deadline:
-        if server.process.poll() is not None:
-            raise ServerDidNotStart(f"it ended with code {server.process.returncode}:\n{server.log}")
-        try:
-            if server.request("GET", "/readyz").status == 200:
-                return
-        except OSError:
-            pass
+        found = look()
+        if found:
+            return found
+        if process.poll() is not None:
+            raise ServerDidNotStart(f"it ended with code {process.returncode}:\n{_read(log_path)}")
         time.sleep(POLL_SECONDS)
-    raise ServerDidNotStart(f"it was not ready after {START_SECONDS_MAX:.0f} s:\n{server.log}")
+    raise ServerDidNotStart(f"it was not ready after {START_SECONDS_MAX:.0f} s:\n{_read(log_path)}")
+
+
+def _read(log_path: Path) -> str:
+    return log_path.read_text(encoding="utf-8", errors="replace")
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

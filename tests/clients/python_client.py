@@ -1,8 +1,8 @@
 """Carries a file through a stream with the official Python client: creates, writes, tails, leaves, resumes.
 
-Run by the interpreter of an environment that holds the client; it imports nothing of the server, whose package
-has the same import name. Arguments: MODE (catch-up, long-poll, sse), KIND (text, json), URL, SOURCE file,
-RESULT file.
+Run by the interpreter of an environment that holds the client; it imports nothing of the server, whose
+package has the same import name. Arguments: MODE (catch-up, long-poll, sse), KIND (text, json), URL, SOURCE
+file, RESULT file.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""The text that the official clients carry through the server: Python's own language reference, with paragraphs
-in many scripts between its chapters, and with lines that look like server-sent events.
+"""The text that the official clients carry through the server: Python's own language reference, with
+paragraphs in many scripts between its chapters, and with lines that look like server-sent events.
 
 It is the same for the same seed on one machine; nothing depends on which Python's reference it is.
 """

@@ -1,5 +1,5 @@
-"""The official clients carry a real text of several hundred KB through the server, in every way of reading there
-is, over http and https, and it must come out byte for byte.
+"""The official clients carry a real text of several hundred KB through the server, in every way of reading
+there is, over http and https, and it must come out byte for byte.
 """
 
 from __future__ import annotations
