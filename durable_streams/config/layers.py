@@ -89,7 +89,7 @@ def _layer(found: Iterable[tuple[str, Any, str]], spell: Spelling) -> dict[str, 
     for written_key, value, origin in found:
         for entry in _entries(written_key, value, origin, spell):
             before = layer.setdefault(entry.key, entry)
-            if before.value != entry.value:
+            if before is not entry and before.value != entry.value:
                 raise ConfigError(
                     f"contradicts {spell(before.written_key)}, another name of the same setting",
                     key=spell(written_key),

@@ -1,0 +1,41 @@
+"""A log of its own for a test: installed as a server would, written to memory, taken back at the end."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from durable_streams.config import LogSettings
+from durable_streams.telemetry.logs import install_logging, remove_logging
+
+
+class CapturedLog:
+    """What was logged, as lines or as the objects that they hold."""
+
+    def __init__(self) -> None:
+        self.stream = io.BytesIO()
+
+    @property
+    def lines(self) -> list[str]:
+        return self.stream.getvalue().decode().splitlines()
+
+    @property
+    def objects(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.lines]
+
+
+@pytest.fixture
+def install() -> Iterator[Callable[..., CapturedLog]]:
+    """A function that installs logging with the given settings and gives the log back."""
+
+    def install_captured(**settings: Any) -> CapturedLog:
+        log = CapturedLog()
+        install_logging(LogSettings(**settings), log.stream)
+        return log
+
+    yield install_captured
+    remove_logging()
