@@ -16,7 +16,8 @@ from durable_streams.protocol.state import StreamState
 HEARTBEAT: Final = b":\n\n"
 CONTENT_TYPE: Final = "text/event-stream"
 
-_LINE_END = re.compile(rb"\r\n|\r|\n")
+# A reader drops one space after the colon, so a line that begins with a space is given a second one.
+_LINE_START = re.compile(rb"(?:\r\n|\r|\n)( ?)")
 
 
 def is_base64(content_type: str) -> bool:
@@ -33,8 +34,9 @@ def data_event(state: StreamState, data: bytes, stop: int) -> bytes:
     else:
         payload = b64encode(data)
     # Every line gets the field's name, so nothing in the data can end the event or begin another.
-    lines = _LINE_END.sub(b"\ndata: ", payload)
-    return b"event: data\nid: %b\ndata: %b\n\n" % (format_offset(stop).encode("ascii"), lines)
+    lines = _LINE_START.sub(rb"\ndata:\1\1", payload)
+    space = b" " if payload.startswith(b" ") else b""
+    return b"event: data\ndata:%b%b\nid: %b\n\n" % (space, lines, format_offset(stop).encode("ascii"))
 
 
 def control_event(stop: int, cursor: str | None, up_to_date: bool, closed: bool) -> bytes:
@@ -47,7 +49,7 @@ def control_event(stop: int, cursor: str | None, up_to_date: bool, closed: bool)
         fields += ',"upToDate":true'
     if closed:
         fields += ',"streamClosed":true'
-    return f"event: control\nid: {offset}\ndata: {fields}}}\n\n".encode("ascii")
+    return f"event: control\ndata:{fields}}}\nid: {offset}\n\n".encode("ascii")
 
 
 def whole_characters(data: bytes) -> int:

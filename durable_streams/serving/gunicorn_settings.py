@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import math
-import signal
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -16,7 +15,7 @@ from gunicorn.glogging import Logger
 
 from durable_streams.config import Config, ConfigError, ConfigLoadOptions
 from durable_streams.config.tls_files import check_tls_files
-from durable_streams.serving import start_checks
+from durable_streams.serving import start_checks, worker_hooks
 from durable_streams.startup import Phase, load_config_or_exit, refuse_start
 from durable_streams.telemetry import announce_listening, announce_stopped, announce_stopping, install_logging
 
@@ -92,7 +91,8 @@ def gunicorn_settings(config: Config) -> dict[str, Any]:
         "control_socket_disable": True,
         "on_starting": check_start,
         "when_ready": announce_ready,
-        "post_worker_init": leave_interrupts_to_arbiter,
+        "post_worker_init": worker_hooks.begin,
+        "worker_exit": worker_hooks.end,
         "nworkers_changed": keep_one_worker,
         "on_exit": announce_exit,
     }
@@ -156,11 +156,6 @@ def keep_one_worker(arbiter: Any, new_count: int, old_count: int | None) -> None
     _log.warning("%s", start_checks.ONE_WORKER.format(count=new_count))
     arbiter.cfg.set("workers", 1)
     arbiter._num_workers = 1
-
-
-def leave_interrupts_to_arbiter(worker: Any) -> None:
-    """gunicorn's hook in a new worker: a terminal sends Ctrl-C to both, and the arbiter alone decides."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def announce_exit(arbiter: Any) -> None:

@@ -1,0 +1,58 @@
+"""What happens in the worker process around its serving: the storage is opened before, and closed after.
+
+Opening belongs here, after the fork and after gevent has patched the standard library; locks and threads that a
+storage makes before would not survive either.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+from types import FrameType
+from typing import Any
+
+import gevent
+
+from durable_streams.startup import Phase, refuse_start
+
+EXTENSION = "durable_streams"
+
+log = logging.getLogger("durable_streams.serving")
+
+
+def begin(worker: Any) -> None:
+    """gunicorn's hook in a new worker, before it takes a connection; a storage that cannot be opened ends it."""
+    # A terminal sends Ctrl-C to both processes, and the arbiter alone decides.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    service = _service(worker)
+    if service is None:
+        return
+    try:
+        service.open()
+    except Exception as exc:
+        log.debug("the storage could not be opened", exc_info=exc)
+        refuse_start(Phase.OPEN_STORAGE, str(exc) or repr(exc))
+    _end_waits_on_stop(service)
+
+
+def end(arbiter: Any, worker: Any) -> None:
+    """gunicorn's hook in a worker that has answered everything: what was accepted becomes durable."""
+    service = _service(worker)
+    if service is not None:
+        service.close()
+
+
+def _service(worker: Any) -> Any:
+    return getattr(getattr(worker, "wsgi", None), "extensions", {}).get(EXTENSION)
+
+
+def _end_waits_on_stop(service: Any) -> None:
+    """gunicorn's own worker would wait for long-polls and event streams until the grace time is over."""
+    worker_handler = signal.getsignal(signal.SIGTERM)
+
+    def on_stop(number: int, frame: FrameType | None) -> None:
+        gevent.spawn(service.stop_live)
+        if callable(worker_handler):
+            worker_handler(number, frame)
+
+    signal.signal(signal.SIGTERM, on_stop)
