@@ -50,11 +50,14 @@ class Reader {
   items = []
   size = 0
 
-  // Read page after page until the server says that this is all.
+  // Read page after page until the server says that this is all: without `live` the client gives one page a session.
   async readAll() {
-    const session = await stream({ url, offset: this.offset, live: false, warnOnHttp: false })
-    if (kind === "json") this.#add(await session.json(), session.offset)
-    else this.#add([Buffer.from(await session.body())], session.offset)
+    let session
+    do {
+      session = await stream({ url, offset: this.offset, live: false, warnOnHttp: false })
+      if (kind === "json") this.#add(await session.json(), session.offset)
+      else this.#add([Buffer.from(await session.body())], session.offset)
+    } while (!session.upToDate)
   }
 
   // Follow the stream live in one session of the client; leave it as soon as there is as much as is wanted.
