@@ -1,4 +1,4 @@
-"""The documents that follow from the declarations: docs/settings.md, config/default.toml, the effective dump."""
+"""The documents that follow from the declarations: docs/settings.md, default.toml, the effective dump."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is said about a configuration that must not be used: one line with key, value, reason, origin, nearest key."""
+"""What is said about a configuration that must not be used: key, value, reason, origin, nearest key."""
 
 from __future__ import annotations
 

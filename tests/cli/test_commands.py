@@ -1,0 +1,137 @@
+"""The command line: which command runs, what it prints, how it exits."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import tomli
+
+from durable_streams import __version__, cli
+from durable_streams.cli import main
+from durable_streams.cli.command import Command
+from durable_streams.config import ConfigLoadOptions
+from durable_streams.startup import ExitCode
+from tests.servers import ROOT
+
+
+@pytest.fixture(autouse=True)
+def empty_surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A working directory without `config/` and an environment without settings."""
+    monkeypatch.chdir(tmp_path)
+    for name in [name for name in os.environ if name.startswith("DS_") or name == "RUST_LOG"]:
+        monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def served(monkeypatch: pytest.MonkeyPatch) -> list[ConfigLoadOptions]:
+    """What `serve` was asked to load, instead of serving it."""
+    calls: list[ConfigLoadOptions] = []
+
+    def run(options: ConfigLoadOptions, _: argparse.Namespace) -> int:
+        calls.append(options)
+        return ExitCode.OK
+
+    stand_in = Command("serve", "Serve.", run)
+    monkeypatch.setattr(cli, "SERVE", stand_in)
+    monkeypatch.setattr(cli, "COMMANDS", (stand_in, *cli.COMMANDS[1:]))
+    return calls
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--profile", "prod", "--config", "x.toml"],
+        ["serve", "--profile", "prod", "--config", "x.toml"],
+        ["--profile", "prod", "serve", "--config", "x.toml"],
+        ["--profile=prod", "--config=x.toml", "serve"],
+        ["--profile", "dev", "serve", "--profile", "prod", "--config", "x.toml"],
+    ],
+)
+def test_serve_is_the_default_and_options_stand_anywhere(
+    served: list[ConfigLoadOptions], arguments: list[str]
+) -> None:
+    assert main(arguments) == ExitCode.OK
+    assert [(call.profile, call.config_path) for call in served] == [("prod", "x.toml")]
+
+
+def test_without_arguments_the_server_serves(served: list[ConfigLoadOptions]) -> None:
+    assert main([]) == ExitCode.OK
+    assert [(call.profile, call.config_path) for call in served] == [(None, None)]
+
+
+def test_an_interrupt_before_serving_is_no_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(options: ConfigLoadOptions, _: argparse.Namespace) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "SERVE", Command("serve", "Serve.", interrupt))
+    assert main([]) == ExitCode.INTERRUPTED
+
+
+def test_config_prints_toml_with_the_source_of_each_value(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("config").mkdir()
+    Path("config/prod.toml").write_text('[log]\nformat = "json"\n')
+    monkeypatch.setenv("DS_SERVER__PORT", "5000")
+    assert main(["config", "--profile", "prod"]) == ExitCode.OK
+    printed = capsys.readouterr().out
+    document = tomli.loads(printed)
+    assert (document["server"]["port"], document["log"]["format"]) == (5000, "json")
+    lines = [line.split() for line in printed.splitlines()]
+    assert ["port", "=", "5000", "#", "environment", "variable", "DS_SERVER__PORT"] in lines
+    assert ["format", "=", '"json"', "#", "config/prod.toml"] in lines
+    assert ["host", "=", '"0.0.0.0"', "#", "built-in", "default"] in lines
+
+
+def test_a_wrong_configuration_is_one_line_and_an_exit_code(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DS_SERVER__PROT", "1")
+    with pytest.raises(SystemExit) as ended:
+        main(["config"])
+    assert ended.value.code == ExitCode.CONFIGURATION == 78
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert err.count("\n") == 1
+    assert "[validate_config] DS_SERVER__PROT = '1': unknown key" in err
+    assert "did you mean DS_SERVER__PORT?" in err
+
+
+@pytest.mark.parametrize("arguments", [["serv"], ["config", "extra"], ["--prof", "x"], ["--profile"]])
+def test_wrong_usage_is_explained_and_exits_with_2(
+    capsys: pytest.CaptureFixture[str], arguments: list[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == ExitCode.USAGE == 2
+    assert "durable-streams-server" in capsys.readouterr().err
+
+
+def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    printed = " ".join(capsys.readouterr().out.split())
+    for command in cli.COMMANDS:
+        assert f"{command.name} {command.summary}" in printed
+
+
+def test_the_module_is_the_same_command_line() -> None:
+    command = [sys.executable, "-m", "durable_streams", "--version"]
+    answer = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert answer.stdout == f"durable-streams-server {__version__}\n"
+
+
+def test_printing_the_configuration_loads_no_server() -> None:
+    program = (
+        "import sys; from durable_streams.cli import main; main(['config']);"
+        "print({'gunicorn', 'gevent', 'flask'} & sys.modules.keys(), file=sys.stderr)"
+    )
+    answer = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert answer.stderr == "set()\n"
