@@ -8,9 +8,10 @@ from collections.abc import Callable
 import gevent
 from gevent.event import Event
 
+from durable_streams.live.fanout import Fanout
 from durable_streams.live.hub import Hub
 from durable_streams.store.batch import Limits
-from durable_streams.store.contract import Storage
+from durable_streams.store.contract import Change, Storage
 from durable_streams.store.streams import StreamStore
 
 SWEEP_INTERVAL_S = 1.0
@@ -25,7 +26,8 @@ class StreamService:
 
     def __init__(self, storage: Storage, limits: Limits) -> None:
         self.hub = Hub()
-        self.store = StreamStore(storage, limits, self.hub.announce)
+        self.store = StreamStore(storage, limits, self._announce)
+        self.fanout = Fanout(self.store)
         self.on_ready: list[Callable[[bool], None]] = []
         """Told True when requests can be answered, and False when a stop has begun."""
         self._closing = Event()
@@ -47,6 +49,7 @@ class StreamService:
         """A stop has begun: no longer ready, and every long-poll and event stream ends at its next boundary."""
         if not self.hub.stopping:
             self.hub.stop()
+            self.fanout.stop()
             self._tell(False)
 
     def close(self) -> None:
@@ -57,6 +60,10 @@ class StreamService:
             self._sweeper.join()
             self._sweeper = None
         self.store.close()
+
+    def _announce(self, change: Change) -> None:
+        self.hub.announce(change)
+        self.fanout.announce(change)
 
     def _tell(self, ready: bool) -> None:
         for listener in self.on_ready:

@@ -68,7 +68,7 @@ def build_blueprint(
 
 def _mount(state: BlueprintSetupState, service: StreamService, config: Config) -> None:
     base_path = (state.url_prefix or "").rstrip("/")
-    endpoint = StreamEndpoint(service.store, service.hub, config, base_path)
+    endpoint = StreamEndpoint(service, config, base_path, owns_connection=False)
     state.app.extensions[EXTENSION] = service
     state.app.url_map.converters["stream_path"] = _StreamPath
 
@@ -140,6 +140,6 @@ class StreamsFirst:
 
 def put_streams_first(app: Flask, service: StreamService, config: Config) -> None:
     """Serve the streams at ``http.stream_base_path`` of ``app``, ahead of its routes."""
-    endpoint = StreamEndpoint(service.store, service.hub, config, config.http.stream_base_path.rstrip("/"))
+    endpoint = StreamEndpoint(service, config, config.http.stream_base_path.rstrip("/"), owns_connection=True)
     app.extensions[EXTENSION] = service
     app.wsgi_app = StreamsFirst(service, endpoint, app.wsgi_app)  # type: ignore[method-assign]

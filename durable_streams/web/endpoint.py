@@ -9,12 +9,11 @@ from time import perf_counter_ns
 from typing import TYPE_CHECKING
 
 from durable_streams.config import Config
-from durable_streams.live.hub import Hub
+from durable_streams.live.service import StreamService
 from durable_streams.protocol import caching
 from durable_streams.protocol.errors import InternalError, MethodNotAllowed, ProtocolError, Unavailable
 from durable_streams.protocol.names import check_name
 from durable_streams.protocol.state import StreamState
-from durable_streams.store.streams import StreamStore
 from durable_streams.telemetry import RequestLog
 from durable_streams.web import rendering
 from durable_streams.web.answer import Answer, Environ
@@ -43,11 +42,16 @@ OPERATIONS = {
 class StreamEndpoint:
     """Answers every request below the base path of the streams."""
 
-    def __init__(self, store: StreamStore, hub: Hub, config: Config, base_path: str) -> None:
-        """``base_path``: where it is mounted, without a slash at the end, such as ``/v1/stream``."""
+    def __init__(
+        self, service: StreamService, config: Config, base_path: str, *, owns_connection: bool
+    ) -> None:
+        """``base_path``: where it is mounted, without a slash at the end, such as ``/v1/stream``.
+
+        ``owns_connection``: nothing stands between it and the server, so live events may be written to sockets.
+        """
         limits, server = config.limits, config.server
         self.base_path = base_path
-        self._store = store
+        self._store = store = service.store
         self._limits = limits
         self._visibility = config.http.cache_visibility
         self._browsers = BrowserHeaders(config.http.cors_origins)
@@ -56,7 +60,7 @@ class StreamEndpoint:
         times = LiveTimes(
             server.long_poll_timeout_secs, server.sse_reconnect_interval_secs, server.sse_heartbeat_secs
         )
-        self._live = LiveReads(store, hub, times, limits.max_read_bytes)
+        self._live = LiveReads(store, service.hub, service.fanout if owns_connection else None, times)
         self._handlers: dict[str, Callable[[Environ, str], Answer]] = {
             "GET": self._get,
             "POST": self._append,

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import TYPE_CHECKING
 
+from durable_streams.live.fanout import Fanout
 from durable_streams.live.follower import Follower
 from durable_streams.live.hub import Hub
 from durable_streams.live.waiting import ClientGone, wait_for
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
 
 RECONNECT_SPREAD = 0.1
 """Connections end within this part of the interval around it, so that they do not all come back at once."""
-EVENT_BYTES_MAX = 256 * 1024
-"""Stored bytes in one data event: enough to be cheap, little enough for others to get their turn."""
 CLIENT_SOCKET = "gunicorn.socket"
 
 log = logging.getLogger("durable_streams.live")
@@ -46,11 +45,12 @@ class LiveTimes:
 class LiveReads:
     """Answers that wait for a stream to grow."""
 
-    def __init__(self, store: StreamStore, hub: Hub, times: LiveTimes, read_bytes_max: int) -> None:
+    def __init__(self, store: StreamStore, hub: Hub, fanout: Fanout | None, times: LiveTimes) -> None:
+        """``fanout``: None where something between here and the socket may change what is sent."""
         self._store = store
         self._hub = hub
+        self._fanout = fanout
         self._times = times
-        self._event_bytes_max = min(read_bytes_max, EVENT_BYTES_MAX)
 
     def wait(self, environ: Environ, state: StreamState, position: int) -> StreamState:
         """The stream once it goes beyond ``position`` or is closed, or the time is up.
@@ -85,7 +85,7 @@ class LiveReads:
         ]
         if sse.is_base64(state.config.content_type):
             headers.append(("Stream-SSE-Data-Encoding", "base64"))
-        follower = Follower(self._store, state, position, client_cursor, self._event_bytes_max)
+        follower = Follower(self._store, state, position, client_cursor)
         return Answer(200, headers, self._events(environ, follower))
 
     def _events(self, environ: Environ, follower: Follower) -> Iterator[bytes]:
@@ -94,7 +94,7 @@ class LiveReads:
         with self._attached(state), self._hub.watch(state.name) as watch:
             try:
                 yield from self._follow(environ, follower, watch.event)
-            except (ClientGone, NotFound, StreamGone):
+            except (ClientGone, NotFound, StreamGone, OSError):
                 return
             except ProtocolError as error:
                 log.error("the event stream of %r has ended: %s", state.name, getattr(error, "cause", error))
@@ -109,9 +109,25 @@ class LiveReads:
             left = until - monotonic()
             if follower.ended or left <= 0 or self._hub.stopping:
                 return
-            woken = wait_for(wake, min(left, self._times.heartbeat_s), environ.get(CLIENT_SOCKET))
+            woken = self._wait(environ, follower, wake, min(left, self._times.heartbeat_s))
             if not woken and monotonic() < until:
                 yield sse.HEARTBEAT
+
+    def _wait(self, environ: Environ, follower: Follower, wake: Event, seconds: float) -> bool:
+        """Whether there was news before ``seconds`` were over; the broadcaster may have delivered some meanwhile."""
+        client_socket = environ.get(CLIENT_SOCKET)
+        if self._fanout is None or wake.is_set() or not self._is_shared(environ, follower):
+            return wait_for(wake, seconds, client_socket)
+        return self._fanout.follow(follower, client_socket, seconds)
+
+    def _is_shared(self, environ: Environ, follower: Follower) -> bool:
+        """Whether this reader can be sent what all others are sent, in the chunked coding of HTTP/1.1."""
+        assert self._fanout is not None
+        return (
+            environ.get("SERVER_PROTOCOL") == "HTTP/1.1"
+            and self._fanout.can_serve(environ.get(CLIENT_SOCKET))
+            and not follower.is_ahead
+        )
 
     def _connection_end(self) -> float:
         interval = self._times.reconnect_s

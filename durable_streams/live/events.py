@@ -1,0 +1,31 @@
+"""The next event of a stream for a reader at some position (section 5.8); the same bytes for every reader there."""
+
+from __future__ import annotations
+
+from durable_streams.protocol import sse
+from durable_streams.protocol.content import is_text
+from durable_streams.protocol.state import StreamState
+from durable_streams.store.streams import StreamStore
+
+EVENT_BYTES_MAX = 256 * 1024
+"""Stored bytes in one data event: enough to be cheap, little enough for others to get their turn."""
+
+
+def next_data(store: StreamStore, state: StreamState, position: int, bytes_max: int) -> bytes:
+    """Stored bytes for one event; ``b""`` at the tail, or while the last character's end has not arrived."""
+    if position >= state.tail:
+        return b""
+    page = store.read(state, position, bytes_max)
+    if state.config.is_json or not is_text(state.config.content_type):
+        return page.data
+    if page.at_tail and state.closed:
+        return page.data
+    whole = sse.whole_characters(page.data)
+    return page.data[:whole] if whole or page.at_tail else page.data
+
+
+def event(state: StreamState, data: bytes, stop: int, cursor: str) -> bytes:
+    """A data event with its control event; the control event alone when there is no data."""
+    at_tail = stop == state.tail
+    control = sse.control_event(stop, cursor, up_to_date=at_tail, closed=state.closed and at_tail)
+    return sse.data_event(state, data, stop) + control if data else control
