@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable
 from typing import Any, Final
 
 from gunicorn.glogging import Logger
@@ -16,8 +15,9 @@ from gunicorn.glogging import Logger
 from durable_streams.config import Config, ConfigError, ConfigLoadOptions
 from durable_streams.config.tls_files import check_tls_files
 from durable_streams.serving import start_checks, worker_hooks
+from durable_streams.serving.arbiter_signals import take_over_signals
 from durable_streams.startup import Phase, load_config_or_exit, refuse_start
-from durable_streams.telemetry import announce_listening, announce_stopped, announce_stopping, install_logging
+from durable_streams.telemetry import announce_listening, announce_stopped, install_logging
 
 WORKER_CLASSES: Final = {"stream": "durable_streams.worker.StreamWorker", "gevent": "gevent"}
 # A worker that is silent for so long has its loop blocked for good. Killing it loses what memory mode holds,
@@ -118,22 +118,7 @@ def check_start(arbiter: Any) -> None:
     shortage = start_checks.raise_descriptor_limit(arbiter.cfg.worker_connections)
     if shortage is not None:
         _log.warning("%s", shortage)
-    _stop_in_order(arbiter)
-
-
-def _stop_in_order(arbiter: Any) -> None:
-    """Say that a stop begins, and make Ctrl-C the stop of SIGTERM: gunicorn would break connections."""
-    stop = arbiter.handle_term
-
-    def on_signal(name: str) -> Callable[[], None]:
-        def announce_and_stop() -> None:
-            announce_stopping(name)
-            stop()
-
-        return announce_and_stop
-
-    arbiter.handle_term = on_signal("SIGTERM")
-    arbiter.handle_int = on_signal("SIGINT")
+    take_over_signals(arbiter)
 
 
 def _refuse(arbiter: Any, phase: Phase, reason: str) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import time
 from collections.abc import Mapping
 from typing import Any, Final
@@ -18,7 +19,7 @@ ECS_VERSION: Final = "8.11.0"
 FIELDS_ATTRIBUTE: Final = "fields"
 _LEVEL_NAMES: Final = {5: "trace", 10: "debug", 20: "info", 30: "warn", 40: "error", 50: "error"}
 # A value made of these can stand without quotes and still be told from its neighbours.
-_PLAIN_PUNCTUATION: Final = frozenset("-._~/:+@*,;()%&!?$<>{}'")
+_PLAIN_WORD: Final = re.compile(r"[A-Za-z0-9._~/:+@*,;()%&!?$<>{}'-]+")
 
 
 class TextFormatter(logging.Formatter):
@@ -77,7 +78,7 @@ def timestamp(seconds: float) -> str:
 def text_value(value: object) -> str:
     """A value that a person can read, quoted unless it is one plain word."""
     text = str(value)
-    if text and all(char.isascii() and (char.isalnum() or char in _PLAIN_PUNCTUATION) for char in text):
+    if _PLAIN_WORD.fullmatch(text):
         return text
     return one_line(json.dumps(text, ensure_ascii=False))
 

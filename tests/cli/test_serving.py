@@ -10,11 +10,12 @@ import stat
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.servers import GUNICORN, ROOT, TlsFiles, running_server
+from tests.servers import GUNICORN, ROOT, Server, TlsFiles, running_server
 
 pytestmark = pytest.mark.server
 
@@ -81,10 +82,39 @@ def test_a_request_is_logged_as_one_json_record(tmp_path: Path) -> None:
 def test_a_second_worker_asked_for_by_signal_is_refused_with_the_reason(tmp_path: Path) -> None:
     with running_server(tmp_path) as server:
         server.process.send_signal(signal.SIGTTIN)
-        deadline = time.monotonic() + LOG_SECONDS_MAX
-        while "workers = 2: every storage lives in one process" not in server.log:
-            assert time.monotonic() < deadline, server.log
-            time.sleep(0.02)
+        await_true(lambda: "workers = 2: every storage lives in one process" in server.log, server)
+
+
+@both_commands
+def test_a_reload_serves_the_configuration_as_it_is_now(command: tuple[str, ...], tmp_path: Path) -> None:
+    file = tmp_path / "mine.toml"
+    file.write_text('[http]\nstream_base_path = "/before"\n')
+    with running_server(tmp_path, {"DS_CONFIG": str(file)}, command=command) as server:
+        assert server.request("PUT", "/before/a").status == 201
+        file.write_text('[http]\nstream_base_path = "/after"\n')
+        server.process.send_signal(signal.SIGHUP)
+        await_true(
+            lambda: "reloading" in server.log and server.request("PUT", "/after/a").status < 400, server
+        )
+        assert server.request("PUT", "/before/a").status == 404
+
+
+def test_a_reload_with_a_mistake_goes_on_with_what_was_right(tmp_path: Path) -> None:
+    file = tmp_path / "mine.toml"
+    file.write_text('[http]\nstream_base_path = "/before"\n')
+    with running_server(tmp_path, {"DS_CONFIG": str(file)}) as server:
+        file.write_text('[http]\nstream_base_path = "no path"\n')
+        server.process.send_signal(signal.SIGHUP)
+        await_true(lambda: "the configuration is kept as it was: http.stream_base_path" in server.log, server)
+        assert server.request("PUT", "/before/a").status == 201
+
+
+def await_true(look: Callable[[], bool], server: Server) -> None:
+    """Wait for what the server tells nobody but those who ask."""
+    deadline = time.monotonic() + LOG_SECONDS_MAX
+    while not look():
+        assert time.monotonic() < deadline, server.log
+        time.sleep(0.02)
 
 
 def test_the_procfile_passes_the_port_and_one_worker_on(tmp_path: Path) -> None:
