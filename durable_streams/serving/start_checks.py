@@ -54,14 +54,12 @@ def listening_obstacle(arbiter: Any) -> str | None:
 
 
 def address_obstacle(host: str, port: int) -> str | None:
-    """Why `host`:`port` cannot be listened on, found out by doing so for a moment."""
+    """Why `host`:`port` cannot be listened on, found out by binding it for a moment."""
     family = socket.AF_INET6 if is_ipv6(host) else socket.AF_INET
     try:
         with socket.socket(family) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind((host, port))
-            # Two sockets may be bound to one port; only one of them may listen.
-            probe.listen()
     except OSError as exc:
         return f"cannot listen on {_authority(host, port)}: {_plain_reason(exc)}"
     return None
