@@ -17,10 +17,14 @@ STALE_S: Final = 300
 NO_STORE: Final = "no-store"
 
 
-def entity_tag(state: StreamState, start: int, stop: int) -> str:
-    """The tag of a read: it differs by incarnation, start, end and closure, so a closure is never hidden by a 304."""
+def entity_tag(state: StreamState, start: int, stop: int, coding: str | None = None) -> str:
+    """The tag of a read: it differs by incarnation, start, end, closure and content coding.
+
+    So a closure is never hidden by a 304, and no cache mixes up compressed and plain bytes.
+    """
     closed = ":c" if state.closed and stop == state.tail else ""
-    return f'"{state.config.incarnation}:{start}:{stop}{closed}"'
+    coded = f":{coding}" if coding else ""
+    return f'"{state.config.incarnation}:{start}:{stop}{closed}{coded}"'
 
 
 def tag_matches(if_none_match: str, tag: str) -> bool:

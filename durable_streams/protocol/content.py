@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import re
+from functools import lru_cache
 from typing import Final, NoReturn
 
 import msgspec
@@ -26,11 +27,13 @@ _split_array = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _check_value = msgspec.json.Decoder(msgspec.Raw).decode
 
 
+@lru_cache(maxsize=1024)
 def media_type(content_type: str) -> str:
     """The type without parameters, in lower case: what two content types are compared by."""
     return content_type.partition(";")[0].strip().lower()
 
 
+@lru_cache(maxsize=1024)
 def check_content_type(content_type: str) -> str:
     """``content_type`` without outer white space; raises BadRequest unless it names a media type."""
     text = content_type.strip()

@@ -43,7 +43,12 @@ class InvalidOffset(ProtocolError):
 
 
 class InvalidStreamName(ProtocolError):
-    status, type, title, code = 400, "/errors/invalid-stream-name", "Invalid Stream Name", "INVALID_STREAM_NAME"
+    status, type, title, code = (
+        400,
+        "/errors/invalid-stream-name",
+        "Invalid Stream Name",
+        "INVALID_STREAM_NAME",
+    )
 
     def __init__(self, reason: str) -> None:
         super().__init__(f"Invalid stream name: {reason}")
@@ -79,7 +84,12 @@ class InvalidBody(ProtocolError):
 class StaleEpoch(ProtocolError):
     """Section 5.2.1: a producer with an older epoch is fenced; the answer names the current one."""
 
-    status, type, title, code = 403, "/errors/producer-epoch-fenced", "Producer Epoch Fenced", "PRODUCER_EPOCH_FENCED"
+    status, type, title, code = (
+        403,
+        "/errors/producer-epoch-fenced",
+        "Producer Epoch Fenced",
+        "PRODUCER_EPOCH_FENCED",
+    )
 
     def __init__(self, current: int, received: int) -> None:
         detail = f"Producer epoch fenced: current {current}, received {received}"

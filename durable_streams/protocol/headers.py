@@ -13,9 +13,7 @@ from durable_streams.protocol.state import NO_EXPIRY, Expiry
 SAFE_INTEGER_MAX: Final = 2**53 - 1
 """The largest integer that JavaScript holds exactly (section 5.2.1)."""
 
-_RFC3339 = re.compile(
-    r"(\d{4}-\d{2}-\d{2})[Tt](\d{2}:\d{2}:\d{2})(\.\d+)?([Zz]|[+-]\d{2}:\d{2})", re.ASCII
-)
+_RFC3339 = re.compile(r"(\d{4}-\d{2}-\d{2})[Tt](\d{2}:\d{2}:\d{2})(\.\d+)?([Zz]|[+-]\d{2}:\d{2})", re.ASCII)
 
 
 def is_true(value: str | None) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Final
 
 from durable_streams.protocol.errors import InvalidStreamName, RouteNotFound
@@ -14,6 +15,7 @@ def is_reserved(name: str) -> bool:
     return name == RESERVED or name.startswith(RESERVED + "/")
 
 
+@lru_cache(maxsize=4096)  # The same few names come again and again; a refused one is not kept.
 def check_name(name: str, bytes_max: int, segments_max: int) -> str:
     """``name`` itself; raises InvalidStreamName, or RouteNotFound below the reserved prefix. Limits are inclusive."""
     if is_reserved(name):
@@ -32,7 +34,9 @@ def check_name(name: str, bytes_max: int, segments_max: int) -> str:
         raise InvalidStreamName("stream name contains a NUL character")
     size = len(name) if name.isascii() else len(name.encode("utf-8"))
     if size > bytes_max:
-        raise InvalidStreamName(f"stream name is {size} bytes, which exceeds the maximum of {bytes_max} bytes")
+        raise InvalidStreamName(
+            f"stream name is {size} bytes, which exceeds the maximum of {bytes_max} bytes"
+        )
     if len(segments) > segments_max:
         raise InvalidStreamName(
             f"stream name has {len(segments)} path segments, which exceeds the maximum of {segments_max}"

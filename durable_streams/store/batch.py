@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from durable_streams.protocol.deciding import decide
 from durable_streams.protocol.errors import TooLarge
 from durable_streams.protocol.outcomes import Outcome
 from durable_streams.protocol.requests import Request
 from durable_streams.protocol.state import StreamState
 from durable_streams.store.contract import Change
+from durable_streams.store.deciding import decide
 
 
 class Limits:

@@ -16,13 +16,13 @@ from time import monotonic, time
 import gevent
 from gevent.event import AsyncResult, Event
 
-from durable_streams.protocol.deciding import decide
 from durable_streams.protocol.errors import InternalError, ProtocolError, StorageFull, Unavailable
 from durable_streams.protocol.outcomes import Outcome
 from durable_streams.protocol.requests import Request
 from durable_streams.protocol.state import StreamState
 from durable_streams.store.batch import Batch, HeldBytes, Limits
 from durable_streams.store.contract import Change, CommitConflict, Storage
+from durable_streams.store.deciding import decide
 
 log = logging.getLogger("durable_streams.store")
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
+from durable_streams.live.turns import PIECE_BYTES, in_pieces
+
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse
 
@@ -34,4 +36,6 @@ class Answer:
         if self.status not in (204, 304):
             headers.append(("Content-Length", str(len(body))))
         start_response(STATUS_LINES[self.status], headers)
+        if len(body) > PIECE_BYTES:
+            return in_pieces(body)
         return [body] if body else []

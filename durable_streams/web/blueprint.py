@@ -101,7 +101,9 @@ def _respond(endpoint: StreamEndpoint, environ: Environ, raw_name: str) -> Respo
     """The endpoint's answer as a Flask response; a body in pieces stays in pieces."""
     started: list[Any] = []
 
-    def start_response(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Callable[..., Any]:
+    def start_response(
+        status: str, headers: list[tuple[str, str]], exc_info: Any = None
+    ) -> Callable[..., Any]:
         started[:] = [status, headers]
         return lambda data: None
 

@@ -14,13 +14,23 @@ from durable_streams.protocol import caching
 from durable_streams.protocol.errors import InternalError, MethodNotAllowed, ProtocolError, Unavailable
 from durable_streams.protocol.names import check_name
 from durable_streams.protocol.state import StreamState
+from durable_streams.store.streams import Page
 from durable_streams.telemetry import RequestLog
 from durable_streams.web import rendering
 from durable_streams.web.answer import Answer, Environ
 from durable_streams.web.bodies import BodyReader
 from durable_streams.web.browsers import ALLOWED_METHODS, BrowserHeaders, preflight
+from durable_streams.web.compression import Compression
 from durable_streams.web.live_reads import LiveReads, LiveTimes
-from durable_streams.web.parsing import LONG_POLL, SSE, Read, decode_name, parse_append, parse_create, parse_read
+from durable_streams.web.parsing import (
+    LONG_POLL,
+    SSE,
+    Read,
+    decode_name,
+    parse_append,
+    parse_create,
+    parse_read,
+)
 from durable_streams.web.problems import problem_answer, request_path
 
 if TYPE_CHECKING:
@@ -56,6 +66,7 @@ class StreamEndpoint:
         self._visibility = config.http.cache_visibility
         self._browsers = BrowserHeaders(config.http.cors_origins)
         self._bodies = BodyReader(limits.max_request_body_bytes, server.body_timeout_secs)
+        self._compression = Compression(config.http.compression, config.http.compress_sse)
         self._log = RequestLog(config.log, config.storage.mode)
         times = LiveTimes(
             server.long_poll_timeout_secs, server.sse_reconnect_interval_secs, server.sse_heartbeat_secs
@@ -122,37 +133,48 @@ class StreamEndpoint:
         self._store.touch(state)
         position = state.tail if read.position is None else read.position
         if read.live == SSE:
-            return self._live.event_stream(environ, state, position, read.cursor)
+            coding = self._compression.choose_for_events(environ)
+            events = self._live.event_stream(environ, state, position, read.cursor, shared=coding is None)
+            return self._compression.of_events(events, coding)
         if read.live == LONG_POLL:
             return self._long_poll(environ, state, position, read)
-        return self._catch_up(state, position, read)
+        return self._catch_up(environ, state, position, read)
 
-    def _catch_up(self, state: StreamState, position: int, read: Read) -> Answer:
+    def _catch_up(self, environ: Environ, state: StreamState, position: int, read: Read) -> Answer:
         page = self._store.read(state, position, self._limits.max_read_bytes)
         if read.position is None:
             return rendering.page(page, caching.NO_STORE, None, None)
-        cache_control = caching.cache_control(state, self._store.clock(), self._visibility)
-        tag = caching.entity_tag(state, position, page.stop)
-        if read.if_none_match is not None and caching.tag_matches(read.if_none_match, tag):
-            return rendering.not_modified(page, cache_control, tag)
-        return rendering.page(page, cache_control, tag, None)
+        return self._cacheable(environ, page, read, cursor=None)
 
     def _long_poll(self, environ: Environ, state: StreamState, position: int, read: Read) -> Answer:
         page = self._store.read(state, position, self._limits.max_read_bytes)
         if not page.data:
             state = self._live.wait(environ, state, position)
             page = self._store.read(state, position, self._limits.max_read_bytes)
-        now = self._store.clock()
-        cursor = caching.next_cursor(now, read.cursor, random.randint(1, caching.CURSOR_JITTER_S_MAX))
+        jitter_s = random.randint(1, caching.CURSOR_JITTER_S_MAX)
+        cursor = caching.next_cursor(self._store.clock(), read.cursor, jitter_s)
         if not page.data:
             return rendering.nothing_new(state, cursor)
-        cache_control = caching.cache_control(state, now, self._visibility)
-        return rendering.page(page, cache_control, caching.entity_tag(state, position, page.stop), cursor)
+        return self._cacheable(environ, page, read, cursor)
+
+    def _cacheable(self, environ: Environ, page: Page, read: Read, cursor: str | None) -> Answer:
+        """Data with its entity tag, in the coding that the client prefers; or 304 when the client has it already."""
+        state = page.state
+        compressible = self._compression.applies(state.config.media_type, len(page.data))
+        coding = self._compression.choose(environ) if compressible else None
+        cache_control = caching.cache_control(state, self._store.clock(), self._visibility)
+        tag = caching.entity_tag(state, page.start, page.stop, coding)
+        if read.if_none_match is not None and caching.tag_matches(read.if_none_match, tag):
+            return rendering.not_modified(page, cache_control, tag)
+        answer = rendering.page(page, cache_control, tag, cursor)
+        return self._compression.of_body(answer, coding) if compressible else answer
 
     def _record(
         self, environ: Environ, raw_name: str, status: int, duration_ns: int, error: ProtocolError | None
     ) -> None:
-        live = next((mode for mode in (LONG_POLL, SSE) if f"live={mode}" in environ.get("QUERY_STRING", "")), None)
+        live = next(
+            (mode for mode in (LONG_POLL, SSE) if f"live={mode}" in environ.get("QUERY_STRING", "")), None
+        )
         method = environ["REQUEST_METHOD"]
         operation = OPERATIONS.get(live or method if method == "GET" else method, "request")
         self._log.record(

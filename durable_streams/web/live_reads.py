@@ -73,9 +73,12 @@ class LiveReads:
                     return state
 
     def event_stream(
-        self, environ: Environ, state: StreamState, position: int, client_cursor: str | None
+        self, environ: Environ, state: StreamState, position: int, client_cursor: str | None, *, shared: bool
     ) -> Answer:
-        """A text/event-stream answer that begins at ``position``; raises InvalidOffset for a wrong one."""
+        """A text/event-stream answer that begins at ``position``; raises InvalidOffset for a wrong one.
+
+        ``shared``: its events go out as they are, so the broadcaster may write them.
+        """
         # A wrong position is refused here, while an answer with a status is still possible.
         self._store.read(state, position, 1)
         headers = [
@@ -86,20 +89,24 @@ class LiveReads:
         if sse.is_base64(state.config.content_type):
             headers.append(("Stream-SSE-Data-Encoding", "base64"))
         follower = Follower(self._store, state, position, client_cursor)
-        return Answer(200, headers, self._events(environ, follower))
+        fanout = self._fanout_for(environ) if shared else None
+        return Answer(200, headers, self._events(environ, follower, fanout))
 
-    def _events(self, environ: Environ, follower: Follower) -> Iterator[bytes]:
+    def _events(self, environ: Environ, follower: Follower, fanout: Fanout | None) -> Iterator[bytes]:
         """Until the stream or the server ends, the client goes, or the connection has lasted long enough."""
         state = follower.state
         with self._attached(state), self._hub.watch(state.name) as watch:
             try:
-                yield from self._follow(environ, follower, watch.event)
+                yield from self._follow(environ, follower, watch.event, fanout)
             except (ClientGone, NotFound, StreamGone, OSError):
                 return
             except ProtocolError as error:
                 log.error("the event stream of %r has ended: %s", state.name, getattr(error, "cause", error))
 
-    def _follow(self, environ: Environ, follower: Follower, next_wake: Callable[[], Event]) -> Iterator[bytes]:
+    def _follow(
+        self, environ: Environ, follower: Follower, next_wake: Callable[[], Event], fanout: Fanout | None
+    ) -> Iterator[bytes]:
+        client_socket = environ.get(CLIENT_SOCKET)
         until = self._connection_end()
         while True:
             wake = next_wake()
@@ -109,25 +116,20 @@ class LiveReads:
             left = until - monotonic()
             if follower.ended or left <= 0 or self._hub.stopping:
                 return
-            woken = self._wait(environ, follower, wake, min(left, self._times.heartbeat_s))
+            seconds = min(left, self._times.heartbeat_s)
+            if fanout is None or wake.is_set() or follower.is_ahead:
+                woken = wait_for(wake, seconds, client_socket)
+            else:
+                woken = fanout.follow(follower, client_socket, seconds)
             if not woken and monotonic() < until:
                 yield sse.HEARTBEAT
 
-    def _wait(self, environ: Environ, follower: Follower, wake: Event, seconds: float) -> bool:
-        """Whether there was news before ``seconds`` were over; the broadcaster may have delivered some meanwhile."""
-        client_socket = environ.get(CLIENT_SOCKET)
-        if self._fanout is None or wake.is_set() or not self._is_shared(environ, follower):
-            return wait_for(wake, seconds, client_socket)
-        return self._fanout.follow(follower, client_socket, seconds)
-
-    def _is_shared(self, environ: Environ, follower: Follower) -> bool:
-        """Whether this reader can be sent what all others are sent, in the chunked coding of HTTP/1.1."""
-        assert self._fanout is not None
-        return (
-            environ.get("SERVER_PROTOCOL") == "HTTP/1.1"
-            and self._fanout.can_serve(environ.get(CLIENT_SOCKET))
-            and not follower.is_ahead
-        )
+    def _fanout_for(self, environ: Environ) -> Fanout | None:
+        """The broadcaster, where it can write to this reader: a plain socket, and the chunked coding of HTTP/1.1."""
+        fanout = self._fanout
+        if fanout is None or environ.get("SERVER_PROTOCOL") != "HTTP/1.1":
+            return None
+        return fanout if fanout.can_serve(environ.get(CLIENT_SOCKET)) else None
 
     def _connection_end(self) -> float:
         interval = self._times.reconnect_s

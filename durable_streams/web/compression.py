@@ -1,0 +1,109 @@
+"""Compressed reads: gzip or zstd when the client accepts it and the body is worth it; never in the loop.
+
+A range of a stream never changes, so whether a body is compressible depends on the range alone, and bodies too small
+for it need no ``Vary``. Event streams are compressed only when a setting asks for it: every event is then flushed.
+"""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from functools import lru_cache
+from typing import Final
+
+import zstandard
+from werkzeug.datastructures import Accept
+from werkzeug.http import parse_accept_header
+
+from durable_streams.live.turns import in_thread
+from durable_streams.web.answer import Answer, Environ
+
+BODY_BYTES_MIN: Final = 1024
+GZIP_LEVEL: Final = 6
+ZSTD_LEVEL: Final = 3
+_GZIP_WINDOW: Final = 16 + zlib.MAX_WBITS
+_COMPRESSED_ALREADY: Final = (
+    "image/",
+    "audio/",
+    "video/",
+    "application/zip",
+    "application/gzip",
+    "application/zstd",
+)
+VARY: Final = ("Vary", "Accept-Encoding")
+
+
+class Compression:
+    """The two settings of ``http.compression`` and ``http.compress_sse``."""
+
+    def __init__(self, reads: bool, events: bool) -> None:
+        self._reads = reads
+        self._events = reads and events
+
+    def applies(self, media_type: str, body_bytes: int) -> bool:
+        """Whether clients that accept a coding get one for such a body."""
+        return self._reads and body_bytes >= BODY_BYTES_MIN and not media_type.startswith(_COMPRESSED_ALREADY)
+
+    def choose(self, environ: Environ) -> str | None:
+        """``zstd``, ``gzip`` or None, as the client prefers; zstd where it does not mind."""
+        accepted: str | None = environ.get("HTTP_ACCEPT_ENCODING")
+        return _best_coding(accepted) if accepted else None
+
+    def of_body(self, answer: Answer, coding: str | None) -> Answer:
+        """``answer`` with its body in ``coding``, and marked as varying."""
+        answer.headers.append(VARY)
+        if coding is not None and isinstance(answer.body, bytes):
+            answer.headers.append(("Content-Encoding", coding))
+            answer.body = in_thread(_COMPRESS[coding], answer.body)
+        return answer
+
+    def choose_for_events(self, environ: Environ) -> str | None:
+        """The coding of an event stream, if both sides want one."""
+        return self.choose(environ) if self._events else None
+
+    def of_events(self, answer: Answer, coding: str | None) -> Answer:
+        """``answer`` with every event of its body compressed and flushed."""
+        if coding is not None and not isinstance(answer.body, bytes):
+            answer.headers += [VARY, ("Content-Encoding", coding)]
+            answer.body = _compressed_events(answer.body, coding)
+        return answer
+
+
+@lru_cache(maxsize=256)
+def _best_coding(accepted: str) -> str | None:
+    offered = parse_accept_header(accepted, Accept)
+    return offered.best_match(["zstd", "gzip"])
+
+
+def _gzip(body: bytes) -> bytes:
+    return gzip.compress(body, GZIP_LEVEL, mtime=0)
+
+
+def _zstd(body: bytes) -> bytes:
+    return zstandard.ZstdCompressor(level=ZSTD_LEVEL).compress(body)
+
+
+_COMPRESS: Final[dict[str, Callable[[bytes], bytes]]] = {"gzip": _gzip, "zstd": _zstd}
+
+
+def _compressed_events(events: Iterable[bytes], coding: str) -> Iterator[bytes]:
+    compress, flush, finish = _event_compressor(coding)
+    try:
+        for event in events:
+            yield compress(event) + flush()
+        yield finish()
+    finally:
+        close = getattr(events, "close", None)
+        if close is not None:
+            close()
+
+
+def _event_compressor(
+    coding: str,
+) -> tuple[Callable[[bytes], bytes], Callable[[], bytes], Callable[[], bytes]]:
+    if coding == "gzip":
+        deflate = zlib.compressobj(GZIP_LEVEL, zlib.DEFLATED, _GZIP_WINDOW)
+        return deflate.compress, lambda: deflate.flush(zlib.Z_SYNC_FLUSH), deflate.flush
+    frame = zstandard.ZstdCompressor(level=ZSTD_LEVEL).compressobj()
+    return frame.compress, lambda: frame.flush(zstandard.COMPRESSOBJ_FLUSH_BLOCK), frame.flush
