@@ -98,7 +98,7 @@ def _refuse_constant(name: str) -> NoReturn:
 
 
 # Numbers stay text: their value is not wanted, and a huge one must not cost time.
-_scan = json.JSONDecoder(parse_int=str, parse_float=str, parse_constant=_refuse_constant).scan_once
+_scan = json.JSONDecoder(parse_int=str, parse_float=str, parse_constant=_refuse_constant).scan_once  # type: ignore[attr-defined]
 
 
 def _split_slowly(text: str) -> list[bytes]:

@@ -94,7 +94,10 @@ def decide_remove(found: StreamState | None, request: Remove, now: float, stream
 
 
 def decide_renew(found: StreamState | None, request: Renew, now: float, stream_bytes_max: int) -> Decision:
-    """Record a renewal by reads, or the last look at a soft-deleted stream; an older one, or one of another incarnation, changes nothing."""
+    """Record a renewal by reads, or the last look at a soft-deleted stream.
+
+    An older one, or one of another incarnation, changes nothing.
+    """
     if found is None or found.config.incarnation != request.incarnation or request.at <= found.renewed_at:
         return Decision(found, b"", Done(found))
     after = replace(found, renewed_at=request.at)

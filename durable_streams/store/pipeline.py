@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from time import monotonic, time
+from typing import cast
 
 import gevent
 from gevent.event import AsyncResult, Event
@@ -137,7 +138,7 @@ class _Committer:
         self._greenlet = gevent.spawn(self._run)
 
     def submit(self, request: Request) -> Outcome:
-        return self.enqueue(request).answer.get()
+        return cast(Outcome, self.enqueue(request).answer.get())
 
     def enqueue(self, request: Request) -> _Waiting:
         if self._stopping or self.failed:

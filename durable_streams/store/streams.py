@@ -212,9 +212,7 @@ class StreamStore:
         release = ReleaseReference(point.source, point.source_incarnation, fork)
         self._forking.add(fork)
         try:
-            self._pipeline.submit(
-                TakeReference(point.source, point.source_incarnation, fork, request.name)
-            )
+            self._pipeline.submit(TakeReference(point.source, point.source_incarnation, fork, request.name))
             try:
                 created = cast(Created, self._pipeline.submit(request))
             except ProtocolError:

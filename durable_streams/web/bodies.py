@@ -1,4 +1,4 @@
-"""The request body: whole, in time and within its limit, or an error. A truncated body is never taken for a whole one."""
+"""The request body: whole, in time and within its limit, or an error; a truncated one is never taken for whole."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class BodyReader:
         self._timeout_s = timeout_s
 
     def read(self, environ: Environ) -> bytes:
-        """All of the body; raises RequestBodyTooLarge (before reading, if its length says so), InvalidBody, BodyTimeout."""
+        """All of the body; raises InvalidBody, BodyTimeout, or RequestBodyTooLarge (unread, if its length says so)."""
         length = self._declared_length(environ)
         if length == 0:
             return b""
@@ -38,6 +38,8 @@ class BodyReader:
         """None: the body tells its end itself (chunked)."""
         text = environ.get("CONTENT_LENGTH")
         if text:
+            if not (text.isascii() and text.isdigit()):
+                raise InvalidBody(f"Content-Length {text!r} is not a number of bytes")
             length = int(text)
             if length > self._bytes_max:
                 raise RequestBodyTooLarge(self._bytes_max)
