@@ -1,4 +1,4 @@
-"""A client that speaks bytes: for requests that no HTTP library would send, and for answers that never end."""
+"""A client that speaks bytes: for requests that no HTTP library would send, and answers that never end."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ import socket
 from types import TracebackType
 
 ANSWER_SECONDS_MAX = 20.0
+ANSWER_BYTES_MAX = 10_000_000
+
+LAST_CHUNK = b"\r\n0\r\n\r\n"
 
 
 class Exchange:
@@ -58,22 +61,13 @@ class Exchange:
         return int(status_line.split()[1]), headers, body
 
     def read_to_end(self) -> bytes:
-        """Everything until the server closes the connection."""
-        while True:
-            data = self._socket.recv(65_536)
-            if not data:
-                return self.seen
-            self.seen += data
-
-    def closed_by_server(self) -> bool:
-        """Whether the connection ends, by its end or by a reset, with no further byte."""
-        try:
-            return self._socket.recv(65_536) == b""
-        except ConnectionResetError:
-            return True
+        """Everything up to the last chunk of an answer in chunks; the connection itself may go on."""
+        return self.read_until(LAST_CHUNK)
 
     def _receive(self) -> None:
         data = self._socket.recv(65_536)
         if not data:
             raise ConnectionError(f"the server closed the connection after {self.seen[-200:]!r}")
         self.seen += data
+        if len(self.seen) > ANSWER_BYTES_MAX:
+            raise OverflowError(f"an answer without end: {self.seen[:200]!r} ... {self.seen[-200:]!r}")

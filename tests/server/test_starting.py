@@ -12,7 +12,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+import trustme
 
+from tests.conftest import absent
 from tests.servers import GUNICORN, ROOT, TlsFiles, free_port, running_server, server_environ
 
 REFUSAL_SECONDS_MAX = 30
@@ -80,9 +82,10 @@ def test_the_procfile_honours_the_port_that_the_platform_gives(tmp_path: Path) -
 
 
 def test_make_serve_starts_without_installing_anything_twice(tmp_path: Path) -> None:
-    make, stamp = shutil.which("make"), ROOT / ".venv" / "run.stamp"
-    if make is None or not stamp.exists():
-        pytest.skip("only where `make test` has set up .venv")
+    make = shutil.which("make")
+    if make is None or subprocess.run([make, "--question", ".venv/run.stamp"], cwd=ROOT).returncode != 0:
+        absent("the environment is not as `make test` leaves it")
+    assert make is not None
     with running_server(tmp_path, command=(make, "serve")) as server:
         assert server.request("GET", "/readyz").status == 200
         assert "Installing" not in server.log
@@ -116,10 +119,10 @@ def test_several_workers_are_refused_because_storage_lives_in_one_process(
 @pytest.mark.parametrize(
     ("name", "value", "words"),
     [
-        ("DS_SERVER__PORT", "eighty", ("server.port", "eighty", "DS_SERVER__PORT")),
-        ("DS_SERVER__PROT", "5000", ("DS_SERVER__PROT", "port")),
-        ("DS_STORAGE__MODE", "memroy", ("storage.mode", "memroy", "memory")),
-        ("DS_LIMITS__MAX_READ_BYTES", "0", ("limits.max_read_bytes", "0", "DS_LIMITS__MAX_READ_BYTES")),
+        ("DS_SERVER__PORT", "eighty", ("DS_SERVER__PORT", "eighty")),
+        ("DS_SERVER__PROT", "5000", ("DS_SERVER__PROT", "DS_SERVER__PORT")),
+        ("DS_STORAGE__MODE", "memroy", ("DS_STORAGE__MODE", "memroy", "memory")),
+        ("DS_LIMITS__MAX_READ_BYTES", "0", ("DS_LIMITS__MAX_READ_BYTES", "0", "1")),
     ],
 )
 def test_a_wrong_setting_stops_the_start(
@@ -155,8 +158,6 @@ def test_a_missing_certificate_is_named(tls_files: TlsFiles, tmp_path: Path) -> 
 
 def test_a_key_of_another_certificate_stops_the_start(tls_files: TlsFiles, tmp_path: Path) -> None:
     other = tmp_path / "other.pem"
-    import trustme
-
     trustme.CA().issue_cert("127.0.0.1").private_key_pem.write_to_path(other)
     settings = {"DS_TLS__CERT_PATH": str(tls_files.certificate), "DS_TLS__KEY_PATH": str(other)}
     code, lines = refused(tmp_path, settings)
