@@ -46,13 +46,19 @@ LAYERS = {
     "store.pipeline": layer("store", "protocol", others="gevent"),
     "backends.memory": layer("backends.memory", "protocol", "store.contract", "store.deadlines"),
     "backends.files": layer(
-        "backends.files", "protocol", "store.contract", "store.deadlines", others="gevent"
+        "backends.files",
+        "protocol",
+        "store.contract",
+        "store.deadlines",
+        "store.rows",
+        others="gevent msgspec",
     ),
     "backends.zodb": layer(
         "backends.zodb",
         "protocol",
         "store.contract",
         "store.deadlines",
+        "store.rows",
         others="gevent BTrees ZODB persistent transaction zc zodbpickle",
     ),
     "live": layer("live", "protocol", "store", others="gevent"),

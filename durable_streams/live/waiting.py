@@ -23,9 +23,9 @@ def wait_for(event: Event, seconds: float, client_socket: Any) -> bool:
     ``client_socket`` is what the server offers as ``gunicorn.socket``, or None where there is none to watch.
     """
     if client_socket is None:
-        return event.wait(seconds)
+        return bool(event.wait(seconds))
     with _watched(client_socket):
-        return event.wait(seconds)
+        return bool(event.wait(seconds))
 
 
 @contextmanager
