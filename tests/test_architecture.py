@@ -51,7 +51,7 @@ LAYERS = {
         "store.contract",
         "store.deadlines",
         "store.rows",
-        others="gevent msgspec",
+        others="gevent msgspec BTrees",
     ),
     "backends.zodb": layer(
         "backends.zodb",
