@@ -86,11 +86,14 @@ class Pipeline:
         return self._committers[self._storage.partition_of(request.name)].submit(request)
 
     def submit_later(self, request: Request) -> None:
-        """Carry out ``request`` some time after this call; nobody is told what became of it."""
-        if self._storage.commits_inline:
-            self._submit_inline(request)
-        else:
-            self._committers[self._storage.partition_of(request.name)].enqueue(request)
+        """Carry out ``request`` some time after this call, if the storage takes it; nobody is told what became of it."""
+        try:
+            if self._storage.commits_inline:
+                self._submit_inline(request)
+            else:
+                self._committers[self._storage.partition_of(request.name)].enqueue(request)
+        except ProtocolError as exc:
+            log.debug("a %s of stream %r was not taken: %s", type(request).__name__, request.name, exc)
 
     def _submit_inline(self, request: Request) -> Outcome:
         now = self.clock()
