@@ -27,7 +27,7 @@ START_SECONDS_MAX = 30.0
 STOP_SECONDS_MAX = 30.0
 POLL_SECONDS = 0.02
 
-LISTENING = re.compile(r"listening on https?://[^\s,]*:(\d+)")
+LISTENING = re.compile(r"[Ll]istening (?:on|at:) https?://[^\s,]*:(\d+)")
 
 T = TypeVar("T")
 
@@ -132,8 +132,9 @@ def running_server(
     settings: Mapping[str, str] | None = None,
     tls: TlsFiles | None = None,
     command: tuple[str, ...] = GUNICORN,
+    ready_path: str = "/readyz",
 ) -> Iterator[Server]:
-    """A server that answers, stopped when the block ends. Raises ServerDidNotStart with its log."""
+    """A server that answers at `ready_path`, stopped when the block ends. Raises ServerDidNotStart with its log."""
     chosen = {"DS_SERVER__PORT": "0", **(settings or {})}
     if tls is not None:
         chosen |= {"DS_TLS__CERT_PATH": str(tls.certificate), "DS_TLS__KEY_PATH": str(tls.key)}
@@ -151,7 +152,7 @@ def running_server(
     try:
         port = _await_port(process, log_path)
         server = Server(process, port, log_path, tls)
-        _await_ready(server)
+        _await_ready(server, ready_path)
         yield server
     finally:
         _end(process)
@@ -163,10 +164,10 @@ def _await_port(process: subprocess.Popen[bytes], log_path: Path) -> int:
     return int(found[1])
 
 
-def _await_ready(server: Server) -> None:
+def _await_ready(server: Server, ready_path: str) -> None:
     def answers() -> bool:
         try:
-            return server.request("GET", "/readyz").status == 200
+            return server.request("GET", ready_path).status == 200
         except OSError:
             return False
 
