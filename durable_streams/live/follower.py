@@ -34,6 +34,8 @@ class Follower:
 
     def next_event(self) -> bytes:
         """The event that takes the reader on; ``b""`` when there is no news for it."""
+        if self.ended:
+            return b""
         state = self.state
         data = next_data(self._store, state, self.position, self._bytes_max)
         stop = self.position + len(data)
