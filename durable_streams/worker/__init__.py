@@ -1,0 +1,9 @@
+"""The gunicorn worker of this server: `worker_class = "durable_streams.worker.StreamWorker"`.
+
+It serves any WSGI application. The names here are all that others may use.
+"""
+
+from durable_streams.worker.stopping import when_stopped, when_stopping
+from durable_streams.worker.stream_worker import StreamWorker
+
+__all__ = ["StreamWorker", "when_stopped", "when_stopping"]

@@ -1,0 +1,233 @@
+"""One connection: its requests one after the other, plain ones on the short way, all others through gunicorn.
+
+When a connection may wait, and until when, is decided by the worker, which ends idle ones.
+"""
+
+from __future__ import annotations
+
+import select
+import socket
+from io import BufferedReader, BytesIO
+from time import monotonic
+from typing import TYPE_CHECKING, Any, Final
+
+import gevent
+from gunicorn.http import get_parser
+from gunicorn.http.errors import NoMoreData
+from gunicorn.util import write_error
+
+from durable_streams.worker.answers import PlainAnswer
+from durable_streams.worker.bodies import (
+    CONTINUE,
+    PIECE_BYTES,
+    UNREAD_BYTES_MAX,
+    BodyTimeout,
+    ClientDisconnected,
+    RequestBody,
+)
+from durable_streams.worker.plain_heads import PlainRequest
+
+if TYPE_CHECKING:
+    from durable_streams.worker.stream_worker import StreamWorker
+
+RECEIVE_BYTES: Final = 64 * 1024
+THROW_AWAY_S: Final = 2.0
+"""How long the unread rest of a body may take to come, when the connection could be kept."""
+LINGER_S: Final = 2.0
+LINGER_STOPPING_S: Final = 0.2
+"""How long a closing connection is listened to, so that what it was told last is not lost with what it still sends."""
+DISCARD_BYTES: Final = 1024 * 1024
+
+_scratch: Final = bytearray(DISCARD_BYTES)
+
+
+class Connection:
+    """A client's connection. ``idle_since`` (of the monotonic clock) is 0.0 while it is served."""
+
+    __slots__ = ("_addr", "_environ", "_listener_name", "_worker", "idle_since", "sock")
+
+    def __init__(self, worker: StreamWorker, sock: Any, addr: Any, listener_name: Any) -> None:
+        self._worker = worker
+        self.sock = sock
+        self._addr = addr
+        self._listener_name = listener_name
+        self._environ: dict[str, Any] = {}
+        self.idle_since = 0.0
+
+    def serve(self) -> None:
+        """Until either side has had enough."""
+        self._environ = self._connection_environ()
+        read_head = self._worker.heads.read
+        data = b""
+        while True:
+            if not data:
+                data = self._next_bytes()
+                if not data:
+                    return
+            else:
+                # Sent ahead: everybody else has waited at least as long.
+                gevent.sleep(0)
+            request = read_head(data, self._environ) if self._worker.is_plain_allowed else None
+            rest = self._answer_unusual(data) if request is None else self._answer(request, data)
+            if rest is None:
+                return
+            data = rest
+
+    def end_if_idle(self) -> None:
+        """End a connection that has nothing to say. Its greenlet sees the end as if the client had made it."""
+        if self.idle_since and not is_readable(self.sock):
+            try:
+                self.sock._sock.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                # The client was quicker.
+                return
+
+    def _connection_environ(self) -> dict[str, Any]:
+        return {
+            **self._worker.base_environ,
+            "gunicorn.socket": self.sock,
+            "wsgi.url_scheme": "http",
+            "REMOTE_ADDR": self._addr[0],
+            "REMOTE_PORT": str(self._addr[1]),
+            "SERVER_NAME": self._listener_name[0],
+            "SERVER_PORT": str(self._listener_name[1]),
+        }
+
+    def _next_bytes(self) -> bytes:
+        """Always by way of the hub: a client that is quick with its next request must not keep others waiting."""
+        sock = self.sock
+        self.idle_since = monotonic()
+        while True:
+            self._worker.hub.wait(sock._read_event)
+            try:
+                data: bytes = sock._sock.recv(RECEIVE_BYTES)
+                break
+            except BlockingIOError:
+                continue
+            except OSError:
+                data = b""
+                break
+        self.idle_since = 0.0
+        return data
+
+    def _answer(self, request: PlainRequest, data: bytes) -> bytes | None:
+        """What follows the request in ``data`` or behind it; None when the connection ends here."""
+        worker = self._worker
+        worker.count_request()
+        environ = request.environ
+        is_head = environ["REQUEST_METHOD"] == "HEAD"
+        answer = PlainAnswer(worker, self.sock, worker.own_fields, is_head, request.keep_alive)
+        end = request.body_start + request.body_bytes
+        body = None
+        if not request.body_bytes:
+            environ["wsgi.input"] = BytesIO()
+        elif end <= len(data):
+            environ["wsgi.input"] = BytesIO(data[request.body_start : end])
+        else:
+            body = self._body(request, data[request.body_start :], answer)
+            environ["wsgi.input"] = BufferedReader(body, PIECE_BYTES)
+        if not self._run(environ, answer):
+            return None
+        if not answer.keep_alive or not (body is None or body.throw_away(THROW_AWAY_S)):
+            self._close_gently(more_may_come=body is not None and body.unread > 0)
+            return None
+        return data[end:]
+
+    def _body(self, request: PlainRequest, begun: bytes, answer: PlainAnswer) -> RequestBody:
+        def ask_for_it() -> None:
+            if not answer.has_begun:
+                self.sock.sendall(CONTINUE)
+
+        before_read = ask_for_it if request.expects_continue else None
+        body = RequestBody(self.sock, begun, request.body_bytes, self._worker.body_timeout_s, before_read)
+        answer.depends_on(body)
+        return body
+
+    def _run(self, environ: dict[str, Any], answer: PlainAnswer) -> bool:
+        """Whether the application has given a whole answer, and the client has taken it."""
+        try:
+            iterable = self._worker.wsgi(environ, answer.start_response)
+            try:
+                answer.send(iterable)
+            finally:
+                close = getattr(iterable, "close", None)
+                if close is not None:
+                    close()
+        except ClientDisconnected as exc:
+            self._worker.log.debug("the client has gone: %s", exc)
+            return False
+        except BodyTimeout:
+            self._fail(answer, 408, "Request Timeout")
+            return False
+        except (Exception, SystemExit, gevent.Timeout):
+            self._worker.log.exception("Error handling request %s", environ["RAW_URI"])
+            self._fail(answer, 500, "Internal Server Error")
+            return False
+        return True
+
+    def _fail(self, answer: PlainAnswer, status: int, reason: str) -> None:
+        """Say what went wrong, if nothing else has been said; otherwise the answer stays visibly incomplete."""
+        if answer.has_begun:
+            return
+        try:
+            write_error(self.sock, status, reason, "")
+        except OSError:
+            return
+        self._close_gently(more_may_come=True)
+
+    def _answer_unusual(self, data: bytes) -> bytes | None:
+        """One request by gunicorn's own way, from the bytes that have come."""
+        worker = self._worker
+        parser = get_parser(worker.cfg, self.sock, self._addr)
+        parser.unreader.unread(data)
+        request = None
+        try:
+            with worker.timeout_ctx():
+                request = next(parser)
+            if request is None:
+                return None
+            worker.handle_request(self._listener_name, request, self.sock, self._addr)
+            if not request.should_close() and parser.finish_body(
+                monotonic() + THROW_AWAY_S, UNREAD_BYTES_MAX
+            ):
+                rest: bytes = parser.unreader.take_buffered()
+                return rest
+        except StopIteration:
+            if request is None:
+                return None
+        except (NoMoreData, OSError) as exc:
+            worker.log.debug("the client has gone: %s", exc)
+            return None
+        except Exception as exc:
+            worker.handle_error(request, self.sock, self._addr, exc)
+            self._close_gently(more_may_come=True)
+            return None
+        self._close_gently(more_may_come=request is not None and request.body.is_left_behind)
+        return None
+
+    def _close_gently(self, more_may_come: bool) -> None:
+        """Close so that the last answer arrives, also at a client that is still sending."""
+        if more_may_come or is_readable(self.sock):
+            linger(self.sock, LINGER_S if self._worker.alive else LINGER_STOPPING_S)
+
+
+def is_readable(sock: Any) -> bool:
+    """Whether bytes, or the end, wait to be read."""
+    poll = select.poll()
+    poll.register(sock._sock.fileno(), select.POLLIN)
+    return bool(poll.poll(0))
+
+
+def linger(sock: Any, seconds: float) -> None:
+    """Say the end, and let what still comes go unread: a reset would take the last answer with it.
+
+    The system drops the bytes without giving them to us, so it costs next to nothing however many they are.
+    """
+    try:
+        sock.shutdown(socket.SHUT_WR)
+        with gevent.Timeout(seconds, False):
+            while sock.recv_into(_scratch, DISCARD_BYTES, socket.MSG_TRUNC):
+                gevent.sleep(0)
+    except OSError:
+        # Gone, which is what we wait for.
+        return

@@ -1,0 +1,260 @@
+"""StreamWorker: gunicorn's gevent worker with a short way for plain requests, and a stop that breaks nothing.
+
+Here it is decided which connections may take the short way, how long they may idle, and in which order a stop goes.
+"""
+
+from __future__ import annotations
+
+import os
+from functools import partial
+from time import monotonic
+from typing import Any, Final
+
+import gevent
+from gevent import get_hub
+from gevent.pool import Pool
+from gevent.server import StreamServer
+from gevent.socket import wait_read
+from gunicorn.glogging import Logger
+from gunicorn.http.errors import InvalidHeader
+from gunicorn.http.wsgi import base_environ
+from gunicorn.sock import ssl_context
+from gunicorn.workers.ggevent import GeventWorker
+
+from durable_streams.worker.answers import OwnFields
+from durable_streams.worker.bodies import BodyTimeout, ClientDisconnected, GuardedBody
+from durable_streams.worker.connections import Connection
+from durable_streams.worker.plain_heads import PlainHeads, is_host, served_under_a_prefix
+from durable_streams.worker.stopping import begin_stop, end_stop, service_of
+
+BODY_TIMEOUT_S: Final = 10.0
+BODY_TIMEOUT_VARIABLE: Final = "DS_SERVER__BODY_TIMEOUT_SECS"
+FIRST_REQUEST_S: Final = 10.0
+"""How long a head, or a TLS handshake, may take where `keepalive` is 0."""
+HEARTBEAT_S: Final = 1.0
+LAST_REQUESTS_S: Final = 0.25
+"""In a stop: how long requests are still taken on idle connections, so that those on their way are answered."""
+STOP_ROUND_S: Final = 0.02
+QUICK_STOP_S: Final = 0.3
+HOOKS: Final = ("pre_request", "post_request")
+
+
+class StreamWorker(GeventWorker):  # type: ignore[misc]
+    """See gunicorn's documentation for what the methods that it calls mean."""
+
+    alive: bool
+
+    def init_process(self) -> None:
+        # What the C parser leaves open is decided by the stricter one.
+        self.cfg.set("http_parser", "python")
+        self._connections: dict[Any, Connection] = {}
+        self._grace_s = float(self.cfg.graceful_timeout)
+        self.own_fields = OwnFields()
+        self.heads = PlainHeads(self.cfg)
+        super().init_process()
+
+    def run(self) -> None:
+        """Serve until told to stop, then stop."""
+        self.hub = get_hub()
+        self.base_environ = self._base_environ()
+        self.body_timeout_s = self._body_timeout()
+        self._ssl_context: Any = ssl_context(self.cfg) if self.cfg.is_ssl else None
+        self._serves_own_loop = self._ssl_context is None and is_plain_http(self.cfg)
+        reason = self._obstacle()
+        self.is_plain_allowed = reason is None
+        if reason is not None:
+            self.log.warning(
+                "%s: every request takes gunicorn's own way, which is several times slower", reason
+            )
+        servers = [self._listen(listener) for listener in self.sockets]
+        while self.alive:
+            self.notify()
+            self._end_idle(monotonic() - self._idle_max_s())
+            self._rest(HEARTBEAT_S)
+        self._stop(servers)
+
+    def _base_environ(self) -> dict[str, Any]:
+        return {
+            **base_environ(self.cfg),
+            "wsgi.multithread": True,
+            "SERVER_PROTOCOL": "HTTP/1.1",
+            "SCRIPT_NAME": "",
+        }
+
+    def _body_timeout(self) -> float:
+        """Of our own app, or of the environment."""
+        own = getattr(service_of(self.wsgi), "body_timeout_s", None)
+        return float(own or os.environ.get(BODY_TIMEOUT_VARIABLE) or BODY_TIMEOUT_S)
+
+    def _obstacle(self) -> str | None:
+        """Why requests cannot take the short way, which knows neither logs of accesses nor hooks."""
+        for name in HOOKS:
+            setting = self.cfg.settings[name]
+            if setting.get() is not setting.default:
+                return f"the hook {name} is set"
+        if self.log.access_log_enabled or type(self.log).access is not Logger.access:
+            return "requests are logged by gunicorn"
+        if served_under_a_prefix():
+            return "SCRIPT_NAME is set"
+        return None
+
+    def _listen(self, listener: Any) -> StreamServer:
+        listener.setblocking(True)
+        handle = partial(self.handle, ListenerName(listener.getsockname()))
+        server = StreamServer(listener, handle=handle, spawn=Pool(self.worker_connections))
+        if self.cfg.workers > 1:
+            server.max_accept = 1
+        server.start()
+        return server
+
+    def _rest(self, seconds: float) -> None:
+        """Until a signal comes, or the time is over."""
+        with gevent.Timeout(seconds, False):
+            wait_read(self.PIPE[0])
+            os.read(self.PIPE[0], 4096)
+
+    # Connections.
+
+    def handle(self, listener: Any, client: Any, addr: Any) -> None:
+        client.setblocking(True)
+        connection = Connection(self, client, addr, listener.getsockname())
+        me = gevent.getcurrent()
+        self._connections[me] = connection
+        try:
+            if self._ssl_context is not None and not self._shake_hands(connection):
+                return
+            if self._serves_own_loop and isinstance(addr, tuple):
+                connection.serve()
+            else:
+                super().handle(listener, connection.sock, addr)
+        except OSError as exc:
+            self.log.debug("the connection has broken: %s", exc)
+        finally:
+            del self._connections[me]
+            connection.sock.close()
+
+    def _shake_hands(self, connection: Connection) -> bool:
+        """Put TLS over the connection; False when the client does not get there in time."""
+        connection.sock = self._ssl_context.wrap_socket(
+            connection.sock,
+            server_side=True,
+            suppress_ragged_eofs=self.cfg.suppress_ragged_eofs,
+            do_handshake_on_connect=False,
+        )
+        with self.timeout_ctx():
+            connection.sock.do_handshake()
+            return True
+        return False
+
+    def timeout_ctx(self) -> Any:
+        """Entered by gunicorn exactly while a connection waits for a request."""
+        return IdleTimer(self._connections[gevent.getcurrent()], self._idle_max_s())
+
+    def handle_request(self, listener_name: Any, req: Any, sock: Any, addr: Any) -> Any:
+        """A request that gunicorn's parser has read: guard what gunicorn leaves unguarded, then go its way."""
+        refuse_wrong_host(req)
+        body = req.body = GuardedBody(req, sock, self.body_timeout_s)
+        wants_close = req.should_close
+        req.should_close = lambda: body.is_left_behind or wants_close()
+        try:
+            return super().handle_request(listener_name, req, sock, addr)
+        except (BodyTimeout, ClientDisconnected) as exc:
+            self.log.debug("Ignored an incomplete request: %s", exc)
+            raise StopIteration from exc
+
+    def count_request(self) -> None:
+        """gunicorn's `max_requests`."""
+        self.nr += 1
+        if self.nr >= self.max_requests and self.alive:
+            self.log.info("Autorestarting worker after current request.")
+            self.alive = False
+
+    def _idle_max_s(self) -> float:
+        return float(self.cfg.keepalive or FIRST_REQUEST_S)
+
+    def _end_idle(self, since: float) -> None:
+        """End what has been idle from before ``since``."""
+        for connection in list(self._connections.values()):
+            if 0.0 < connection.idle_since < since:
+                connection.end_if_idle()
+
+    # The stop.
+
+    def handle_quit(self, sig: int, frame: Any) -> None:
+        """SIGQUIT and SIGINT: as SIGTERM, without waiting for those who take long."""
+        self._grace_s = QUICK_STOP_S
+        self.alive = False
+        gevent.spawn(self.cfg.worker_int, self)
+
+    def _stop(self, servers: list[StreamServer]) -> None:
+        began = monotonic()
+        for server in servers:
+            take_waiting_connections(server)
+        begin_stop(self.wsgi, self.log)
+        pools = [server.pool for server in servers]
+        while any(pools) and monotonic() - began < self._grace_s:
+            self.notify()
+            now = monotonic()
+            if now - began >= LAST_REQUESTS_S:
+                self._end_idle(now)
+            self._rest(STOP_ROUND_S)
+        if any(pools):
+            self.log.warning("Worker graceful timeout (pid:%s)", self.pid)
+            for pool in pools:
+                pool.kill(timeout=1)
+        end_stop(self.wsgi, self.log)
+
+
+class ListenerName:
+    """What gunicorn asks of a listener, also when that is closed."""
+
+    def __init__(self, name: Any) -> None:
+        self._name = name
+
+    def getsockname(self) -> Any:
+        return self._name
+
+
+class IdleTimer(gevent.Timeout):  # type: ignore[misc]
+    """gunicorn's keep-alive timer, which silently ends its block, and marks the connection as idle meanwhile."""
+
+    def __init__(self, connection: Connection, seconds: float) -> None:
+        super().__init__(seconds, False)
+        self._connection = connection
+
+    def __enter__(self) -> Any:
+        self._connection.idle_since = monotonic()
+        return super().__enter__()
+
+    def __exit__(self, *exc_info: Any) -> Any:
+        self._connection.idle_since = 0.0
+        return super().__exit__(*exc_info)
+
+
+def is_plain_http(cfg: Any) -> bool:
+    """Whether nothing but HTTP/1 can come first on a connection."""
+    return (
+        getattr(cfg, "protocol", "http") == "http"
+        and cfg.proxy_protocol == "off"
+        and cfg.http2_cleartext == "off"
+    )
+
+
+def refuse_wrong_host(request: Any) -> None:
+    """RFC 9112 section 3.2, of which gunicorn holds only that there are not two."""
+    host = next((value for name, value in request.headers if name == "HOST"), None)
+    if host is None and request.version < (1, 1):
+        return
+    if host is None or not is_host(host):
+        raise InvalidHeader("HOST", req=request)
+
+
+def take_waiting_connections(server: StreamServer) -> None:
+    """Close the listener, but not on those whom the system has accepted already: they would be reset."""
+    server.stop_accepting()
+    while not server.full():
+        accepted = server.do_read()
+        if accepted is None:
+            break
+        server.do_handle(*accepted)
+    server.close()
