@@ -1,0 +1,113 @@
+"""The calls to the operating system through which the file modes touch the disk, in one place.
+
+Nothing else in this folder opens, writes, syncs or renames, so a test can put a disk in between that records, delays or
+fails every call. All methods may block, may be called from any thread and raise OSError; policy is the callers'.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Sequence
+from contextlib import suppress
+
+Part = bytes | bytearray | memoryview
+
+_PARTS_MAX = 1024
+"""The operating system takes no more in one call (IOV_MAX)."""
+_NOT_CACHED = {errno.EAGAIN, errno.EOPNOTSUPP, errno.EINVAL}
+_FULL = {errno.ENOSPC, errno.EDQUOT}
+
+
+def says_full(error: OSError) -> bool:
+    """Whether the disk, or the owner's share of it, is full."""
+    return error.errno in _FULL
+
+
+class Disk:
+    """The real one."""
+
+    def open(self, path: str, *, write: bool = False) -> int:
+        """A descriptor; for writing, the file is created when it is missing."""
+        flags = os.O_RDWR | os.O_CREAT if write else os.O_RDONLY
+        return os.open(path, flags | os.O_CLOEXEC, 0o640)
+
+    def close(self, fd: int) -> None:
+        os.close(fd)
+
+    def size(self, fd: int) -> int:
+        return os.fstat(fd).st_size
+
+    def write(self, fd: int, parts: Sequence[Part], position: int) -> None:
+        """Write all of ``parts`` at ``position``; when it raises, any part of them may have been written."""
+        for first in range(0, len(parts), _PARTS_MAX):
+            some = parts[first : first + _PARTS_MAX]
+            length = sum(map(len, some))
+            written = os.pwritev(fd, some, position)
+            if written < length:
+                self._write_rest(fd, b"".join(some)[written:], position + written)
+            position += length
+
+    def _write_rest(self, fd: int, rest: bytes, position: int) -> None:
+        while rest:
+            written = os.pwrite(fd, rest, position)
+            rest, position = rest[written:], position + written
+
+    def read(self, fd: int, length: int, position: int) -> bytes:
+        """``length`` bytes, fewer only at the end of the file."""
+        data = os.pread(fd, length, position)
+        while data and len(data) < length:
+            more = os.pread(fd, length - len(data), position + len(data))
+            if not more:
+                break
+            data += more
+        return data
+
+    def read_cached(self, fd: int, length: int, position: int) -> bytearray | None:
+        """The same where it needs no waiting, else None."""
+        data = bytearray(length)
+        try:
+            count = os.preadv(fd, [data], position, os.RWF_NOWAIT)
+        except OSError as exc:
+            if exc.errno in _NOT_CACHED:
+                return None
+            raise
+        return data if count == length else None
+
+    def truncate(self, fd: int, size: int) -> None:
+        os.ftruncate(fd, size)
+
+    def sync(self, fd: int) -> None:
+        """Make the contents and the length of a file durable."""
+        os.fdatasync(fd)
+
+    def sync_dir(self, path: str) -> None:
+        """Make the names in a directory durable."""
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+    def rename(self, source: str, target: str) -> None:
+        os.rename(source, target)
+
+    def unlink(self, path: str) -> None:
+        """Remove a file; it may have gone already."""
+        with suppress(FileNotFoundError):
+            os.unlink(path)
+
+    def make_dir(self, path: str) -> bool:
+        """Make a directory, and say whether it was not there."""
+        try:
+            os.mkdir(path, 0o750)
+        except FileExistsError:
+            return False
+        return True
+
+    def names(self, path: str) -> list[str]:
+        """What a directory holds, in order; nothing when it is missing."""
+        try:
+            return sorted(os.listdir(path))
+        except FileNotFoundError:
+            return []
