@@ -1,25 +1,30 @@
-"""The journal as it is written: batches at the end of the newest file, each whole or taken back.
+"""The journal: batches are added to the newest file, each whole or taken back, and read in order after a stop.
 
-Which state a batch belongs to, and when a file is no longer needed, is not decided here; reading is in scanning.py.
-All methods may block; one caller at a time.
+What a batch says, and when a file is no longer needed, is not decided here. All methods may block. How the cut of a
+crash is told from damage is in docs/storage-files.md, "Journal".
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from contextlib import suppress
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
 from durable_streams.backends.files.disk import Disk, says_full
-from durable_streams.backends.files.layout import Layout
+from durable_streams.backends.files.errors import DirectoryDamaged
+from durable_streams.backends.files.layout import Layout, numbered
 from durable_streams.backends.files.records import (
+    BATCH_HEADER_BYTES,
     JOURNAL_HEADER_BYTES,
+    BatchHeader,
     JournalHeader,
+    batch_is_whole,
     encode_batch,
     encode_values,
 )
 from durable_streams.protocol.errors import StorageFull, Unavailable
+
+WINDOW_BYTES = 1 << 20
 
 
 class JournalFile:
@@ -129,8 +134,149 @@ class Journal:
         raise Unavailable(f"the journal could not be written: {error}") from error
 
 
-def discard(disk: Disk, layout: Layout, file: JournalFile) -> None:
-    """Remove a file that has never been written to."""
-    disk.close(file.fd)
-    with suppress(OSError):
-        disk.unlink(layout.journal(file.header.number))
+class Batch(NamedTuple):
+    seq: int
+    synced: int
+    changes: memoryview
+    payload: memoryview
+    path: str
+    at: int
+    end: int
+
+
+class JournalReader:
+    """One file. ``end`` is the position after the last batch that ``batches`` found."""
+
+    def __init__(self, disk: Disk, path: str, number: int) -> None:
+        self.path = path
+        self.number = number
+        self._disk = disk
+        self._fd = disk.open(path)
+        self.size = disk.size(self._fd)
+        header = JournalHeader.decode(disk.read(self._fd, JOURNAL_HEADER_BYTES, 0))
+        self.header = header if header is not None and header.number == number else None
+        self.end = JOURNAL_HEADER_BYTES if self.header else 0
+        self._window = b""
+        self._window_at = 0
+
+    def close(self) -> None:
+        self._disk.close(self._fd)
+
+    def batches(self) -> Iterator[Batch]:
+        """Whole batches one behind the other, up to the first that is not whole."""
+        while (batch := self._batch(self.end)) is not None:
+            self.end = batch.end
+            yield batch
+
+    def later_batches(self, position: int) -> Iterator[Batch]:
+        """Whole batches anywhere from ``position`` on, found by the journal's marker."""
+        if self.header is None:
+            return
+        while (found := self._find_marker(position)) is not None:
+            batch = self._batch(found)
+            position = batch.end if batch else found + 1
+            if batch is not None:
+                yield batch
+
+    def _batch(self, at: int) -> Batch | None:
+        if self.header is None or at + BATCH_HEADER_BYTES > self.size:
+            return None
+        header = BatchHeader.decode(self._bytes(at, BATCH_HEADER_BYTES), 0)
+        end = at + header.length
+        if header.marker != self.header.marker or end > self.size:
+            return None
+        data = self._bytes(at, header.length)
+        if not batch_is_whole(header, data):
+            return None
+        payload_at = BATCH_HEADER_BYTES + header.changes_bytes
+        return Batch(
+            header.seq,
+            header.synced,
+            data[BATCH_HEADER_BYTES:payload_at],
+            data[payload_at:],
+            self.path,
+            at,
+            end,
+        )
+
+    def _bytes(self, at: int, length: int) -> memoryview:
+        first = at - self._window_at
+        if first < 0 or first + length > len(self._window):
+            self._window = self._disk.read(self._fd, max(length, WINDOW_BYTES), at)
+            self._window_at, first = at, 0
+        return memoryview(self._window)[first : first + length]
+
+    def _find_marker(self, position: int) -> int | None:
+        assert self.header is not None
+        while position < self.size:
+            data = self._disk.read(self._fd, WINDOW_BYTES, position)
+            found = data.find(self.header.marker)
+            if found >= 0:
+                return position + found
+            if len(data) < WINDOW_BYTES:
+                return None
+            position += len(data) - len(self.header.marker) + 1
+        return None
+
+
+class End(NamedTuple):
+    """Where writing goes on: ``seq`` is the newest batch, ``cut`` what lies behind it and was never promised."""
+
+    number: int
+    header: JournalHeader | None
+    position: int
+    seq: int
+    cut: int
+
+
+class JournalScan:
+    """All files of a journal from ``first`` on; ``seq`` is the newest batch before them."""
+
+    def __init__(self, disk: Disk, layout: Layout, first: int, seq: int) -> None:
+        self._disk = disk
+        self._layout = layout
+        self._first = first
+        self._seq = seq
+        self.numbers = [n for n in numbered(disk.names(layout.journals), ".log") if n >= first]
+        self._readers: list[JournalReader] = []
+        self._last = 0
+
+    def check_files(self) -> None:
+        """Raise DirectoryDamaged when a file is missing."""
+        for expected, number in enumerate(self.numbers or [-1], self._first):
+            if number != expected:
+                raise DirectoryDamaged(self._layout.journal(expected), 0, "this journal is missing")
+
+    def batches(self) -> Iterator[Batch]:
+        """Every batch that counts, in order; then ``end`` says where they stop."""
+        self.check_files()
+        self._readers = [JournalReader(self._disk, self._layout.journal(n), n) for n in self.numbers]
+        for reader in self._readers:
+            self._check_header(reader)
+            for batch in reader.batches():
+                if batch.seq != self._seq + 1:
+                    reader.end = batch.at
+                    break
+                self._last, self._seq = self._readers.index(reader), batch.seq
+                yield batch
+
+    def end(self) -> End:
+        """Raises DirectoryDamaged when batches are missing that had been on the disk."""
+        rest = self._readers[self._last :]
+        torn = next((reader for reader in rest if reader.end < reader.size), rest[-1])
+        for reader in rest:
+            for batch in reader.later_batches(reader.end):
+                if batch.synced > self._seq:
+                    what = f"batch {self._seq + 1} is missing, and {reader.path} holds batch {batch.seq}, written later"
+                    raise DirectoryDamaged(torn.path, torn.end, what)
+        cut = sum(reader.size - reader.end for reader in rest)
+        return End(torn.number, torn.header, torn.end, self._seq, cut)
+
+    def _check_header(self, reader: JournalReader) -> None:
+        """A header is durable before anything follows it, so only the newest file can be without."""
+        if reader.header is None and (reader.size > JOURNAL_HEADER_BYTES or reader is not self._readers[-1]):
+            raise DirectoryDamaged(reader.path, 0, "the header of the journal is not whole")
+
+    def close(self) -> None:
+        for reader in self._readers:
+            reader.close()

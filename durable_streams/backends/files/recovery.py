@@ -12,15 +12,21 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from typing import Any, NamedTuple
 
-from durable_streams.backends.files import changes
 from durable_streams.backends.files.checkpoints import CheckpointFile, find_checkpoints, read_blocks
 from durable_streams.backends.files.disk import Disk
 from durable_streams.backends.files.errors import DirectoryDamaged
 from durable_streams.backends.files.index import NOWHERE, OWN_FILE, Home, Index, Record
-from durable_streams.backends.files.journal import JournalFile, create_file
+from durable_streams.backends.files.journal import Batch, End, JournalFile, JournalScan, create_file
 from durable_streams.backends.files.layout import Layout, deletions_allowed, numbered, sync_file
-from durable_streams.backends.files.records import DecodeError, Row, decode_values
-from durable_streams.backends.files.scanning import Batch, End, JournalScan
+from durable_streams.backends.files.records import (
+    BEGINS,
+    GOES,
+    MOVES,
+    DecodeError,
+    Row,
+    decode_values,
+    moved_state,
+)
 from durable_streams.store.rows import from_row
 
 log = logging.getLogger("durable_streams.storage")
@@ -103,10 +109,10 @@ def apply_batch(index: Index, by_id: dict[int, Record], batch: Batch) -> list[Re
     try:
         for change in decode_values(batch.changes):
             kind, id = change[0], change[1]
-            if kind == changes.GOES:
+            if kind == GOES:
                 index.remove(by_id.pop(id))
                 continue
-            length = change[4] if kind == changes.MOVES else change[3]
+            length = change[4] if kind == MOVES else change[3]
             payload = [bytes(batch.payload[payload_at : payload_at + length])] if length else []
             payload_at += length
             touched.append(_apply(index, by_id, change, payload))
@@ -121,14 +127,14 @@ def _apply(index: Index, by_id: dict[int, Record], change: list[Any], payload: l
     id = change[1]
     record = by_id.get(id)
     if record is None:
-        state = from_row(change[2]) if change[0] == changes.BEGINS else None
+        state = from_row(change[2]) if change[0] == BEGINS else None
         if state is None:
             raise LookupError(f"there is no stream {id}")
         record = by_id[id] = index.begin(id, state, payload)
         held = state.config.base
     else:
         held = record.state.tail
-        state = from_row(change[2]) if change[0] == changes.BEGINS else changes.moved(record.state, change)
+        state = from_row(change[2]) if change[0] == BEGINS else moved_state(record.state, change)
         index.move(record, state, payload)
     if held + sum(map(len, payload)) != state.tail:
         raise ValueError(f"stream {id} would have a hole")

@@ -18,7 +18,6 @@ import gevent
 from gevent.event import Event
 from gevent.lock import BoundedSemaphore
 
-from durable_streams.backends.files import changes
 from durable_streams.backends.files.checkpointing import Begun, Checkpointing
 from durable_streams.backends.files.disk import Disk, says_full
 from durable_streams.backends.files.errors import BytesDamaged
@@ -26,6 +25,7 @@ from durable_streams.backends.files.index import OWN_FILE, Home, Index, Record
 from durable_streams.backends.files.journal import Journal, create_file
 from durable_streams.backends.files.layout import Layout, own, prepare
 from durable_streams.backends.files.reading import PayloadReader
+from durable_streams.backends.files.records import change_begins, change_goes, change_moves
 from durable_streams.backends.files.recovery import Recovered, recover, remove_orphans
 from durable_streams.backends.files.segments import OwnFiles
 from durable_streams.backends.files.threads import Threads, run_here
@@ -214,16 +214,16 @@ class FileStorage(Storage):
             record = self._index.streams.get(change.name)
             after = change.after
             if record is not None and (after is None or _is_another(record, after)):
-                journaled.append(changes.goes(record.id))
+                journaled.append(change_goes(record.id))
                 steps.append((record, 0, change))
                 record = None
             elif record is not None and after is not None:
                 length = _check_length(change, record.state.tail, after.tail)
-                journaled.append(changes.moves(record.id, record.state, after, length))
+                journaled.append(change_moves(record.id, record.state, after, length))
                 steps.append((record, 0, change))
             if record is None and after is not None:
                 length = _check_length(change, after.config.base, after.tail)
-                journaled.append(changes.begins(next_id, after, length))
+                journaled.append(change_begins(next_id, after, length))
                 steps.append((None, next_id, change))
                 next_id += 1
             if after is not None:
