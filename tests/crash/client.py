@@ -21,7 +21,7 @@ def stream_path(name: str) -> str:
 
 
 class Client:
-    """One connection to a server, used by one thread."""
+    """One connection to a server, used by one thread until the block ends."""
 
     def __init__(self, server: Server) -> None:
         self._connection = server.connect()
@@ -42,7 +42,10 @@ class Client:
             response.status, {key.lower(): value for key, value in response.getheaders()}, response.read()
         )
 
-    def close(self) -> None:
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *_: object) -> None:
         self._connection.close()
 
 

@@ -5,6 +5,7 @@ A lane does one request after the other, so at most one step of it is in doubt w
 
 from __future__ import annotations
 
+import contextlib
 import json
 import random
 import threading
@@ -90,15 +91,10 @@ class Lane:
 
         Raises Violation for an answer that the protocol does not allow.
         """
-        client = Client(server)
-        try:
+        with Client(server) as client, contextlib.suppress(*NO_ANSWER):
             while True:
                 self.act(client)
                 acknowledged()
-        except NO_ANSWER:
-            return
-        finally:
-            client.close()
 
     def act(self, client: Client) -> None:
         """Change something: a stream of its own, or one that all share."""
@@ -163,8 +159,7 @@ def expect(answer: Answer, statuses: tuple[int, ...], what: str) -> None:
 
 def watch(server: Server, shared: Sequence[Shared]) -> None:
     """Read the shared streams as they grow, until the server no longer answers, and remember what was shown."""
-    client = Client(server)
-    try:
+    with Client(server) as client, contextlib.suppress(*NO_ANSWER):
         while True:
             for stream in shared:
                 found = read_all(client, stream.name, stream.seen_to)
@@ -172,10 +167,6 @@ def watch(server: Server, shared: Sequence[Shared]) -> None:
                     raise Violation(f"reading {stream.name} from {stream.seen_to}: {found.status}")
                 stream.seen += found.content  # type: ignore[operator]
                 stream.seen_to = found.tail
-    except NO_ANSWER:
-        return
-    finally:
-        client.close()
 
 
 class Load:

@@ -27,11 +27,11 @@ MEMORY = {"DS_STORAGE__MODE": "memory"}
 class Scene:
     """One lane that has worked for a while, and what it knows."""
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, client: Client) -> None:
         seed = random.randrange(2**32)
         print(f"seed {seed}")
         self.rng = random.Random(seed)
-        self.client = Client(server)
+        self.client = client
         number = next(NUMBERS)
         self.shared = [Shared(f"{number}/text", is_json=False), Shared(f"{number}/json", is_json=True)]
         for stream in self.shared:
@@ -65,9 +65,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture
 def scene(server: Server) -> Iterator[Scene]:
-    scene = Scene(server)
-    yield scene
-    scene.client.close()
+    with Client(server) as client:
+        yield Scene(client)
 
 
 def test_a_server_that_does_nothing_wrong_is_believed_twice(scene: Scene) -> None:
@@ -76,15 +75,13 @@ def test_a_server_that_does_nothing_wrong_is_believed_twice(scene: Scene) -> Non
 
 
 def test_a_server_that_forgets_everything_is_found_out(tmp_path: Path) -> None:
-    with running_server(tmp_path, MEMORY) as server:
-        scene = Scene(server)
+    with running_server(tmp_path, MEMORY) as server, Client(server) as client:
+        scene = Scene(client)
         kill(server.process)
-    with running_server(tmp_path, MEMORY) as server:
-        scene.client.close()
-        scene.client = Client(server)
+    with running_server(tmp_path, MEMORY) as server, Client(server) as client:
+        scene.client = client
         with pytest.raises(Violation, match="answers 404"):
             scene.check()
-        scene.client.close()
 
 
 @pytest.mark.parametrize("is_json", [False, True])

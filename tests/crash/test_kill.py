@@ -54,12 +54,10 @@ class Trial:
 
     def prepare(self) -> None:
         """Create the streams that every lane writes to."""
-        with running_server(self._folder, self._settings) as server:
-            client = Client(server)
+        with running_server(self._folder, self._settings) as server, Client(server) as client:
             for stream in self._shared:
                 answer = client.send("PUT", stream.name, {"Content-Type": stream.content_type})
                 expect(answer, (201,), f"creating {stream.name}")
-            client.close()
 
     def round(self) -> int:
         """Start, check, load, kill; how many steps were acknowledged. Raises Violation."""
@@ -79,12 +77,11 @@ class Trial:
 
     def check(self, server: Server) -> None:
         """Everything that the clients know, against what the server shows."""
-        client = Client(server)
-        for lane in self._lanes:
-            check_lane(client, lane, self.rng)
-        for stream in self._shared:
-            check_shared(client, stream, self._lanes, self.rng)
-        client.close()
+        with Client(server) as client:
+            for lane in self._lanes:
+                check_lane(client, lane, self.rng)
+            for stream in self._shared:
+                check_shared(client, stream, self._lanes, self.rng)
 
     def _load_and_kill(self, server: Server) -> int:
         load = Load(server, self._lanes, self._shared)
