@@ -1,0 +1,141 @@
+"""Requests against a FileStorage without a server, and a plain model of what must be found afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from random import Random
+from typing import Any
+
+from durable_streams.backends.files import FileStorage, Tuning
+from durable_streams.protocol.errors import ProtocolError
+from durable_streams.protocol.requests import (
+    Append,
+    Create,
+    Producer,
+    ReleaseReference,
+    Remove,
+    Renew,
+    Request,
+    TakeReference,
+)
+from durable_streams.protocol.state import NO_EXPIRY, Expiry, ForkPoint
+from durable_streams.store.batch import Batch, HeldBytes, Limits
+from durable_streams.store.contract import Change
+from durable_streams.store.rows import to_row
+
+Contents = dict[str, tuple[Any, bytes]]
+"""Name -> row and own bytes: everything that can be seen of a storage."""
+
+NEVER_S = 1e9
+BY_HAND = Tuning(sync_interval_s=NEVER_S, checkpoint_age_s=NEVER_S)
+"""Nothing happens behind the requests unless a test asks for it."""
+SMALL = Tuning(sync_interval_s=NEVER_S, checkpoint_age_s=NEVER_S, stream_tail_bytes=600, packed_bytes_max=200)
+"""The same; and streams of some hundred bytes use every home that payload can have."""
+
+
+class Model:
+    """The names, rows and bytes of all streams, as the changes say."""
+
+    def __init__(self) -> None:
+        self.contents: Contents = {}
+
+    def apply(self, changes: Sequence[Change]) -> None:
+        for change in changes:
+            after = change.after
+            if after is None:
+                del self.contents[change.name]
+                continue
+            held = b"" if change.is_new else self.contents[change.name][1]
+            self.contents[change.name] = to_row(after), held + b"".join(change.appended)
+
+    def copy(self) -> Contents:
+        return dict(self.contents)
+
+
+def contents(storage: FileStorage) -> Contents:
+    """Everything that a storage serves."""
+    found: Contents = {}
+    for name in storage.names("", "", 1_000_000):
+        state = storage.load(name)
+        assert state is not None
+        found[name] = to_row(state), storage.read(state, state.config.base, state.tail)
+    return found
+
+
+def decide(storage: FileStorage, requests: Sequence[Request], now: float = 1000.0) -> Sequence[Change]:
+    """The changes of one batch; refused requests leave nothing in it."""
+    batch = Batch(lambda name, _: storage.load(name), Limits(), HeldBytes(0), now)
+    for request in requests:
+        try:
+            batch.carry_out(request)
+        except ProtocolError:
+            continue
+    return batch.changes()
+
+
+def commit(storage: FileStorage, *requests: Request, now: float = 1000.0) -> Sequence[Change]:
+    """Decide, and commit as one batch."""
+    changes = decide(storage, requests, now)
+    if changes:
+        storage.commit(0, changes)
+    return changes
+
+
+def create(name: str, body: bytes = b"", **more: Any) -> Create:
+    incarnation = more.pop("incarnation", f"first of {name}")
+    return Create(name, "text/plain", more.pop("expiry", NO_EXPIRY), False, body, incarnation=incarnation, **more)
+
+
+def append(name: str, body: bytes, **more: Any) -> Append:
+    return Append(name, "text/plain", body, **more)
+
+
+class Script:
+    """Batches of random requests of every kind; the same seed gives the same ones, as long as all are accepted."""
+
+    def __init__(self, random: Random, names: int = 6) -> None:
+        self._random = random
+        self._names = [f"stream/{number}" for number in range(names)]
+        self._count = 0
+
+    def requests(self, storage: FileStorage) -> list[Request]:
+        return [self._request(storage) for _ in range(self._random.choice((1, 1, 2, 5)))]
+
+    def _request(self, storage: FileStorage) -> Request:
+        random = self._random
+        self._count += 1
+        name = random.choice(self._names)
+        state = storage.load(name)
+        kind = random.random()
+        if state is None or kind < 0.05:
+            return self._create(storage, name)
+        incarnation = state.config.incarnation
+        if kind < 0.12:
+            return Remove(name)
+        if kind < 0.17:
+            return TakeReference(name, incarnation, f"fork {self._count}", "fork")
+        if kind < 0.22:
+            return ReleaseReference(name, incarnation, random.choice([*state.references, "none"]))
+        if kind < 0.27:
+            return Renew(name, incarnation, 1000.0 + self._count)
+        producer = None
+        if kind < 0.6:
+            known = state.producers.get("producer")
+            producer = Producer("producer", 0, known.seq + 1 if known else 0)
+        stream_seq = f"{self._count:06d}" if kind < 0.4 else None
+        body = self._body()
+        return append(name, body, close=kind > 0.95, producer=producer, stream_seq=stream_seq)
+
+    def _create(self, storage: FileStorage, name: str) -> Create:
+        random = self._random
+        source = storage.load(random.choice(self._names))
+        point = None
+        if source is not None and source.name != name and random.random() < 0.3:
+            position = random.randint(source.config.base, source.tail)
+            point = ForkPoint(source.name, source.config.incarnation, position, position, 0, True)
+        expiry = random.choice((NO_EXPIRY, Expiry(ttl_s=60), Expiry(expires_at=5000.0, expires_at_text="then")))
+        body = random.choice((b"", self._body()))
+        return create(name, body, incarnation=f"{name} {self._count}", expiry=expiry, fork_point=point)
+
+    def _body(self) -> bytes:
+        return self._random.randbytes(self._random.choice((1, 10, 100, 100, 700)))
