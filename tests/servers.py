@@ -41,7 +41,12 @@ class ServerKind:
 
 
 # The conformance suite and the clients' runs are repeated for every line of this table.
-SERVER_KINDS = (ServerKind("memory", {"DS_STORAGE__MODE": "memory"}),)
+SERVER_KINDS = (
+    ServerKind("memory", {"DS_STORAGE__MODE": "memory"}),
+    ServerKind("memory-gevent", {"DS_STORAGE__MODE": "memory", "DS_SERVER__WORKER_CLASS": "gevent"}),
+    ServerKind("file-fast", {"DS_STORAGE__MODE": "file-fast"}),
+    ServerKind("file-durable", {"DS_STORAGE__MODE": "file-durable"}),
+)
 
 
 @dataclass(frozen=True)

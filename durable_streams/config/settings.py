@@ -72,7 +72,7 @@ class ServerSettings(Section):
     host: Host = setting("0.0.0.0", "The address or host name to listen on; `::` is every IPv6 address.")
     port: int = setting(4437, "The TCP port to listen on; 0 takes any free one.", ge=0, le=65535)
     worker_class: Literal["stream", "gevent"] = setting(
-        "gevent", "The gunicorn worker: `stream` is the fast one of this package, `gevent` is gunicorn's own."
+        "stream", "The gunicorn worker: `stream` is the fast one of this package, `gevent` is gunicorn's own."
     )
     worker_connections: int = setting(
         16_384,
