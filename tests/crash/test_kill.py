@@ -26,8 +26,9 @@ from tests.servers import GUNICORN, ROOT, Server, running_server, server_environ
 pytestmark = pytest.mark.server
 
 ROUNDS = int(os.environ.get("CRASH_ROUNDS", "20"))
-LANES = 12
-ANSWERS_MAX = 1000
+BUSY = (*GUNICORN[:-1], "tests.crash.busy_server:app")
+LANES = 10
+ANSWERS_MAX = 800
 """The kill comes after a random number of answers up to this one, so a slow machine gets no smaller load."""
 LOAD_SECONDS_MAX = 60.0
 ROUND_SECONDS_MAX = 30
@@ -64,7 +65,8 @@ class Trial:
         if self.rng.random() < 0.25:
             self._kill_while_it_starts()
         began = time.monotonic()
-        with running_server(self._folder, self._settings) as server:
+        command = self.rng.choice((GUNICORN, BUSY))
+        with running_server(self._folder, self._settings, command=command) as server:
             self._start_seconds = time.monotonic() - began
             self.check(server)
             return self._load_and_kill(server)
@@ -99,7 +101,7 @@ class Trial:
 
     def _kill_while_it_starts(self) -> None:
         process = subprocess.Popen(
-            GUNICORN,
+            BUSY,
             cwd=ROOT,
             env=server_environ({"DS_SERVER__PORT": "0"} | self._settings, self._folder / "data"),
             stdin=subprocess.DEVNULL,

@@ -1,0 +1,38 @@
+"""The server of wsgi.py, whose storage does all the time what it otherwise does now and then.
+
+With the limits of a real server no checkpoint falls into the second that a round lasts.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from durable_streams.app import build_storage, create_app
+from durable_streams.config import Config
+from durable_streams.serving import served_config
+from durable_streams.store.contract import Storage
+
+
+def busy_storage(config: Config) -> Storage:
+    """The storage that the configuration names, with small limits."""
+    settings = config.storage
+    if settings.mode not in ("file-fast", "file-durable"):
+        return build_storage(config)
+    from durable_streams.backends.files import FileStorage
+    from durable_streams.backends.files.tuning import Tuning
+
+    tuning = Tuning(
+        checkpoint_journal_bytes=60_000,
+        checkpoint_tail_bytes=40_000,
+        checkpoint_age_s=0.2,
+        stream_tail_bytes=3000,
+        packed_bytes_max=500,
+        sync_interval_s=0.02,
+        checkpoints_max=5,
+        outgrown_bytes=100_000,
+        files_kept_open=3,
+    )
+    return FileStorage(Path(settings.data_dir), durable=settings.mode == "file-durable", tuning=tuning)
+
+
+app = create_app(served_config(), busy_storage(served_config()))
