@@ -43,21 +43,21 @@ class StreamWorker(GeventWorker):  # type: ignore[misc]
     """See gunicorn's documentation for what the methods that it calls mean."""
 
     alive: bool
+    _grace_s: float | None = None
 
     def init_process(self) -> None:
         # What the C parser leaves open is decided by the stricter one.
         self.cfg.set("http_parser", "python")
-        self._connections: dict[Any, Connection] = {}
-        self._grace_s = float(self.cfg.graceful_timeout)
-        self.own_fields = OwnFields()
-        self.heads = PlainHeads(self.cfg)
         super().init_process()
 
-    def run(self) -> None:
-        """Serve until told to stop, then stop."""
+    def prepare(self) -> None:
+        """Make ready what serving needs, once the application is loaded."""
         self.hub = get_hub()
+        self.own_fields = OwnFields()
+        self.heads = PlainHeads(self.cfg)
         self.base_environ = self._base_environ()
         self.body_timeout_s = self._body_timeout()
+        self._connections: dict[Any, Connection] = {}
         self._ssl_context: Any = ssl_context(self.cfg) if self.cfg.is_ssl else None
         self._serves_own_loop = self._ssl_context is None and is_plain_http(self.cfg)
         reason = self._obstacle()
@@ -66,6 +66,10 @@ class StreamWorker(GeventWorker):  # type: ignore[misc]
             self.log.warning(
                 "%s: every request takes gunicorn's own way, which is several times slower", reason
             )
+
+    def run(self) -> None:
+        """Serve until told to stop, then stop."""
+        self.prepare()
         servers = [self._listen(listener) for listener in self.sockets]
         while self.alive:
             self.notify()
@@ -186,13 +190,17 @@ class StreamWorker(GeventWorker):  # type: ignore[misc]
         self.alive = False
         gevent.spawn(self.cfg.worker_int, self)
 
+    def _grace(self) -> float:
+        """Seconds. A second signal may shorten them."""
+        return float(self.cfg.graceful_timeout) if self._grace_s is None else self._grace_s
+
     def _stop(self, servers: list[StreamServer]) -> None:
         began = monotonic()
+        pools = [server.pool for server in servers]
         for server in servers:
             take_waiting_connections(server)
         begin_stop(self.wsgi, self.log)
-        pools = [server.pool for server in servers]
-        while any(pools) and monotonic() - began < self._grace_s:
+        while any(pools) and monotonic() - began < self._grace():
             self.notify()
             now = monotonic()
             if now - began >= LAST_REQUESTS_S:
