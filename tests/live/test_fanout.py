@@ -1,0 +1,207 @@
+"""The broadcaster: one encoding for all, nobody waits for a slow reader, and nothing is sent twice or left out."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+
+import gevent
+import pytest
+from gevent import socket
+
+from durable_streams.backends.memory import InMemoryStorage
+from durable_streams.live import fanout as fanout_module
+from durable_streams.live.fanout import Fanout
+from durable_streams.live.follower import Follower
+from durable_streams.live.service import StreamService
+from durable_streams.live.waiting import ClientGone
+from durable_streams.protocol.requests import Append, Create
+from durable_streams.protocol.state import NO_EXPIRY
+from durable_streams.store.batch import Limits
+
+SECONDS_MAX = 20.0
+CHUNK = re.compile(rb"([0-9a-f]+)\r\n")
+
+
+@pytest.fixture
+def service() -> Iterator[StreamService]:
+    service = StreamService(InMemoryStorage(), Limits())
+    service.open()
+    with gevent.Timeout(SECONDS_MAX):
+        yield service
+    service.close()
+
+
+def create(service: StreamService, name: str, content_type: str = "text/plain") -> None:
+    service.store.create(Create(name, content_type, NO_EXPIRY, closed=False, body=b""))
+
+
+def append(service: StreamService, name: str, data: bytes, close: bool = False) -> None:
+    service.store.append(Append(name, service.store.find(name).config.content_type, data, close))
+
+
+class Reader:
+    """A caught-up reader: a socket pair, and the greenlet that would be its connection's."""
+
+    def __init__(self, service: StreamService, name: str, seconds: float = SECONDS_MAX) -> None:
+        self.ours, self.theirs = socket.socketpair()
+        self.follower = Follower(service.store, service.store.find(name), 0, None)
+        while self.follower.next_event():
+            pass
+        fanout = service.fanout
+        self.greenlet = gevent.spawn(fanout.follow, self.follower, self.ours, seconds)
+        gevent.sleep(0)
+
+    def receive(self, data: bytes) -> bytes:
+        """Everything up to and with the control event after ``data``, the chunked coding removed."""
+        received = b""
+        while data not in received or not received.endswith(b"\n\n\r\n"):
+            received += self.theirs.recv(1 << 20)
+        return CHUNK.sub(b"", received)
+
+    def close(self) -> None:
+        self.ours.close()
+        self.theirs.close()
+
+
+def test_every_reader_gets_the_same_bytes(service: StreamService) -> None:
+    create(service, "s")
+    readers = [Reader(service, "s") for _ in range(5)]
+    append(service, "s", b"hello")
+    received = {reader.receive(b"data:hello") for reader in readers}
+    assert len(received) == 1
+    (events,) = received
+    control = json.loads(re.findall(rb"event: control\ndata:(.*)\n", events)[0])
+    assert control["upToDate"] is True
+    assert service.fanout.readers == 5
+    service.fanout.stop()
+    gevent.joinall([reader.greenlet for reader in readers], raise_error=True)
+    assert service.fanout.readers == 0
+    assert {reader.follower.position for reader in readers} == {5}
+    for reader in readers:
+        reader.close()
+
+
+def test_a_range_is_encoded_once_for_all_readers(
+    service: StreamService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoded: list[bytes] = []
+    encode = fanout_module.event
+
+    def counting(state: object, data: bytes, *rest: object) -> bytes:
+        encoded.append(data)
+        return encode(state, data, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(fanout_module, "event", counting)
+    create(service, "s")
+    readers = [Reader(service, "s") for _ in range(20)]
+    append(service, "s", b"once")
+    for reader in readers:
+        reader.receive(b"data:once")
+    assert encoded == [b"once"]
+    service.fanout.stop()
+    gevent.joinall([reader.greenlet for reader in readers])
+    for reader in readers:
+        reader.close()
+
+
+def test_a_stalled_reader_holds_up_nobody_and_loses_nothing(service: StreamService) -> None:
+    create(service, "s")
+    stalled, lively = Reader(service, "s"), Reader(service, "s")
+    piece = b"x" * 100_000
+    for number in range(40):
+        append(service, "s", b"%05d" % number + piece)
+        lively.receive(b"data:%05d" % number)
+    # Its socket took what it could; then its own greenlet was given the rest to send.
+    assert service.fanout.readers == 1
+    received = b""
+
+    def drain() -> None:
+        nonlocal received
+        while data := stalled.theirs.recv(1 << 20):
+            received += data
+
+    draining = gevent.spawn(drain)
+    assert stalled.greenlet.get()
+    taken = stalled.follower.position
+    stalled.ours.shutdown(socket.SHUT_WR)
+    draining.join()
+    sent = b"".join(re.findall(rb"data:([0-9]{5}x+)", CHUNK.sub(b"", received)))
+    assert len(sent) == taken > 0
+    assert sent == service.store.read_bytes(service.store.find("s"), 0, taken)
+    service.fanout.stop()
+    lively.greenlet.join()
+    stalled.close()
+    lively.close()
+
+
+@pytest.mark.parametrize("ending", ["close", "delete", "stop"])
+def test_the_end_of_a_stream_or_of_the_server_lets_readers_go(service: StreamService, ending: str) -> None:
+    create(service, "s")
+    reader = Reader(service, "s")
+    if ending == "close":
+        append(service, "s", b"", close=True)
+    elif ending == "delete":
+        service.store.remove("s")
+    else:
+        service.stop_live()
+    assert reader.greenlet.get() is True
+    assert service.fanout.readers == 0
+    reader.close()
+
+
+def test_a_reader_leaves_when_its_time_is_over(service: StreamService) -> None:
+    create(service, "s")
+    reader = Reader(service, "s", seconds=0.01)
+    assert reader.greenlet.get() is False
+    assert service.fanout.readers == 0
+    reader.close()
+
+
+def test_a_reader_whose_client_has_gone_leaves_at_once(service: StreamService) -> None:
+    create(service, "s")
+    reader = Reader(service, "s")
+    reader.theirs.close()
+    with pytest.raises(ClientGone):
+        reader.greenlet.get()
+    assert service.fanout.readers == 0
+    reader.close()
+
+
+def test_a_broken_socket_takes_out_only_its_reader(service: StreamService) -> None:
+    create(service, "s")
+    broken, whole = Reader(service, "s"), Reader(service, "s")
+    broken.ours.shutdown(socket.SHUT_WR)
+    append(service, "s", b"data")
+    whole.receive(b"data:data")
+    assert broken.greenlet.get() is True
+    assert broken.follower.position == 0
+    service.fanout.stop()
+    whole.greenlet.join()
+    broken.close()
+    whole.close()
+
+
+def test_a_character_is_sent_when_its_last_byte_has_come(service: StreamService) -> None:
+    create(service, "s")
+    reader = Reader(service, "s")
+    euro = "\N{EURO SIGN}".encode()
+    append(service, "s", b"a" + euro[:2])
+    first = reader.receive(b"data:a\n")
+    assert b"upToDate" not in first
+    append(service, "s", euro[2:])
+    assert b"upToDate" in reader.receive(b"data:" + euro)
+    service.fanout.stop()
+    reader.greenlet.join()
+    reader.close()
+
+
+def test_only_plain_sockets_are_written_to(service: StreamService) -> None:
+    ours, theirs = socket.socketpair()
+    assert service.fanout.can_serve(ours)
+    assert not service.fanout.can_serve(None)
+    assert not service.fanout.can_serve(object())
+    assert isinstance(service.fanout, Fanout)
+    ours.close()
+    theirs.close()

@@ -1,0 +1,114 @@
+"""Compressed reads: what is chosen, what caches are told, and that no byte changes on the way."""
+
+from __future__ import annotations
+
+import gzip
+import re
+import zlib
+from collections.abc import Callable
+from itertools import islice
+
+import pytest
+import zstandard
+from werkzeug.test import Client
+
+from durable_streams.app import create_app
+from durable_streams.config import Config
+from durable_streams.protocol.offsets import format_offset
+from durable_streams.web.compression import BODY_BYTES_MIN
+
+TEXT = b"the same words again and again\n" * 200
+
+DECODERS: dict[str, Callable[[bytes], bytes]] = {
+    "gzip": gzip.decompress,
+    "zstd": lambda body: zstandard.ZstdDecompressor().decompressobj().decompress(body),
+}
+
+
+def app_with(**http: bool) -> Client:
+    # WebTest decodes what it receives, so it cannot be asked here.
+    app = Client(create_app(Config.model_validate({"http": http, "log": {"rust_log": "off"}})))
+    app.put("/v1/stream/s", data=TEXT, headers={"Content-Type": "text/plain"})
+    return app
+
+
+@pytest.fixture(scope="module")
+def app() -> Client:
+    return app_with()
+
+
+@pytest.mark.parametrize(
+    ("accepted", "coding"),
+    [
+        ("gzip", "gzip"),
+        ("zstd", "zstd"),
+        ("gzip, deflate, br, zstd", "zstd"),
+        ("gzip;q=1.0, zstd;q=0.5", "gzip"),
+        ("GZIP", "gzip"),
+        ("*", "zstd"),
+        ("br", None),
+        ("gzip;q=0", None),
+        ("identity", None),
+        ("", None),
+    ],
+)
+def test_the_client_decides_the_coding(app: Client, accepted: str, coding: str | None) -> None:
+    answer = app.get("/v1/stream/s", headers={"Accept-Encoding": accepted})
+    assert answer.headers.get("Content-Encoding") == coding
+    assert "Accept-Encoding" in answer.headers["Vary"]
+    body = DECODERS[coding](answer.data) if coding else answer.data
+    assert body == TEXT
+    assert int(answer.headers["Content-Length"]) == len(answer.data)
+
+
+def test_tags_differ_by_coding_and_answer_304_each_for_itself(app: Client) -> None:
+    tags = {
+        coding: app.get("/v1/stream/s", headers={"Accept-Encoding": coding}).headers["ETag"]
+        for coding in ("identity", "gzip", "zstd")
+    }
+    assert len(set(tags.values())) == 3
+    for coding in tags:
+        for other, tag in tags.items():
+            conditional = {"Accept-Encoding": coding, "If-None-Match": tag}
+            status = app.get("/v1/stream/s", headers=conditional).status_code
+            assert status == (304 if coding == other else 200)
+
+
+def test_small_bodies_and_compressed_media_stay_as_they_are(app: Client) -> None:
+    offset = format_offset(len(TEXT) - BODY_BYTES_MIN + 1)
+    small = app.get(f"/v1/stream/s?offset={offset}", headers={"Accept-Encoding": "gzip"})
+    assert "Content-Encoding" not in small.headers
+    assert "Vary" not in small.headers
+    app.put("/v1/stream/picture", data=TEXT, headers={"Content-Type": "image/png"})
+    picture = app.get("/v1/stream/picture", headers={"Accept-Encoding": "gzip"})
+    assert picture.data == TEXT
+
+
+def test_compression_can_be_turned_off() -> None:
+    answer = app_with(compression=False).get("/v1/stream/s", headers={"Accept-Encoding": "gzip"})
+    assert answer.data == TEXT
+    assert "Vary" not in answer.headers
+
+
+def test_event_streams_are_compressed_only_when_asked_for() -> None:
+    plain = first_event(app_with(), "gzip")
+    assert plain.startswith(b"event: data\n")
+    # Each event can be read from what was sent so far: it was flushed.
+    compressed = first_event(app_with(compress_sse=True), "gzip")
+    assert without_cursor(zlib.decompressobj(16 + zlib.MAX_WBITS).decompress(compressed)) == without_cursor(
+        plain
+    )
+    compressed = first_event(app_with(compress_sse=True), "zstd")
+    assert without_cursor(DECODERS["zstd"](compressed)) == without_cursor(plain)
+
+
+def first_event(app: Client, accepted: str) -> bytes:
+    answer = app.get("/v1/stream/s?offset=-1&live=sse", headers={"Accept-Encoding": accepted})
+    (event,) = islice(answer.response, 1)
+    answer.close()
+    assert isinstance(event, bytes)
+    return event
+
+
+def without_cursor(events: bytes) -> bytes:
+    return re.sub(rb'"streamCursor":"[0-9]+"', b"", events)
