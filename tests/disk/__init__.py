@@ -1,1 +1,1 @@
-"""A disk to test storages with: it records what is written and synced, shows what a power cut could leave, and fails."""
+"""A disk for tests: it records what is written and synced, shows what a power cut could leave, and fails."""

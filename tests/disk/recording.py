@@ -9,7 +9,6 @@ from pathlib import Path
 
 from durable_streams.backends.files import Disk
 from durable_streams.backends.files.disk import Part
-
 from tests.disk.history import History
 
 
@@ -83,7 +82,9 @@ class RecordingDisk(HastyDisk):
 class FaultyDisk(HastyDisk):
     """Counts the calls of the given kinds and fails one of them, or all from one on."""
 
-    def __init__(self, kinds: set[str], fail_at: int = -1, error: int = errno.EIO, *, for_good: bool = False) -> None:
+    def __init__(
+        self, kinds: set[str], fail_at: int = -1, error: int = errno.EIO, *, for_good: bool = False
+    ) -> None:
         """``kinds``: names of methods; ``fail_at``: the number of the call that fails, from 0; -1 for none."""
         self.kinds = kinds
         self.calls = 0

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -22,6 +25,7 @@ from durable_streams.protocol.state import NO_EXPIRY, Expiry, ForkPoint
 from durable_streams.store.batch import Batch, HeldBytes, Limits
 from durable_streams.store.contract import Change
 from durable_streams.store.rows import to_row
+from tests.disk.recording import HastyDisk
 
 Contents = dict[str, tuple[Any, bytes]]
 """Name -> row and own bytes: everything that can be seen of a storage."""
@@ -83,7 +87,9 @@ def commit(storage: FileStorage, *requests: Request, now: float = 1000.0) -> Seq
 
 def create(name: str, body: bytes = b"", **more: Any) -> Create:
     incarnation = more.pop("incarnation", f"first of {name}")
-    return Create(name, "text/plain", more.pop("expiry", NO_EXPIRY), False, body, incarnation=incarnation, **more)
+    return Create(
+        name, "text/plain", more.pop("expiry", NO_EXPIRY), False, body, incarnation=incarnation, **more
+    )
 
 
 def append(name: str, body: bytes, **more: Any) -> Append:
@@ -133,9 +139,56 @@ class Script:
         if source is not None and source.name != name and random.random() < 0.3:
             position = random.randint(source.config.base, source.tail)
             point = ForkPoint(source.name, source.config.incarnation, position, position, 0, True)
-        expiry = random.choice((NO_EXPIRY, Expiry(ttl_s=60), Expiry(expires_at=5000.0, expires_at_text="then")))
+        expiry = random.choice(
+            (NO_EXPIRY, Expiry(ttl_s=60), Expiry(expires_at=5000.0, expires_at_text="then"))
+        )
         body = random.choice((b"", self._body()))
         return create(name, body, incarnation=f"{name} {self._count}", expiry=expiry, fork_point=point)
 
     def _body(self) -> bytes:
         return self._random.randbytes(self._random.choice((1, 10, 100, 100, 700)))
+
+
+def copy_of(data_dir: Path, target: Path) -> Path:
+    """The directory as the death of its process would leave it now."""
+    shutil.copytree(data_dir, target)
+    return target
+
+
+@contextmanager
+def opened(data_dir: Path, durable: bool = True, **more: Any) -> Iterator[FileStorage]:
+    """A storage that is closed at the end; without syncs and without anything behind the requests unless told."""
+    storage = FileStorage(
+        data_dir, durable, disk=more.get("disk", HastyDisk()), tuning=more.get("tuning", BY_HAND)
+    )
+    storage.open()
+    try:
+        yield storage
+    finally:
+        storage.close()
+
+
+def flip(path: Path, position: int) -> None:
+    """Change one byte of a file."""
+    with path.open("r+b") as file:
+        file.seek(position)
+        byte = file.read(1)[0]
+        file.seek(position)
+        file.write(bytes([byte ^ 0x41]))
+
+
+def files_of(data_dir: Path) -> dict[str, bytes]:
+    """Every file, but for the locks."""
+    paths = [
+        path
+        for path in data_dir.rglob("*")
+        if path.is_file() and path.suffix != ".lock" and path.name != "lock"
+    ]
+    return {str(path.relative_to(data_dir)): path.read_bytes() for path in paths}
+
+
+def read_all(storage: FileStorage, name: str) -> bytes:
+    """All own bytes of a stream."""
+    state = storage.load(name)
+    assert state is not None
+    return storage.read(state, state.config.base, state.tail)

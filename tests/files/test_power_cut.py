@@ -1,4 +1,4 @@
-"""Power cuts at every moment of a run: the directory that is left opens, and holds what was promised and nothing torn."""
+"""Power cuts at every moment of a run: what is left can be opened, and holds what was promised and nothing torn."""
 
 from __future__ import annotations
 
@@ -86,5 +86,7 @@ def test_a_power_cut_at_any_moment_loses_nothing_promised_and_tears_nothing(
         try:
             run.check(length, policy, tmp_path / f"cut-{length}")
         except BaseException:
-            print(f"after {length} events of {len(run.history)}: {[e.kind for e in run.history.events[:length]][-5:]}")
+            print(
+                f"after {length} events of {len(run.history)}: {[e.kind for e in run.history.events[:length]][-5:]}"
+            )
             raise

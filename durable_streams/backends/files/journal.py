@@ -250,7 +250,10 @@ class JournalScan:
     def batches(self) -> Iterator[Batch]:
         """Every batch that counts, in order; then ``end`` says where they stop."""
         self.check_files()
-        self._readers = [JournalReader(self._disk, self._layout.journal(n), n) for n in self.numbers]
+        # The newest is opened first: what is in it by then was written after all of the older ones, also by a server
+        # that goes on writing.
+        for number in reversed(self.numbers):
+            self._readers.insert(0, JournalReader(self._disk, self._layout.journal(number), number))
         for reader in self._readers:
             self._check_header(reader)
             for batch in reader.batches():

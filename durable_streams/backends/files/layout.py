@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 from collections.abc import Iterator
@@ -128,7 +129,14 @@ def own(layout: Layout) -> int:
 @contextmanager
 def deletions_held(layout: Layout) -> Iterator[None]:
     """While this lasts the owner of the directory unlinks nothing; waits until it has finished doing so."""
-    fd = os.open(layout.deletions_lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+    try:
+        fd = os.open(layout.deletions_lock, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o640)
+    except OSError as exc:
+        if exc.errno not in (errno.EROFS, errno.EACCES) or os.path.exists(layout.lock):
+            raise
+        # A backup on a medium that cannot be written to has no owner either.
+        yield
+        return
     try:
         fcntl.flock(fd, fcntl.LOCK_SH)
         yield

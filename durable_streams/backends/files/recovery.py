@@ -12,7 +12,12 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from typing import Any, NamedTuple
 
-from durable_streams.backends.files.checkpoints import CheckpointFile, find_checkpoints, read_blocks
+from durable_streams.backends.files.checkpoints import (
+    CheckpointFile,
+    Checkpoints,
+    find_checkpoints,
+    read_blocks,
+)
 from durable_streams.backends.files.disk import Disk
 from durable_streams.backends.files.errors import DirectoryDamaged
 from durable_streams.backends.files.index import NOWHERE, OWN_FILE, Home, Index, Record
@@ -32,6 +37,15 @@ from durable_streams.store.rows import from_row
 log = logging.getLogger("durable_streams.storage")
 
 
+class Loaded(NamedTuple):
+    """What a directory holds; ``end`` is None when it is so new that it has no journal yet."""
+
+    records: dict[int, Record]
+    checkpoints: Checkpoints
+    journals: list[int]
+    end: End | None
+
+
 class Recovered(NamedTuple):
     """Where the journal goes on, the checkpoints in force, and the files that nobody needs."""
 
@@ -47,6 +61,19 @@ def recover(disk: Disk, layout: Layout, index: Index, keep_up: Callable[[list[Re
 
     ``keep_up`` is told, batch by batch, which records have changed, so that it can move payload out of memory.
     """
+    loaded = load(disk, layout, index, keep_up)
+    footer = loaded.checkpoints.footer
+    covered = [n for n in numbered(disk.names(layout.journals), ".log") if n < footer.journal]
+    garbage = [*loaded.checkpoints.unused, *map(layout.journal, covered)]
+    if loaded.end is None:
+        journal, seq = create_file(disk, layout, 1), 0
+    else:
+        journal, seq = _go_on(disk, layout, loaded.journals, loaded.end), loaded.end.seq
+    return Recovered(journal, seq, footer.journal, loaded.checkpoints.files, garbage)
+
+
+def load(disk: Disk, layout: Layout, index: Index, keep_up: Callable[[list[Record]], None]) -> Loaded:
+    """Fill ``index`` from a directory, without changing it."""
     with _no_collection():
         checkpoints = find_checkpoints(disk, layout)
         by_id = load_records(disk, checkpoints.files)
@@ -54,15 +81,12 @@ def recover(disk: Disk, layout: Layout, index: Index, keep_up: Callable[[list[Re
         footer = checkpoints.footer
         index.next_id = footer.next_id
         if not checkpoints.files and not disk.names(layout.journals):
-            return Recovered(_first_journal(disk, layout), 0, 1, [], checkpoints.unused)
+            _check_no_streams(disk, layout)
+            return Loaded(by_id, checkpoints, [], None)
         with closing(JournalScan(disk, layout, footer.journal, footer.seq)) as scan:
             for batch in scan.batches():
                 keep_up(apply_batch(index, by_id, batch))
-            end = scan.end()
-    covered = [n for n in numbered(disk.names(layout.journals), ".log") if n < footer.journal]
-    garbage = [*checkpoints.unused, *map(layout.journal, covered)]
-    journal = _go_on(disk, layout, scan.numbers, end)
-    return Recovered(journal, end.seq, footer.journal, checkpoints.files, garbage)
+            return Loaded(by_id, checkpoints, scan.numbers, scan.end())
 
 
 @contextmanager
@@ -141,12 +165,12 @@ def _apply(index: Index, by_id: dict[int, Record], change: list[Any], payload: l
     return record
 
 
-def _first_journal(disk: Disk, layout: Layout) -> JournalFile:
-    if any(disk.names(f"{layout.streams}/{folder}") for folder in disk.names(layout.streams)):
-        raise DirectoryDamaged(
-            layout.journals, 0, "there are files of streams, and neither journal nor checkpoint"
-        )
-    return create_file(disk, layout, 1)
+def _check_no_streams(disk: Disk, layout: Layout) -> None:
+    for folder in disk.names(layout.streams):
+        if disk.names(f"{layout.streams}/{folder}"):
+            raise DirectoryDamaged(
+                layout.journals, 0, "there are files of streams, and neither journal nor checkpoint"
+            )
 
 
 def _cut(disk: Disk, layout: Layout, numbers: list[int], end: End) -> None:

@@ -1,0 +1,274 @@
+"""Opening: torn tails are cut, damage is refused and named, and what was there is there again."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from durable_streams.backends.files import DirectoryDamaged, FileStorage
+from durable_streams.backends.files.records import (
+    BATCH_HEADER_BYTES,
+    JOURNAL_HEADER_BYTES,
+    JournalHeader,
+    encode_batch,
+)
+from durable_streams.protocol.errors import StreamDamaged
+from durable_streams.protocol.requests import Remove
+from tests.files.driving import (
+    BY_HAND,
+    SMALL,
+    Model,
+    Script,
+    append,
+    commit,
+    contents,
+    copy_of,
+    create,
+    decide,
+    files_of,
+    flip,
+    opened,
+    read_all,
+)
+
+
+def journal_of(data_dir: Path) -> Path:
+    """The newest."""
+    return max((data_dir / "journal").iterdir())
+
+
+def run_of_four_batches(tmp_path: Path, durable: bool) -> tuple[Path, list[int]]:
+    """A directory as a crash leaves it, and where each batch in its journal ends."""
+    data_dir = tmp_path / "running"
+    with opened(data_dir, durable) as storage:
+        ends = [JOURNAL_HEADER_BYTES]
+        for requests in (
+            [create("a", b"one ")],
+            [append("a", b"two "), create("b")],
+            [append("a", b"three")],
+            [Remove("b")],
+        ):
+            commit(storage, *requests)
+            ends.append(journal_of(data_dir).stat().st_size)
+        return copy_of(data_dir, tmp_path / "crashed"), ends
+
+
+@pytest.mark.parametrize("durable", [True, False], ids=["file-durable", "file-fast"])
+def test_a_journal_cut_at_any_byte_holds_the_batches_that_are_whole(tmp_path: Path, durable: bool) -> None:
+    crashed, ends = run_of_four_batches(tmp_path, durable)
+    whole = [
+        ({}),
+        ({"a": b"one "}),
+        ({"a": b"one two ", "b": b""}),
+        ({"a": b"one two three", "b": b""}),
+        ({"a": b"one two three"}),
+    ]
+    for size in range(ends[-1] + 1):
+        torn = copy_of(crashed, tmp_path / f"torn-{size}")
+        with journal_of(torn).open("r+b") as file:
+            file.truncate(size)
+        with opened(torn, durable) as storage:
+            expected = whole[sum(end <= size for end in ends[1:])]
+            assert {name: held for name, (_, held) in contents(storage).items()} == expected
+            commit(storage, create("later", b"goes on"))
+        with opened(torn, durable) as storage:
+            assert {name: held for name, (_, held) in contents(storage).items()} == {
+                **expected,
+                "later": b"goes on",
+            }
+
+
+def test_cutting_a_torn_tail_is_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    crashed, ends = run_of_four_batches(tmp_path, durable=True)
+    with journal_of(crashed).open("r+b") as file:
+        file.truncate(ends[-1] - 3)
+    with caplog.at_level(logging.WARNING), opened(crashed):
+        pass
+    torn = ends[-1] - 3 - ends[-2]
+    assert f"ends at byte {ends[-2]}, after batch 3: cut off {torn} bytes" in caplog.text
+
+
+def test_a_changed_byte_before_the_last_batch_is_refused_with_file_and_position(tmp_path: Path) -> None:
+    crashed, ends = run_of_four_batches(tmp_path, durable=True)
+    journal = journal_of(crashed)
+    for position in range(JOURNAL_HEADER_BYTES, ends[-2]):
+        flip(journal, position)
+        with pytest.raises(DirectoryDamaged) as refused, opened(crashed):
+            pass
+        assert refused.value.path == str(journal)
+        assert refused.value.position == max(end for end in ends if end <= position)
+        flip(journal, position)
+    with opened(crashed) as storage:
+        assert read_all(storage, "a") == b"one two three"
+
+
+def test_a_changed_byte_in_the_header_of_a_journal_is_refused(tmp_path: Path) -> None:
+    crashed, _ = run_of_four_batches(tmp_path, durable=True)
+    for position in range(JOURNAL_HEADER_BYTES):
+        flip(journal_of(crashed), position)
+        with pytest.raises(DirectoryDamaged, match="damaged at byte 0"), opened(crashed):
+            pass
+        flip(journal_of(crashed), position)
+
+
+def test_the_fast_mode_refuses_damage_in_what_was_synced_and_cuts_what_was_not(tmp_path: Path) -> None:
+    data_dir = tmp_path / "running"
+    with opened(data_dir, durable=False) as storage:
+        commit(storage, create("a", b"synced"))
+        storage._sync_journal()
+        synced = journal_of(data_dir).stat().st_size
+        for body in (b" 1", b" 2", b" 3"):
+            commit(storage, append("a", body))
+        crashed = copy_of(data_dir, tmp_path / "crashed")
+    flip(journal_of(crashed), JOURNAL_HEADER_BYTES + BATCH_HEADER_BYTES)
+    with pytest.raises(DirectoryDamaged), opened(crashed, durable=False):
+        pass
+    flip(journal_of(crashed), JOURNAL_HEADER_BYTES + BATCH_HEADER_BYTES)
+    flip(journal_of(crashed), synced + BATCH_HEADER_BYTES)
+    with opened(crashed, durable=False) as storage:
+        assert read_all(storage, "a") == b"synced"
+
+
+def test_payload_that_looks_like_a_batch_is_no_evidence(tmp_path: Path) -> None:
+    """An attacker who could forge a later batch inside of a torn one would keep the server from starting."""
+    forged = b"".join(bytes(part) for part in encode_batch(b"mark", 1000, 999, b"\x90", []))
+    data_dir = tmp_path / "running"
+    with opened(data_dir) as storage:
+        commit(storage, create("a", b"kept"))
+        commit(storage, append("a", forged * 50))
+        crashed = copy_of(data_dir, tmp_path / "crashed")
+    journal = journal_of(crashed)
+    with journal.open("r+b") as file:
+        header = JournalHeader.decode(file.read(JOURNAL_HEADER_BYTES))
+        assert header is not None
+        assert header.marker != b"mark"
+        file.truncate(journal.stat().st_size - 1)
+    with opened(crashed) as storage:
+        assert read_all(storage, "a") == b"kept"
+
+
+@pytest.mark.parametrize("folder", ["journal", "checkpoints"])
+def test_a_missing_file_is_refused_by_name(tmp_path: Path, folder: str) -> None:
+    data_dir = tmp_path / "running"
+    with opened(data_dir) as storage:
+        commit(storage, create("a", b"1"))
+        storage.checkpoint()
+        commit(storage, create("b", b"2"))
+        storage.checkpoint()
+        crashed = copy_of(data_dir, tmp_path / "crashed")
+    lost = min((crashed / folder).iterdir())
+    lost.unlink()
+    with pytest.raises(DirectoryDamaged, match=r"is missing") as refused, opened(crashed):
+        pass
+    assert refused.value.path == str(lost)
+
+
+def test_streams_without_journal_and_checkpoint_are_refused(tmp_path: Path) -> None:
+    data_dir = tmp_path / "running"
+    with opened(data_dir, tuning=SMALL) as storage:
+        commit(storage, create("a", bytes(1000)))
+    for folder in ("journal", "checkpoints"):
+        for path in (data_dir / folder).iterdir():
+            path.unlink()
+    with pytest.raises(DirectoryDamaged, match="neither journal nor checkpoint"), opened(data_dir):
+        pass
+
+
+def test_every_changed_byte_of_a_checkpoint_is_refused_or_damages_one_stream(tmp_path: Path) -> None:
+    data_dir = tmp_path / "running"
+    with opened(data_dir) as storage:
+        commit(storage, create("a", b"payload of a"), create("b", b"payload of b"))
+        expected = contents(storage)
+    (checkpoint,) = (data_dir / "checkpoints").iterdir()
+    damaged, named = [], set()
+    for position in range(checkpoint.stat().st_size):
+        flip(checkpoint, position)
+        storage = FileStorage(data_dir, True, tuning=BY_HAND)
+        try:
+            storage.open()
+        except DirectoryDamaged as exc:
+            named.add(exc.path)
+        else:
+            damaged.append(served_but_one(storage, expected))
+            storage.close()
+        flip(checkpoint, position)
+    assert named == {str(checkpoint)}
+    assert damaged == ["a"] * len(b"payload of a") + ["b"] * len(b"payload of b")
+
+
+def served_but_one(storage: FileStorage, expected: dict[str, tuple[object, bytes]]) -> str:
+    """The name of the one stream that is not served; all others are as expected."""
+    refused = []
+    for name, (_, held) in expected.items():
+        try:
+            assert read_all(storage, name) == held
+        except StreamDamaged:
+            refused.append(name)
+    (name,) = refused
+    return name
+
+
+def test_opening_an_opened_directory_again_changes_nothing(tmp_path: Path) -> None:
+    crashed, ends = run_of_four_batches(tmp_path, durable=True)
+    with journal_of(crashed).open("r+b") as file:
+        file.truncate(ends[-1] - 1)
+    with opened(crashed):
+        before = files_of(copy_of(crashed, tmp_path / "once"))
+    for number in range(3):
+        again = copy_of(tmp_path / "once", tmp_path / f"again-{number}")
+        with opened(again):
+            assert files_of(copy_of(again, tmp_path / f"open-{number}")) == before
+
+
+def test_one_mode_opens_what_the_other_has_written(tmp_path: Path) -> None:
+    data_dir = tmp_path / "data"
+    for durable in (True, False, True):
+        with opened(data_dir, durable) as storage:
+            commit(storage, create("a") if storage.load("a") is None else append("a", b"more "))
+    with opened(data_dir, False) as storage:
+        assert read_all(storage, "a") == b"more more "
+
+
+def test_files_that_belong_to_no_stream_go_and_all_others_stay(tmp_path: Path) -> None:
+    data_dir = tmp_path / "running"
+    with opened(data_dir, tuning=SMALL) as storage:
+        commit(storage, create("stays", bytes(1000)), create("goes", bytes(1000)))
+        storage.checkpoint()
+        crashed = copy_of(data_dir, tmp_path / "crashed")
+    orphan = crashed / "streams" / "00" / f"{0:016x}"
+    orphan.parent.mkdir()
+    orphan.write_bytes(b"remains")
+    foreign = crashed / "streams" / "00" / "not a number"
+    foreign.write_bytes(b"somebody's")
+    with opened(crashed, tuning=SMALL) as storage:
+        storage._begin_tidy()
+        assert not orphan.exists()
+        assert foreign.exists()
+        assert contents(storage)["stays"][1] == bytes(1000)
+
+
+@pytest.mark.parametrize("durable", [True, False], ids=["file-durable", "file-fast"])
+def test_after_any_restart_or_crash_everything_is_as_before(tmp_path: Path, durable: bool) -> None:
+    seed = Random().randrange(10**9)
+    print(f"seed {seed}")
+    random = Random(seed)
+    script, model = Script(random), Model()
+    data_dir = tmp_path / "0"
+    for life in range(30):
+        storage = FileStorage(data_dir, durable, tuning=SMALL)
+        storage.open()
+        assert contents(storage) == model.contents
+        for number in range(random.randrange(12)):
+            changes = decide(storage, script.requests(storage), 1000.0 + life * 20 + number)
+            if changes:
+                storage.commit(0, changes)
+                model.apply(changes)
+            if random.random() < 0.15:
+                storage.checkpoint()
+        assert contents(storage) == model.contents
+        if random.random() < 0.6:
+            data_dir = copy_of(data_dir, tmp_path / str(life + 1))
+        storage.close()
