@@ -24,8 +24,6 @@ def server(tmp_path: Path) -> Iterator[Server]:
         "DS_SERVER__LONG_POLL_TIMEOUT_SECS": str(WAITING_SECONDS),
         "DS_SERVER__SSE_RECONNECT_INTERVAL_SECS": "0",
         "DS_SERVER__SHUTDOWN_GRACE_SECS": "20",
-        # gunicorn's own gevent worker waits for idle connections until they have been idle for so long.
-        "DS_SERVER__KEEPALIVE_SECS": "1",
     }
     with running_server(tmp_path, settings) as running:
         yield running
