@@ -96,9 +96,10 @@ def decide_remove(found: StreamState | None, request: Remove, now: float, stream
 def decide_renew(found: StreamState | None, request: Renew, now: float, stream_bytes_max: int) -> Decision:
     """Record a renewal by reads, or the last look at a soft-deleted stream.
 
-    An older one, or one of another incarnation, changes nothing.
+    What ``found`` knows of later renewals is recorded with it; one of another incarnation changes nothing.
     """
-    if found is None or found.config.incarnation != request.incarnation or request.at <= found.renewed_at:
+    if found is None or found.config.incarnation != request.incarnation:
         return Decision(found, b"", Done(found))
-    after = replace(found, renewed_at=request.at)
+    # Always a new object: the renewal may be in ``found`` already, which need not be what is recorded.
+    after = replace(found, renewed_at=max(found.renewed_at, request.at))
     return Decision(after, b"", Done(after))

@@ -180,7 +180,8 @@ class StreamStore:
             elif has_expired(state, now):
                 self.expire(state)
             else:
-                self._pipeline.submit(Renew(name, state.config.incarnation, now))
+                # Only what reads have renewed: the sweeper's own look is no reason to live longer.
+                self._pipeline.submit(Renew(name, state.config.incarnation, state.renewed_at))
         return len(due)
 
     # -- forks -----------------------------------------------------------------------------------------------
