@@ -76,4 +76,5 @@ def _name(test: dict[str, Any]) -> str:
 
 
 def _first_line(test: dict[str, Any]) -> str:
-    return (test["failureMessages"] or ["no message"])[0].splitlines()[0]
+    messages = test["failureMessages"] or ["no message"]
+    return str(messages[0]).splitlines()[0]
