@@ -40,7 +40,7 @@ class OwnFields:
     """The fields that the server itself adds to every answer, made once a second."""
 
     def __init__(self) -> None:
-        self._second = 0
+        self._second = -1
         self._keep_alive = self._close = ""
 
     def lines(self, keep_alive: bool) -> str:

@@ -188,7 +188,7 @@ class Connection:
                 return None
             worker.handle_request(self._listener_name, request, self.sock, self._addr)
             if not request.should_close() and parser.finish_body(
-                monotonic() + THROW_AWAY_S, UNREAD_BYTES_MAX
+                monotonic() + THROW_AWAY_S, UNREAD_BYTES_MAX + 1
             ):
                 rest: bytes = parser.unreader.take_buffered()
                 return rest

@@ -73,7 +73,7 @@ class StreamWorker(GeventWorker):  # type: ignore[misc]
         servers = [self._listen(listener) for listener in self.sockets]
         while self.alive:
             self.notify()
-            self._end_idle(monotonic() - self._idle_max_s())
+            self.end_idle(monotonic() - self._idle_max_s())
             self._rest(HEARTBEAT_S)
         self._stop(servers)
 
@@ -176,7 +176,7 @@ class StreamWorker(GeventWorker):  # type: ignore[misc]
     def _idle_max_s(self) -> float:
         return float(self.cfg.keepalive or FIRST_REQUEST_S)
 
-    def _end_idle(self, since: float) -> None:
+    def end_idle(self, since: float) -> None:
         """End what has been idle from before ``since``."""
         for connection in list(self._connections.values()):
             if 0.0 < connection.idle_since < since:
@@ -204,7 +204,7 @@ class StreamWorker(GeventWorker):  # type: ignore[misc]
             self.notify()
             now = monotonic()
             if now - began >= LAST_REQUESTS_S:
-                self._end_idle(now)
+                self.end_idle(now)
             self._rest(STOP_ROUND_S)
         if any(pools):
             self.log.warning("Worker graceful timeout (pid:%s)", self.pid)
