@@ -86,7 +86,7 @@ class Pipeline:
         return self._committers[self._storage.partition_of(request.name)].submit(request)
 
     def submit_later(self, request: Request) -> None:
-        """Carry out ``request`` some time after this call, if the storage takes it; nobody is told what became of it."""
+        """Carry out ``request`` later, if the storage takes it; nobody is told what became of it."""
         try:
             if self._storage.commits_inline:
                 self._submit_inline(request)
