@@ -81,6 +81,8 @@ class Checkpointing:
         self._sizes = {file.footer.number: file.size for file in recovered.checkpoints}
         self._first_journal = recovered.first_journal
         self._garbage = recovered.garbage
+        self._unreadable: set[int] = set()
+        """Streams whose payload an earlier checkpoint has failed to read."""
 
     # -- the steps ---------------------------------------------------------------------------------------------
 
@@ -193,22 +195,24 @@ class Checkpointing:
         if not own_bytes:
             return home, ()
         if home.checkpoint != OWN_FILE and own_bytes <= self._tuning.packed_bytes_max:
-            kept = [self._packed(home, base), plan.tail]
+            kept = [self._packed(plan), plan.tail]
             return Home(number, at, crc32(plan.tail, home.checksum), state.tail), kept
         if home.checkpoint == OWN_FILE and not plan.tail:
             return home, ()
-        start = b"" if home.checkpoint == OWN_FILE else self._packed(home, base)
+        start = b"" if home.checkpoint == OWN_FILE else self._packed(plan)
         id = plan.record.id
         checksum = self._own_files.add(id, plan.tail, home.written - base, home.checksum, start)
         unsynced.add(id)
         return Home(OWN_FILE, 0, checksum, state.tail), ()
 
-    def _packed(self, home: Home, base: int) -> bytes:
+    def _packed(self, plan: Plan) -> bytes:
         """The payload that an older checkpoint holds, as it is.
 
-        Its checksum is carried on and never made anew, so damage stays damage and concerns that stream alone.
+        Its checksum is carried on and never made anew, so damage stays damage and concerns that stream alone. What
+        cannot be read fails the checkpoint once; the second time it is given up, or no journal could ever be dropped.
         """
-        length = home.written - base
+        home = plan.home
+        length = home.written - plan.state.config.base
         if not length:
             return b""
         try:
@@ -217,8 +221,11 @@ class Checkpointing:
                 return self._disk.read(fd, length, home.at).ljust(length, b"\0")
             finally:
                 self._disk.close(fd)
-        except OSError:
-            log.exception("payload in %s cannot be read", self._layout.checkpoint(home.checkpoint))
+        except OSError as exc:
+            if plan.record.id not in self._unreadable:
+                self._unreadable.add(plan.record.id)
+                raise
+            log.error("payload of stream %r is lost: %s", plan.state.name, exc)
             return bytes(length)
 
     def _sync_own_files(self, unsynced: set[int]) -> None:
@@ -241,6 +248,7 @@ class Checkpointing:
             garbage += [layout.checkpoint(number) for number in self._sizes]
             self._sizes.clear()
         self._sizes[writer.number] = writer.size
+        self._unreadable.clear()
         for plan, home in packed:
             if plan.record.home is plan.home:
                 self._index.settle(plan.record, home)
