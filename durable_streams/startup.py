@@ -37,7 +37,12 @@ class ExitCode(IntEnum):
     USAGE = 2
     # gunicorn gives up when a worker ends with its WORKER_BOOT_ERROR, and starts another one otherwise.
     WORKER_NOT_STARTED = 3
+    DAMAGED = 65
+    NO_DATA = 66
     CANNOT_LISTEN = 69
+    NOT_EMPTY = 73
+    INPUT_OUTPUT = 74
+    IN_USE = 75
     CONFIGURATION = 78
     INTERRUPTED = 130
 

@@ -12,6 +12,7 @@ from typing import Final
 
 from durable_streams import __version__
 from durable_streams.cli.command import Command
+from durable_streams.cli.maintenance import MAINTENANCE
 from durable_streams.cli.serving import CONFIG, SERVE
 from durable_streams.config import ConfigLoadOptions
 from durable_streams.startup import ExitCode
@@ -19,7 +20,7 @@ from durable_streams.startup import ExitCode
 __all__ = ["main"]
 
 PROGRAM: Final = "durable-streams-server"
-COMMANDS: Final[tuple[Command, ...]] = (SERVE, CONFIG)
+COMMANDS: Final[tuple[Command, ...]] = (SERVE, CONFIG, *MAINTENANCE)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
