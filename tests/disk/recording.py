@@ -123,9 +123,9 @@ class FaultyDisk(HastyDisk):
         self._count("read")
         return super().read(fd, length, position)
 
-    def read_cached(self, fd: int, length: int, position: int) -> bytearray | None:
+    def read_cached(self, fd: int, buffer: memoryview, position: int) -> bool:
         self._count("read")
-        return super().read_cached(fd, length, position)
+        return super().read_cached(fd, buffer, position)
 
     def truncate(self, fd: int, size: int) -> None:
         self._count("truncate")

@@ -7,7 +7,7 @@ disk happens in a thread, one call at a time. A checkpoint that fails changes no
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from itertools import islice
 from typing import NamedTuple
@@ -16,7 +16,7 @@ from zlib import crc32
 from durable_streams.backends.files.checkpoints import BLOCK_STREAMS_MAX, CheckpointWriter
 from durable_streams.backends.files.disk import Disk
 from durable_streams.backends.files.index import OWN_FILE, Changed, Home, Index, Moment, Record
-from durable_streams.backends.files.journal import Journal
+from durable_streams.backends.files.journal import Journal, JournalFile
 from durable_streams.backends.files.layout import Layout, deletions_allowed
 from durable_streams.backends.files.reading import OpenFiles
 from durable_streams.backends.files.records import Row
@@ -30,6 +30,7 @@ from durable_streams.store.rows import to_row
 log = logging.getLogger("durable_streams.storage")
 
 SLICE_BYTES_MAX = 4 << 20
+MUCH_BYTES = 8192
 SYNCED_AT_ONCE = 64
 
 
@@ -92,20 +93,20 @@ class Checkpointing:
         changed, index.changed = index.changed, Changed()
         index.before = {}
         self.pending = dict(changed.records)
-        # Those with payload in memory come first: until they are done it can only grow.
+        todo, base = _much_first(changed.records), number
         if self._wants_all():
-            rest = [record for record in index.streams.values() if record not in changed.records]
-            todo, base = [*changed.records, *rest], number
+            todo += [record for record in index.streams.values() if record not in changed.records]
         else:
-            todo, base = list(changed.records), min(self._sizes)
+            base = min(self._sizes)
         return Begun(changed, todo, base, self._journal.number, self._journal.seq, index.next_id)
 
-    def write(self, begun: Begun) -> None:
-        """Steps 3 to 5. Raises OSError when the checkpoint did not come to be."""
+    def write(self, begun: Begun, journal: JournalFile) -> None:
+        """Steps 2 to 5; ``journal`` is the old one. Raises OSError when the checkpoint did not come to be."""
         number = max(self._sizes, default=0) + 1
         writer = self._threads.run(CheckpointWriter, self._disk, self._layout, number)
         with closing(writer):
             packed = self._write_streams(writer, begun)
+            self._threads.run(self._journal.sync, journal, begun.seq)
             self._sync_own_files(begun.changed.unsynced)
             self._threads.run(writer.finish, begun.base, begun.journal, begun.seq, begun.next_id)
         self._adopt(writer, begun, packed)
@@ -264,3 +265,12 @@ class Checkpointing:
                 except OSError:
                     log.exception("%s is not needed any more and cannot be removed", path)
             return allowed
+
+
+def _much_first(records: Iterable[Record]) -> list[Record]:
+    """Until a stream's turn has come its payload can only grow in memory, so those that write much come first."""
+    much: list[Record] = []
+    little: list[Record] = []
+    for record in records:
+        (much if record.tail is not None and len(record.tail) > MUCH_BYTES else little).append(record)
+    return much + little

@@ -11,6 +11,8 @@ from durable_streams.backends.files.layout import Layout
 from durable_streams.backends.files.segments import Extent, Packed
 from durable_streams.backends.files.threads import Threads
 
+BUFFER_BYTES = 2 << 20
+
 
 class OpenFile:
     __slots__ = ("fd", "path", "users")
@@ -90,6 +92,7 @@ class PayloadReader:
         self._disk = disk
         self._layout = layout
         self._threads = Threads(threads_max)
+        self._buffer = bytearray(BUFFER_BYTES)
 
     def read(self, record: Record, start: int, stop: int) -> bytes:
         """Positions ``start`` to ``stop``, below ``record.home.written``.
@@ -100,6 +103,7 @@ class PayloadReader:
             home = record.home
             path, wanted = located(self._layout, record.id, record.state.config.base, home, start, stop)
             try:
+                # No switch between the two: what is in the buffer is replaced by the next read.
                 return wanted.payload(self._stored(path, wanted.at, wanted.length))
             except (FileNotFoundError, BytesDamaged):
                 # A checkpoint may have moved it to another file since.
@@ -113,10 +117,18 @@ class PayloadReader:
             self.files.give_back(file)
             return data
         try:
-            cached = self._disk.read_cached(file.fd, length, at)
-            return self._threads.run(self._disk.read, file.fd, length, at) if cached is None else cached
+            buffer = self._buffer_of(length)
+            if self._disk.read_cached(file.fd, buffer, at):
+                return buffer
+            return self._threads.run(self._disk.read, file.fd, length, at)
         finally:
             self.files.give_back(file)
+
+    def _buffer_of(self, length: int) -> memoryview:
+        """Memory that is new to the process costs more than the read itself, so it is used again and again."""
+        if length > BUFFER_BYTES:
+            return memoryview(bytearray(length))
+        return memoryview(self._buffer)[:length]
 
     def _open_and_read(self, path: str, at: int, length: int) -> tuple[OpenFile, bytes]:
         file = self.files.open(path)

@@ -8,8 +8,9 @@ from __future__ import annotations
 import gc
 import logging
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
+from sys import intern
 from typing import Any, NamedTuple
 
 from durable_streams.backends.files.checkpoints import (
@@ -32,6 +33,7 @@ from durable_streams.backends.files.records import (
     decode_values,
     moved_state,
 )
+from durable_streams.protocol.state import StreamState
 from durable_streams.store.rows import from_row
 
 log = logging.getLogger("durable_streams.storage")
@@ -103,20 +105,23 @@ def _no_collection() -> Iterator[None]:
 
 def load_records(disk: Disk, files: list[CheckpointFile]) -> dict[int, Record]:
     """What the checkpoints hold, by the streams' numbers."""
-    rows: dict[int, tuple[Row, int]] = {}
+    records: dict[int, Record] = {}
     for file in files:
         for block in read_blocks(disk, file):
             for row in block.rows:
                 if row.state is None:
-                    rows.pop(row.id, None)
+                    records.pop(row.id, None)
                 else:
-                    rows[row.id] = row, file.footer.number
-    return {id: _record(row, number) for id, (row, number) in rows.items()}
+                    records[row.id] = _record(row, _state(row.state), file.footer.number)
+    return records
 
 
-def _record(row: Row, checkpoint: int) -> Record:
-    assert row.state is not None
-    state = from_row(row.state)
+def _state(row: Sequence[Any]) -> StreamState:
+    """Content types are few and streams are many, so they share them."""
+    return from_row((*row[:3], intern(row[3]), *row[4:]))
+
+
+def _record(row: Row, state: StreamState, checkpoint: int) -> Record:
     if row.home < 0:
         home = Home(NOWHERE, 0, 0, state.tail)
     elif row.home == 0:
@@ -151,14 +156,14 @@ def _apply(index: Index, by_id: dict[int, Record], change: list[Any], payload: l
     id = change[1]
     record = by_id.get(id)
     if record is None:
-        state = from_row(change[2]) if change[0] == BEGINS else None
+        state = _state(change[2]) if change[0] == BEGINS else None
         if state is None:
             raise LookupError(f"there is no stream {id}")
         record = by_id[id] = index.begin(id, state, payload)
         held = state.config.base
     else:
         held = record.state.tail
-        state = from_row(change[2]) if change[0] == BEGINS else moved_state(record.state, change)
+        state = _state(change[2]) if change[0] == BEGINS else moved_state(record.state, change)
         index.move(record, state, payload)
     if held + sum(map(len, payload)) != state.tail:
         raise ValueError(f"stream {id} would have a hole")

@@ -18,7 +18,7 @@ import gevent
 from gevent.event import Event
 from gevent.lock import BoundedSemaphore
 
-from durable_streams.backends.files.checkpointing import Begun, Checkpointing
+from durable_streams.backends.files.checkpointing import Checkpointing
 from durable_streams.backends.files.disk import Disk, says_full
 from durable_streams.backends.files.errors import BytesDamaged
 from durable_streams.backends.files.index import OWN_FILE, Home, Index, Record
@@ -317,30 +317,18 @@ class FileStorage(Storage):
     def checkpoint(self) -> None:
         """Move everything from the journal to where it stays, and drop the journal; raises OSError when that fails."""
         with self._maintenance:
-            begun, succeeded = self._begin_checkpoint(), False
+            file = self._behind.run(create_file, self._disk, self._layout, self._journal.number + 1)
+            with self._turn:
+                before = self._journal.switch(file)
+                begun, succeeded = self._checkpointing.begin(), False
             try:
-                self._checkpointing.write(begun)
+                self._checkpointing.write(begun, before)
                 succeeded = True
             finally:
                 self._checkpointing.end(begun, succeeded)
+                self._journal.close(before)
             self._is_full = False
             self._checkpoint_at = monotonic() + self._tuning.checkpoint_age_s
-
-    def _begin_checkpoint(self) -> Begun:
-        number = self._journal.number + 1
-        file = self._behind.run(create_file, self._disk, self._layout, number)
-        with self._turn:
-            before, seq = self._journal.written()
-            self._journal.switch(file)
-            begun = self._checkpointing.begin()
-        try:
-            self._behind.run(self._journal.sync, before, seq)
-        except BaseException:
-            self._checkpointing.end(begun, succeeded=False)
-            raise
-        finally:
-            self._journal.close(before)
-        return begun
 
 
 def _is_another(record: Record, after: StreamState) -> bool:
