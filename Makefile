@@ -53,6 +53,10 @@ format: $(VENV)/dev.stamp ## Format the sources and mend what ruff can mend
 types: $(VENV)/dev.stamp ## Check the types with mypy --strict
 	$(BIN)/mypy
 
+.PHONY: bench-storage
+bench-storage: $(VENV)/dev.stamp ## Measure every storage mode on this machine; BENCH_FOLDER names the disk that is meant
+	@$(BIN)/python -m benchmarks.storage --folder "$(or $(BENCH_FOLDER),.)" $(BENCH_ARGS)
+
 .PHONY: lock
 lock: $(LOCK_VENV)/lock.stamp ## Renew requirements/*.txt and the npm lock from pyproject.toml and package.json
 	cd requirements && for group in run dev client; do ./compile.sh "../$(LOCK_VENV)/bin/uv" "$$group" || exit 1; done

@@ -72,7 +72,7 @@ def drop_cached(folder: Path) -> None:
                 os.close(fd)
 
 
-def resident_bytes() -> int:
-    """Memory of this process that is its own, without mapped files."""
-    lines = Path("/proc/self/status").read_text().splitlines()
+def resident_bytes(pid: int | None = None) -> int:
+    """Memory that is a process's own, without mapped files; of this process unless `pid` names another."""
+    lines = Path(f"/proc/{pid or 'self'}/status").read_text().splitlines()
     return int(next(line for line in lines if line.startswith("RssAnon:")).split()[1]) * 1024
