@@ -78,6 +78,11 @@ class Storage(ABC):
     counts_as_memory: bool = False
     """Payload lies in memory, so ``limits.max_memory_bytes`` applies."""
 
+    @property
+    def failed(self) -> bool:
+        """Whether it is unknown what the disk holds, so that nothing is written any more until it is opened anew."""
+        return False
+
     @abstractmethod
     def open(self) -> None:
         """Recover and be ready. Called once, in the process that serves, after any fork and patching.

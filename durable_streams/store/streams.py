@@ -86,8 +86,8 @@ class StreamStore:
 
     @property
     def failed(self) -> bool:
-        """Whether a part of the storage has stopped taking writes; see ``Pipeline.failed``."""
-        return self._pipeline.failed
+        """Whether a part of the storage has stopped taking writes; see ``Pipeline.failed`` and ``Storage.failed``."""
+        return self._pipeline.failed or self.storage.failed
 
     # -- looking ---------------------------------------------------------------------------------------------
 
