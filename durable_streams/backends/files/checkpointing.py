@@ -16,7 +16,7 @@ from zlib import crc32
 from durable_streams.backends.files.checkpoints import BLOCK_STREAMS_MAX, CheckpointWriter
 from durable_streams.backends.files.disk import Disk
 from durable_streams.backends.files.index import OWN_FILE, Changed, Home, Index, Moment, Record
-from durable_streams.backends.files.journal import Journal, JournalFile
+from durable_streams.backends.files.journal import Journal
 from durable_streams.backends.files.layout import Layout, deletions_allowed
 from durable_streams.backends.files.reading import OpenFiles
 from durable_streams.backends.files.records import Row
@@ -100,17 +100,15 @@ class Checkpointing:
             base = min(self._sizes)
         return Begun(changed, todo, base, self._journal.number, self._journal.seq, index.next_id)
 
-    def write(self, begun: Begun, journal: JournalFile) -> None:
-        """Steps 2 to 5; ``journal`` is the old one. Raises OSError when the checkpoint did not come to be."""
+    def write(self, begun: Begun) -> None:
+        """Steps 2 and 3. Raises OSError when the checkpoint did not come to be."""
         number = max(self._sizes, default=0) + 1
         writer = self._threads.run(CheckpointWriter, self._disk, self._layout, number)
         with closing(writer):
             packed = self._write_streams(writer, begun)
-            self._threads.run(self._journal.sync, journal, begun.seq)
             self._sync_own_files(begun.changed.unsynced)
             self._threads.run(writer.finish, begun.base, begun.journal, begun.seq, begun.next_id)
         self._adopt(writer, begun, packed)
-        self.remove_garbage()
 
     def end(self, begun: Begun, succeeded: bool) -> None:
         """The moment that ``begin`` began is over."""
@@ -120,12 +118,15 @@ class Checkpointing:
             self._index.changed.add(begun.changed)
 
     def remove_garbage(self) -> None:
-        """Step 5: unlink what nobody needs, unless a reader of the directory holds it for a while."""
+        """Step 4: unlink what nobody needs, unless a reader of the directory holds it for a while."""
         for path in self._garbage:
             self._opened.forget(path)
-        allowed = self._threads.run(self._unlink, self._garbage)
-        if allowed:
-            self._garbage = []
+        try:
+            allowed = self._threads.run(self._unlink, self._garbage)
+        except OSError:
+            log.exception("files that are not needed any more stay in %s for now", self._layout.root)
+        else:
+            self._garbage = [] if allowed else self._garbage
 
     # -- inside ------------------------------------------------------------------------------------------------
 

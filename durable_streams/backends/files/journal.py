@@ -104,6 +104,10 @@ class Journal:
             self._sync(file)
             self.synced = max(self.synced, seq)
 
+    def has_covered(self, seq: int) -> None:
+        """A checkpoint holds everything up to batch ``seq``, which is as good as synced."""
+        self.synced = max(self.synced, seq)
+
     def switch(self, file: JournalFile) -> JournalFile:
         """Go on in ``file``; the answer is the one that was written to until now, to be synced and closed."""
         before, self._file = self._file, file

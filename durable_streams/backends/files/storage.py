@@ -22,10 +22,15 @@ from durable_streams.backends.files.checkpointing import Checkpointing
 from durable_streams.backends.files.disk import Disk, says_full
 from durable_streams.backends.files.errors import BytesDamaged
 from durable_streams.backends.files.index import OWN_FILE, Home, Index, Record
-from durable_streams.backends.files.journal import Journal, create_file
+from durable_streams.backends.files.journal import Journal, JournalFile, create_file
 from durable_streams.backends.files.layout import Layout, own, prepare
 from durable_streams.backends.files.reading import PayloadReader
-from durable_streams.backends.files.records import change_begins, change_goes, change_moves
+from durable_streams.backends.files.records import (
+    JOURNAL_HEADER_BYTES,
+    change_begins,
+    change_goes,
+    change_moves,
+)
 from durable_streams.backends.files.recovery import Recovered, recover, remove_orphans
 from durable_streams.backends.files.segments import OwnFiles
 from durable_streams.backends.files.threads import Threads, run_here
@@ -288,8 +293,11 @@ class FileStorage(Storage):
             self._wake.clear()
             if self._is_open and self._journal.failed is None:
                 self._guarded(self._sync_journal)
-                if self._wants_checkpoint() or (self._index.changed and monotonic() >= self._checkpoint_at):
+                if self._wants_checkpoint() or self._is_aged():
                     self._guarded(self.checkpoint)
+
+    def _is_aged(self) -> bool:
+        return bool(self._index.changed) and monotonic() >= max(self._checkpoint_at, self._not_before)
 
     def _guarded(self, step: Callable[[], None]) -> None:
         try:
@@ -317,18 +325,34 @@ class FileStorage(Storage):
     def checkpoint(self) -> None:
         """Move everything from the journal to where it stays, and drop the journal; raises OSError when that fails."""
         with self._maintenance:
-            file = self._behind.run(create_file, self._disk, self._layout, self._journal.number + 1)
+            next_file = self._next_journal_file()
             with self._turn:
-                before = self._journal.switch(file)
+                old_file = self._journal.switch(next_file) if next_file else None
                 begun, succeeded = self._checkpointing.begin(), False
             try:
-                self._checkpointing.write(begun, before)
+                self._checkpointing.write(begun)
+                self._journal.has_covered(begun.seq)
                 succeeded = True
             finally:
                 self._checkpointing.end(begun, succeeded)
-                self._journal.close(before)
+                if old_file:
+                    self._finish_file(old_file, begun.seq)
             self._is_full = False
             self._checkpoint_at = monotonic() + self._tuning.checkpoint_age_s
+            self._checkpointing.remove_garbage()
+
+    def _next_journal_file(self) -> JournalFile | None:
+        """None when the present one is still empty: checkpoints that fail one after the other need no more files."""
+        if self._journal.length == JOURNAL_HEADER_BYTES:
+            return None
+        return self._behind.run(create_file, self._disk, self._layout, self._journal.number + 1)
+
+    def _finish_file(self, file: JournalFile, seq: int) -> None:
+        """A file that no checkpoint has covered has to be durable before later ones are called so."""
+        try:
+            self._behind.run(self._journal.sync, file, seq)
+        finally:
+            self._journal.close(file)
 
 
 def _is_another(record: Record, after: StreamState) -> bool:
