@@ -1,0 +1,98 @@
+"""The calls to the operating system through which the acid mode changes its files, in one place.
+
+A test can put a disk in between that records, delays or fails every call. All methods may block, may be called from any
+thread and raise OSError; policy is the callers'.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Final
+
+Part = bytes | bytearray | memoryview
+
+_FULL: Final = {errno.ENOSPC, errno.EDQUOT}
+
+
+def says_full(error: OSError) -> bool:
+    """Whether the disk, or the owner's share of it, is full."""
+    return error.errno in _FULL
+
+
+class Disk:
+    """The real one."""
+
+    def open(self, path: str, *, write: bool = False) -> int:
+        """A descriptor; for writing, the file is created when it is missing."""
+        flags = os.O_RDWR | os.O_CREAT if write else os.O_RDONLY
+        return os.open(path, flags | os.O_CLOEXEC, 0o640)
+
+    def close(self, fd: int) -> None:
+        os.close(fd)
+
+    def size(self, fd: int) -> int:
+        return os.fstat(fd).st_size
+
+    def read(self, fd: int, length: int, position: int) -> bytes:
+        """``length`` bytes, fewer only at the end of the file."""
+        parts: list[bytes] = []
+        while length and (data := os.pread(fd, length, position)):
+            parts.append(data)
+            length -= len(data)
+            position += len(data)
+        return b"".join(parts)
+
+    def write(self, fd: int, parts: Sequence[Part], position: int) -> None:
+        """Write all of ``parts`` at ``position``; when it raises, any part of them may have been written."""
+        length = sum(map(len, parts))
+        written = os.pwritev(fd, parts, position)
+        if written < length:
+            rest = memoryview(b"".join(parts))[written:]
+            while rest:
+                count = os.pwrite(fd, rest, position + length - len(rest))
+                rest = rest[count:]
+
+    def truncate(self, fd: int, size: int) -> None:
+        os.ftruncate(fd, size)
+
+    def sync(self, fd: int) -> None:
+        """Make the contents and the length of a file durable."""
+        os.fdatasync(fd)
+
+    def sync_dir(self, path: str) -> None:
+        """Make the names in a directory durable."""
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+    def rename(self, source: str, target: str) -> None:
+        os.rename(source, target)
+
+    def unlink(self, path: str) -> None:
+        """Remove a file; it may have gone already."""
+        with suppress(FileNotFoundError):
+            os.unlink(path)
+
+    def make_dir(self, path: str) -> bool:
+        """Make a directory, and say whether it was not there."""
+        try:
+            os.mkdir(path, 0o750)
+        except FileExistsError:
+            return False
+        return True
+
+
+def write_file(disk: Disk, path: str, data: Part) -> None:
+    """Write a whole file and make it durable, its name excepted."""
+    fd = disk.open(path, write=True)
+    try:
+        disk.truncate(fd, 0)
+        disk.write(fd, [data], 0)
+        disk.sync(fd)
+    finally:
+        disk.close(fd)
