@@ -9,6 +9,7 @@ framing is known (plain HTTP/1.1, chunked) can be written to from outside; every
 from __future__ import annotations
 
 import logging
+from time import monotonic
 from typing import Any
 
 import gevent
@@ -18,6 +19,7 @@ from gevent.event import Event
 from durable_streams.live.deadline import deadline
 from durable_streams.live.events import EVENT_BYTES_MAX, event, next_data
 from durable_streams.live.follower import Follower
+from durable_streams.live.turns import give_turn
 from durable_streams.live.waiting import ClientGone, wait_for
 from durable_streams.protocol import caching
 from durable_streams.protocol.errors import ProtocolError
@@ -28,6 +30,7 @@ from durable_streams.store.streams import StreamStore
 SENDS_PER_TURN = 256
 """About 3 ms of sending; then everybody else gets a turn."""
 
+PAUSE_S_MAX = 0.02
 STALLED_S_MAX = 60.0
 """A client that takes nothing for so long is given up."""
 
@@ -146,8 +149,15 @@ class Fanout:
             while self._changed:
                 name = next(iter(self._changed))
                 del self._changed[name]
+                began = monotonic()
                 self._broadcast(name)
-                gevent.sleep(0)
+                # A stream that grew meanwhile, and is alone, gets time to grow more: its readers lose no more than
+                # the round took, and one send carries many appends.
+                grew_alone = len(self._changed) == 1 and name in self._changed
+                if grew_alone:
+                    gevent.sleep(min(monotonic() - began, PAUSE_S_MAX))
+                else:
+                    give_turn()
 
     def _broadcast(self, name: str) -> None:
         members = list(self._members.get(name, ()))
@@ -164,7 +174,7 @@ class Fanout:
         cursor = caching.next_cursor(self._store.clock(), None, 1)
         for count, member in enumerate(members, 1):
             if count % SENDS_PER_TURN == 0:
-                gevent.sleep(0)
+                give_turn()
             if not member.joined:
                 continue
             if member.position not in frames:
