@@ -45,6 +45,11 @@ def _check_stream(client: Client, world: World, name: str) -> None:
         # Reads renew a window without a promise that a crash does not shorten it.
         world.forget(name)
         return
+    if seen.status == 404 and world.may_have_gone(name):
+        world.forget(name)
+        if known.source in world.streams:
+            world.streams[known.source] = replace(world.streams[known.source], lingering=True)
+        return
     if known.ttl_s is not None and seen.status == 200 and asked_at > known.touched_at + known.ttl_s:
         raise Violation(f"{name} should have expired: TTL {known.ttl_s}, last touched {known.touched_at}")
     if (difference := difference_of(known, seen)) is not None:
@@ -109,12 +114,16 @@ def _settle(client: Client, lane: Lane) -> None:
         return
     happened = _has_happened(client, world, step)
     world.doubt = None
+    before = {name: world.streams[name] for name in step.after if name in world.streams}
     if step.again:
         lane.take(client, step, step.again if happened else step.statuses)
     elif happened:
         world.accept(step, read_all(client, step.name).tail, world.doubted_from, time.time())
     for name in set(step.after) - {step.name}:
-        _settle_cascade(client, world, name)
+        # A source that goes with its last fork: when a crash comes between, it stays deleted for a while.
+        if name in world.removed and client.send("HEAD", name).status == 410:
+            del world.removed[name]
+            world.streams[name] = replace(before[name], lingering=True)
 
 
 def _has_happened(client: Client, world: World, step: Step) -> bool:
@@ -138,12 +147,6 @@ def _fits(known: Known | None, seen: Seen) -> bool:
         return difference_of(known, seen) is None
     tail = known.tail if known.marks and known.marks[-1][1] == len(known.content) else seen.tail
     return difference_of(replace(known, marks=((tail, len(known.content)),)), seen) is None
-
-
-def _settle_cascade(client: Client, world: World, name: str) -> None:
-    """A source that went with its last fork: a crash may have come between, and then it may stay deleted."""
-    if name in world.removed and client.send("HEAD", name).status == 410:
-        del world.removed[name]
 
 
 # -- what must change nothing --------------------------------------------------------------------------------

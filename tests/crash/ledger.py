@@ -43,6 +43,8 @@ class Known:
     """What it is a fork of."""
     deleted: bool = False
     """Deleted by its owner, kept for its forks."""
+    lingering: bool = False
+    """Its last fork went in a crash, which has left it without anybody who needs it; it may go at any time."""
     written_at: float = 0.0
     """When the newest acknowledged write was sent, and when its answer was read (seconds since 1970)."""
     touched_at: float = 0.0
@@ -104,18 +106,22 @@ class World:
         while len(self.removed) > REMEMBERED_REMOVALS:
             del self.removed[next(iter(self.removed))]
 
-    def has_forks(self, name: str) -> bool:
-        return any(known.source == name for known in self.streams.values())
+    def forks_of(self, name: str) -> list[str]:
+        return [fork for fork, known in self.streams.items() if known.source == name]
+
+    def may_have_gone(self, name: str) -> bool:
+        """Whether it is deleted, and kept for nobody but streams of which the same is true."""
+        known, forks = self.streams[name], self.forks_of(name)
+        return known.deleted and bool(known.lingering or forks) and all(map(self.may_have_gone, forks))
 
     def removal_of(self, name: str) -> dict[str, Known | None]:
         """What a DELETE changes (section 4.2): a source is kept for its forks, and goes with the last one."""
-        if self.has_forks(name):
+        if self.forks_of(name):
             return {name: replace(self.streams[name], deleted=True)}
         after: dict[str, Known | None] = {name: None}
         source = self.streams[name].source
         while source is not None and self.streams[source].deleted:
-            others = [fork for fork, known in self.streams.items() if known.source == source]
-            if set(others) - set(after):
+            if set(self.forks_of(source)) - set(after):
                 break
             after[source] = None
             source = self.streams[source].source
