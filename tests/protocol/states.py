@@ -1,0 +1,26 @@
+"""A stream's state in one line, for the tables of this folder."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from durable_streams.protocol.state import NO_EXPIRY, Expiry, ForkPoint, StreamConfig, StreamState
+
+NOW = 1_800_000_000.0
+"""The clock of these tests: seconds since 1970, in 2027."""
+
+
+def stream(
+    tail: int = 0,
+    *,
+    name: str = "s",
+    content_type: str = "text/plain",
+    expiry: Expiry = NO_EXPIRY,
+    fork: ForkPoint | None = None,
+    incarnation: str = "i",
+    renewed_at: float = NOW,
+    **more: Any,
+) -> StreamState:
+    """A stream of ``tail`` bytes, created and last written at NOW unless told otherwise."""
+    config = StreamConfig(name, incarnation, content_type, expiry, fork, NOW)
+    return StreamState(config, tail, renewed_at, **more)
