@@ -116,7 +116,8 @@ class Connection:
         worker.count_request()
         environ = request.environ
         is_head = environ["REQUEST_METHOD"] == "HEAD"
-        answer = PlainAnswer(worker, self.sock, worker.own_fields, is_head, request.keep_alive)
+        keep_alive = request.keep_alive and worker.keeps_alive
+        answer = PlainAnswer(worker, self.sock, worker.own_fields, is_head, keep_alive)
         end = request.body_start + request.body_bytes
         body = None
         if not request.body_bytes:

@@ -6,6 +6,7 @@ Here it is decided which connections may take the short way, how long they may i
 from __future__ import annotations
 
 import os
+import signal
 from functools import partial
 from time import monotonic
 from typing import Any, Final
@@ -46,6 +47,8 @@ class StreamWorker(GeventWorker):  # type: ignore[misc]
     _grace_s: float | None = None
 
     def init_process(self) -> None:
+        # Until gunicorn sets its handlers the arbiter's are in force, and a stop in that time would be forgotten.
+        signal.signal(signal.SIGTERM, self.handle_exit)
         # What the C parser leaves open is decided by the stricter one.
         self.cfg.set("http_parser", "python")
         super().init_process()
@@ -57,6 +60,7 @@ class StreamWorker(GeventWorker):  # type: ignore[misc]
         self.heads = PlainHeads(self.cfg)
         self.base_environ = self._base_environ()
         self.body_timeout_s = self._body_timeout()
+        self.keeps_alive = self.cfg.keepalive > 0
         self._connections: dict[Any, Connection] = {}
         self._ssl_context: Any = ssl_context(self.cfg) if self.cfg.is_ssl else None
         self._serves_own_loop = self._ssl_context is None and is_plain_http(self.cfg)
