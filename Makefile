@@ -114,3 +114,13 @@ $(NODE_TESTS)/node_modules/.stamp: $(NODE_TESTS)/package.json $(NODE_TESTS)/pack
 	@echo "Installing the locked npm packages into $(NODE_TESTS) ..."
 	@cd $(NODE_TESTS) && npm ci --no-audit --no-fund --loglevel=error
 	@touch $@
+
+# --- this server against its peers ----------------------------------------------------------------------------------
+
+.PHONY: bench
+bench: $(VENV)/dev.stamp ## Measure this server against every peer that can be installed, one at a time on one core
+	$(BIN)/python -m benchmarks.peers $(BENCH_ARGS)
+
+.PHONY: bench-quick
+bench-quick: $(VENV)/dev.stamp ## The same in two minutes, with Node alone
+	$(BIN)/python -m benchmarks.peers --quick --rounds 2 $(BENCH_ARGS)
