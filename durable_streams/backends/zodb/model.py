@@ -184,7 +184,7 @@ class Head(Persistent):  # type: ignore[misc]
         return state
 
     def record(self, before: StreamState | None, after: StreamState) -> list[Persistent]:
-        """Make ``after`` the recorded state, ``before`` being so now; returns the objects that are not needed any more."""
+        """Make ``after`` the recorded state instead of ``before``; returns the objects that are not needed any more."""
         old_producers = before.producers if before else NO_PRODUCERS
         old_references = before.references if before else NO_REFERENCES
         producers = _follow(self.producers, old_producers, after.producers, _pair)
@@ -225,7 +225,9 @@ def _pair(producer: ProducerState) -> tuple[int, int]:
     return producer.epoch, producer.seq
 
 
-def _follow(tree: OOBTree | None, before: Mapping[str, Any], after: Mapping[str, Any], plain: Any) -> OOBTree | None:
+def _follow(
+    tree: OOBTree | None, before: Mapping[str, Any], after: Mapping[str, Any], plain: Any
+) -> OOBTree | None:
     """The tree that holds ``after``: None when it is small, a new one, or the old one with what has changed."""
     if len(after) <= INLINE_ENTRIES_MAX:
         return None

@@ -1,7 +1,7 @@
 """Where calls that wait for the disk are made: native threads beside the event loop, by way of gevent's thread pool.
 
-In a process that gevent has not patched ZODB's locks are native ones, and a greenlet that leaves while it holds one could
-stop the whole loop; there the calls are made on the spot.
+In a process that gevent has not patched ZODB's locks are native ones, and a greenlet that leaves while it holds one
+could stop the whole loop; there the calls are made on the spot.
 """
 
 from __future__ import annotations

@@ -1,0 +1,153 @@
+"""Where the shards of a data directory lie, who owns it, and opening its storages.
+
+The file ``layout.json`` is written last, so a directory that has one has all of its shards, or has lost some
+(docs/storage-acid.md, "The directory").
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from gevent.thread import LockType
+
+from durable_streams.backends.zodb.committing import MAGIC, CurrentStorage, EarlyFS
+from durable_streams.backends.zodb.disk import Disk, write_file
+from durable_streams.backends.zodb.errors import DirectoryDamaged, DirectoryInUse, WrongLayout
+from durable_streams.backends.zodb.repairing import repair_tail
+from durable_streams.backends.zodb.threads import Threads, is_patched
+
+FORMAT: Final = "durable-streams acid"
+VERSION: Final = 1
+HASH: Final = "crc32"
+_REMAINS: Final = (".lock", ".tmp", ".fs")
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """What ``layout.json`` says, and where it was found."""
+
+    root: str
+    shard_count: int
+    salt: bytes
+    """Goes into every checksum of the directory."""
+
+    def shard(self, number: int) -> str:
+        return os.path.join(self.root, f"{number:03d}.fs")
+
+    def shards(self) -> list[str]:
+        return [self.shard(number) for number in range(self.shard_count)]
+
+
+def root_of(data_dir: Path) -> str:
+    return str(data_dir / "acid")
+
+
+def read_layout(data_dir: Path) -> Layout | None:
+    """None when there is no ``layout.json``; raises WrongLayout when this server cannot read it."""
+    root = root_of(data_dir)
+    path = os.path.join(root, "layout.json")
+    try:
+        with open(path, "rb") as file:
+            found = json.load(file)
+        format, version, hash = found["format"], found["version"], found["hash"]
+        layout = Layout(root, int(found["shard_count"]), bytes.fromhex(found["salt"]))
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError) as exc:
+        raise WrongLayout(f"{path} cannot be read: {exc!r}") from exc
+    if (format, version, hash) != (FORMAT, VERSION, HASH):
+        raise WrongLayout(
+            f"{path} says {format!r} version {version!r} with hash {hash!r},"
+            f" and this server reads {FORMAT!r} version {VERSION} with hash {HASH!r}"
+        )
+    return layout
+
+
+def prepare(data_dir: Path, shard_count: int, disk: Disk) -> Layout:
+    """Make a new directory, or see that it is one that this server can read; raises WrongLayout or DirectoryDamaged."""
+    layout = read_layout(data_dir)
+    if layout is None:
+        layout = Layout(root_of(data_dir), shard_count, os.urandom(8))
+        _create(layout, disk)
+    elif layout.shard_count != shard_count:
+        raise WrongLayout(
+            f"{layout.root} was made with acid_shard_count = {layout.shard_count} and is opened with {shard_count}:"
+            " the number of shards cannot change once data exists"
+        )
+    for path in layout.shards():
+        if not os.path.exists(path):
+            raise DirectoryDamaged(path, 0, "the file is missing")
+    return layout
+
+
+def make_root(data_dir: Path, disk: Disk) -> None:
+    data_dir.parent.mkdir(parents=True, exist_ok=True)
+    root = root_of(data_dir)
+    for path in (str(data_dir), root):
+        if disk.make_dir(path):
+            disk.sync_dir(os.path.dirname(os.path.abspath(path)))
+
+
+def _create(layout: Layout, disk: Disk) -> None:
+    for name in sorted(os.listdir(layout.root)):
+        path = os.path.join(layout.root, name)
+        if not (name == "lock" or name.endswith(_REMAINS)) or (
+            name.endswith(".fs") and os.path.getsize(path) > len(MAGIC)
+        ):
+            raise WrongLayout(
+                f"{layout.root} holds {name!r} and no 'layout.json': it is not a data directory"
+            )
+    for path in layout.shards():
+        write_file(disk, path, MAGIC)
+    disk.sync_dir(layout.root)
+    write_layout(layout, disk)
+
+
+def write_layout(layout: Layout, disk: Disk) -> None:
+    """What makes a directory a data directory, whole or not there."""
+    says = {
+        "format": FORMAT,
+        "version": VERSION,
+        "shard_count": layout.shard_count,
+        "hash": HASH,
+        "salt": layout.salt.hex(),
+    }
+    path = os.path.join(layout.root, "layout.json")
+    write_file(disk, path + ".tmp", json.dumps(says, indent=2).encode() + b"\n")
+    disk.rename(path + ".tmp", path)
+    disk.sync_dir(layout.root)
+
+
+def own(data_dir: Path) -> int:
+    """Become the owner of the directory until the descriptor is closed; raises DirectoryInUse."""
+    path = os.path.join(root_of(data_dir), "lock")
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        owner = os.read(fd, 20).decode("ascii", "replace").strip()
+        os.close(fd)
+        raise DirectoryInUse(data_dir, owner) from None
+    os.ftruncate(fd, 0)
+    os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+    return fd
+
+
+def open_file(layout: Layout, number: int, disk: Disk, threads: Threads) -> EarlyFS:
+    """The storage of one shard, its torn tail cut; raises DirectoryDamaged or OSError."""
+    path = layout.shard(number)
+    repair_tail(path, layout.salt, disk)
+    return EarlyFS(path, layout.salt, disk, threads)
+
+
+def check_locks(storage: EarlyFS | CurrentStorage) -> None:
+    """Raise RuntimeError where a greenlet that waits for a lock of ZODB would stop all others."""
+    if is_patched() and type(storage._commit_lock) is not LockType:
+        raise RuntimeError(
+            "ZODB was imported before gevent patched the threading module; import it afterwards, in the worker"
+        )

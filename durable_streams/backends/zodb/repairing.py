@@ -1,0 +1,169 @@
+"""Cutting what a crash has left at the end of a shard's file, before FileStorage sees it.
+
+FileStorage itself refuses some torn ends and takes others for whole. Here every record of the transactions behind the
+saved index is checked, and the first that is not whole is where the file ends; unless a whole transaction follows it,
+for then the damaged one had been durable, and nothing is cut. docs/storage-acid.md, "Opening", has the cases.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import pickle
+from typing import Final, NamedTuple
+
+from ZODB.FileStorage.format import DATA_HDR_LEN, TRANS_HDR_LEN, DataHeaderFromString, TxnHeaderFromString
+from ZODB.utils import u64
+
+from durable_streams.backends.zodb.committing import CHECKSUM, MAGIC, checksum_of
+from durable_streams.backends.zodb.disk import Disk, write_file
+from durable_streams.backends.zodb.errors import DirectoryDamaged
+
+log = logging.getLogger("durable_streams.storage")
+
+WINDOW_BYTES: Final = 1 << 20
+STATUS_AT: Final = 16
+_PLAIN_STATUSES: Final = (b" " + bytes(6), b"p" + bytes(6))
+"""Status and lengths of user, description and extension, as they are in every transaction but a shard's first."""
+
+
+class Damage(NamedTuple):
+    position: int
+    what: str
+
+
+class ShardFile:
+    """Reads a shard's file by position; ``size`` is where it ends."""
+
+    def __init__(self, path: str, salt: bytes, disk: Disk) -> None:
+        self.path = path
+        self._salt = salt
+        self._disk = disk
+        self._fd = disk.open(path)
+        self.size = disk.size(self._fd)
+        self._window_at = 0
+        self._window = b""
+
+    def close(self) -> None:
+        self._disk.close(self._fd)
+
+    def read(self, length: int, position: int) -> bytes:
+        """As much of ``length`` bytes as there is."""
+        offset = position - self._window_at
+        if offset < 0 or offset + length > len(self._window):
+            self._window_at, offset = position, 0
+            self._window = self._disk.read(self._fd, max(length, WINDOW_BYTES), position)
+        return self._window[offset : offset + length]
+
+    def transaction_end(self, position: int) -> int | Damage:
+        """Where the transaction at ``position`` ends, or what is wrong with it; every record of it is checked."""
+        header_bytes = self.read(TRANS_HDR_LEN, position)
+        if len(header_bytes) < TRANS_HDR_LEN:
+            return Damage(position, "the header of a transaction is incomplete")
+        if header_bytes[STATUS_AT : STATUS_AT + 1] not in (b" ", b"p"):
+            return Damage(position, "a transaction is not finished")
+        header = TxnHeaderFromString(header_bytes)
+        end = position + header.tlen
+        if header.tlen < header.headerlen() or end + 8 > self.size:
+            return Damage(position, "a transaction is longer than the file")
+        if u64(self.read(8, end)) != header.tlen:
+            return Damage(position, "the two lengths of a transaction differ")
+        at = position + header.headerlen()
+        while at < end:
+            length = self._record_length(at, header.tid, position, end)
+            if isinstance(length, Damage):
+                return length
+            at += length
+        return end + 8 if at == end else Damage(position, "the records of a transaction do not add up")
+
+    def _record_length(self, at: int, tid: bytes, transaction_at: int, end: int) -> int | Damage:
+        header_bytes = self.read(DATA_HDR_LEN, at)
+        try:
+            header = DataHeaderFromString(header_bytes)
+        except Exception:
+            return Damage(at, "the header of a record is wrong")
+        length: int = header.recordlen()
+        if at + length > end or header.tid != tid or header.tloc != transaction_at:
+            return Damage(at, "the header of a record is wrong")
+        if header.plen:
+            stored = self.read(header.plen, at + DATA_HDR_LEN)
+            data = stored[: -CHECKSUM.size]
+            if stored[-CHECKSUM.size :] != CHECKSUM.pack(checksum_of(self._salt, header.oid, tid, data)):
+                return Damage(at, "the checksum of a record is wrong")
+        return length
+
+    def find_transaction(self, position: int) -> int | None:
+        """Where the first whole transaction begins that lies after ``position``."""
+        at = position + 1
+        while at < self.size:
+            window = self._disk.read(self._fd, WINDOW_BYTES + TRANS_HDR_LEN, at)
+            for status in _PLAIN_STATUSES:
+                hit = window.find(status, STATUS_AT)
+                while hit >= 0:
+                    found = at + hit - STATUS_AT
+                    if isinstance(self.transaction_end(found), int):
+                        return found
+                    hit = window.find(status, hit + 1)
+            at += WINDOW_BYTES
+        return None
+
+
+def first_damage(file: ShardFile, start: int) -> Damage | None:
+    """The first transaction from ``start`` on that is not whole."""
+    position = start
+    while position < file.size:
+        end = file.transaction_end(position)
+        if isinstance(end, Damage):
+            return end if end.position == position else Damage(position, f"{end.what} (byte {end.position})")
+        position = end
+    return None
+
+
+def indexed_end(file: ShardFile) -> int:
+    """Up to where the saved index knows the file: a transaction ends there; else where the first one begins."""
+    try:
+        with open(file.path + ".index", "rb") as index:
+            position = pickle.load(index)
+    except Exception:
+        return len(MAGIC)
+    if isinstance(position, int) and len(MAGIC) + 8 <= position <= file.size:
+        begin = position - 8 - u64(file.read(8, position - 8))
+        if begin >= len(MAGIC) and file.transaction_end(begin) == position:
+            return position
+    return len(MAGIC)
+
+
+def repair_tail(path: str, salt: bytes, disk: Disk) -> int:
+    """Cut the end of a shard's file that is no whole transaction, and return how many bytes that were.
+
+    They are kept beside the file in ``*.cut``. Raises DirectoryDamaged when a whole transaction follows them.
+    """
+    file = ShardFile(path, salt, disk)
+    try:
+        if file.read(len(MAGIC), 0) != MAGIC:
+            raise DirectoryDamaged(path, 0, "it does not begin like a FileStorage")
+        damage = first_damage(file, indexed_end(file))
+        if damage is None:
+            return 0
+        follower = file.find_transaction(damage.position)
+        if follower is not None:
+            raise DirectoryDamaged(
+                path, damage.position, f"{damage.what}, and a whole transaction follows at byte {follower}"
+            )
+        torn = file.size - damage.position
+        log.warning("%s: %d bytes cut at byte %d: %s", path, torn, damage.position, damage.what)
+        _cut(file, damage.position, disk)
+        return torn
+    finally:
+        file.close()
+
+
+def _cut(file: ShardFile, position: int, disk: Disk) -> None:
+    write_file(disk, file.path + ".cut", file.read(file.size - position, position))
+    fd = disk.open(file.path, write=True)
+    try:
+        disk.truncate(fd, position)
+        disk.sync(fd)
+    finally:
+        disk.close(fd)
+    disk.sync_dir(os.path.dirname(file.path))
