@@ -6,6 +6,7 @@ import errno
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from threading import Lock
 
 from durable_streams.backends.files import Disk
 from durable_streams.backends.files.disk import Part
@@ -20,6 +21,37 @@ class HastyDisk(Disk):
 
     def sync_dir(self, path: str) -> None:
         pass
+
+
+class PausableDisk(HastyDisk):
+    """Changes nothing while ``pause`` is held, so that what threads are doing to it can be seen as of one moment."""
+
+    def __init__(self) -> None:
+        self.pause = Lock()
+
+    def open(self, path: str, *, write: bool = False) -> int:
+        with self.pause:
+            return super().open(path, write=write)
+
+    def write(self, fd: int, parts: Sequence[Part], position: int) -> None:
+        with self.pause:
+            super().write(fd, parts, position)
+
+    def truncate(self, fd: int, size: int) -> None:
+        with self.pause:
+            super().truncate(fd, size)
+
+    def rename(self, source: str, target: str) -> None:
+        with self.pause:
+            super().rename(source, target)
+
+    def unlink(self, path: str) -> None:
+        with self.pause:
+            super().unlink(path)
+
+    def make_dir(self, path: str) -> bool:
+        with self.pause:
+            return super().make_dir(path)
 
 
 class RecordingDisk(HastyDisk):

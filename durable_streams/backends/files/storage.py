@@ -18,7 +18,7 @@ import gevent
 from gevent.event import Event
 from gevent.lock import BoundedSemaphore
 
-from durable_streams.backends.files.checkpointing import Checkpointing
+from durable_streams.backends.files.checkpointing import Begun, Checkpointing
 from durable_streams.backends.files.disk import Disk, says_full
 from durable_streams.backends.files.errors import BytesDamaged
 from durable_streams.backends.files.index import OWN_FILE, Home, Index, Record
@@ -263,9 +263,9 @@ class FileStorage(Storage):
 
     def _move_payload(self, records: Sequence[Record], run: Callable[..., Any]) -> None:
         """Move payload from memory to the streams' own files, not synced: the journal holds it too."""
+        homes = [record.home for record in records]
         additions = []
-        for record in records:
-            home = record.home
+        for record, home in zip(records, homes, strict=True):
             written = home.written - record.state.config.base
             additions.append((record.id, bytes(record.tail or b""), written, home.checksum))
             self._index.changed.unsynced.add(record.id)
@@ -274,9 +274,10 @@ class FileStorage(Storage):
         except OSError as exc:
             log.warning("payload of %d streams stays in memory: %s", len(records), exc)
             return
-        for record, (_, data, _, _), checksum in zip(records, additions, checksums, strict=True):
-            home = Home(OWN_FILE, 0, checksum, record.home.written + len(data))
-            self._index.settle(record, home)
+        for record, home, addition, checksum in zip(records, homes, additions, checksums, strict=True):
+            # Meanwhile a checkpoint may have been finished that has given the payload another home.
+            if record.home is home:
+                self._index.settle(record, Home(OWN_FILE, 0, checksum, home.written + len(addition[1])))
 
     def _wants_checkpoint(self) -> bool:
         tuning = self._tuning
@@ -325,10 +326,8 @@ class FileStorage(Storage):
     def checkpoint(self) -> None:
         """Move everything from the journal to where it stays, and drop the journal; raises OSError when that fails."""
         with self._maintenance:
-            next_file = self._next_journal_file()
-            with self._turn:
-                old_file = self._journal.switch(next_file) if next_file else None
-                begun, succeeded = self._checkpointing.begin(), False
+            old_file, begun = self._begin_checkpoint()
+            succeeded = False
             try:
                 self._checkpointing.write(begun)
                 self._journal.has_covered(begun.seq)
@@ -341,11 +340,14 @@ class FileStorage(Storage):
             self._checkpoint_at = monotonic() + self._tuning.checkpoint_age_s
             self._checkpointing.remove_garbage()
 
-    def _next_journal_file(self) -> JournalFile | None:
-        """None when the present one is still empty: checkpoints that fail one after the other need no more files."""
-        if self._journal.length == JOURNAL_HEADER_BYTES:
-            return None
-        return self._behind.run(create_file, self._disk, self._layout, self._journal.number + 1)
+    def _begin_checkpoint(self) -> tuple[JournalFile | None, Begun]:
+        """Go on in a new journal file, unless the present one is empty: failing checkpoints must not make ever more."""
+        with self._turn:
+            if self._journal.length == JOURNAL_HEADER_BYTES:
+                return None, self._checkpointing.begin()
+        new_file = self._behind.run(create_file, self._disk, self._layout, self._journal.number + 1)
+        with self._turn:
+            return self._journal.switch(new_file), self._checkpointing.begin()
 
     def _finish_file(self, file: JournalFile, seq: int) -> None:
         """A file that no checkpoint has covered has to be durable before later ones are called so."""
