@@ -24,6 +24,9 @@ log = logging.getLogger("durable_streams.store")
 class StreamService:
     """One store and all who wait at it. Use it from greenlets of one thread."""
 
+    body_timeout_s: float | None = None
+    """What the configuration says of request bodies, for a worker that watches over them too."""
+
     def __init__(self, storage: Storage, limits: Limits) -> None:
         self.hub = Hub()
         self.store = StreamStore(storage, limits, self._announce)

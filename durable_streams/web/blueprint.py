@@ -36,9 +36,11 @@ class Flag(Protocol):
 
 def build_service(storage: Storage, config: Config) -> StreamService:
     limits = config.limits
-    return StreamService(
+    service = StreamService(
         storage, Limits(limits.max_stream_bytes, limits.max_memory_bytes, limits.max_pending_writes)
     )
+    service.body_timeout_s = config.server.body_timeout_secs
+    return service
 
 
 def build_blueprint(

@@ -68,6 +68,8 @@ class BodyReader:
 def _next_piece(source: Any, size: int) -> bytes:
     try:
         piece: bytes = source.read(size)
+    except TimeoutError as exc:
+        raise _too_slow() from exc
     except Exception as exc:
         # Every server has errors of its own for a broken chunk or a connection that went away.
         raise InvalidBody(f"failed to read request body: {exc}") from exc

@@ -7,6 +7,9 @@ from typing import Any
 import gevent
 import pytest
 
+from durable_streams.app import create_app
+from durable_streams.config import Config
+from durable_streams.config.settings import ServerSettings
 from durable_streams.worker.bodies import UNREAD_BYTES_MAX, BodyTimeout, ClientDisconnected
 from tests.worker.in_process import Conversation, answers_in, converse, stream_worker
 from tests.worker.request_samples import CHUNKED, get, post
@@ -201,3 +204,26 @@ def test_others_are_served_while_a_body_is_being_received() -> None:
     assert statuses(other.finish()) == [200]
     uploading.send(b"defghij")
     assert statuses(uploading.finish()) == [200]
+
+
+def test_the_time_for_a_body_is_the_applications_or_the_environments(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("DS_SERVER__BODY_TIMEOUT_SECS", raising=False)
+    assert stream_worker().body_timeout_s == 10
+    monkeypatch.setenv("DS_SERVER__BODY_TIMEOUT_SECS", "7")
+    assert stream_worker().body_timeout_s == 7
+    app = create_app(Config(server=ServerSettings(body_timeout_secs=3)))
+    assert stream_worker(app).body_timeout_s == 3
+
+
+def test_our_own_application_answers_slow_chunks_with_408() -> None:
+    app = create_app(Config(server=ServerSettings(body_timeout_secs=0.02)))
+    worker = stream_worker(app)
+    app.extensions["durable_streams"].open()
+    stream = b"/v1/stream/slow HTTP/1.1\r\nHost: x\r\nContent-Type: text/plain\r\n"
+    assert statuses(converse(worker, b"PUT " + stream + b"\r\n")) == [201]
+    conversation = Conversation(worker)
+    conversation.send(b"POST " + stream + CHUNKED + b"\r\n5\r\nab")
+    (answer,) = answers_in(conversation.receive_all())
+    assert (answer.status, answer.fields["content-type"]) == (408, "application/problem+json")
+    conversation.finish()
+    app.extensions["durable_streams"].close()
