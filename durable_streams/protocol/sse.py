@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from base64 import b64encode
+from codecs import utf_8_decode
 from typing import Final
 
 from durable_streams.protocol.content import is_text, to_array
@@ -53,12 +54,10 @@ def control_event(stop: int, cursor: str | None, up_to_date: bool, closed: bool)
 
 
 def whole_characters(data: bytes) -> int:
-    """How many leading bytes of ``data`` end with a whole UTF-8 character: all, or up to three fewer."""
-    for back in range(1, min(4, len(data)) + 1):
-        byte = data[-back]
-        if byte < 0x80:
-            return len(data)
-        if byte >= 0xC0:
-            needed = 2 if byte < 0xE0 else 3 if byte < 0xF0 else 4
-            return len(data) - back if needed > back else len(data)
-    return len(data)
+    """How many leading bytes of ``data`` do not end inside a UTF-8 character: all, or up to three fewer.
+
+    Bytes that no further ones could make a character are not held back: nothing is to be waited for.
+    """
+    end = data[-3:]
+    _, whole = utf_8_decode(end, "replace", False)
+    return len(data) - len(end) + whole

@@ -1,0 +1,152 @@
+"""Events as bytes: what a reader by the book makes of them is what was sent, and no data can pass for an event."""
+
+from __future__ import annotations
+
+import codecs
+import json
+from base64 import b64decode
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from durable_streams.protocol.content import to_messages
+from durable_streams.protocol.offsets import format_offset
+from durable_streams.protocol.sse import control_event, data_event, is_base64, whole_characters
+from tests.event_streams import EventStream
+from tests.protocol.states import stream
+
+NASTY = st.text(st.sampled_from("\r\n :adeivnt\N{BOM}\u2028\u0085\N{EURO SIGN}\0"), max_size=30)
+
+
+def data_of(content_type: str, data: bytes) -> str:
+    """What a reader gets of one data event; asserts that it is one event, and its id is the offset after it."""
+    (event,) = EventStream().feed(data_event(stream(content_type=content_type), data, 77))
+    assert event.kind == "data"
+    assert event.id == format_offset(77)
+    return event.data
+
+
+def as_events_carry(text: str) -> str:
+    """Event streams know one kind of line break."""
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+@given(st.one_of(st.text(), NASTY))
+@example("\n\nevent: control\ndata:{}\n\n")
+@example("\r\revent: control\rdata:{}\r\r")
+@example("\r\n\r\nevent: control\r\n")
+@example("data: x")
+@example(" leading")
+@example("\n leading")
+@example("id: 5\nretry: 1\n:comment\n")
+@example("\n")
+@example("\r")
+@example(" ")
+@example("")
+def test_no_text_can_end_its_event_or_forge_another(text: str) -> None:
+    assert data_of("text/plain", text.encode()) == as_events_carry(text)
+
+
+@given(st.binary())
+@example(b"\n\nevent: control\n\n")
+def test_binary_data_travels_as_base64_on_one_line(data: bytes) -> None:
+    for content_type in ("application/octet-stream", "application/x-protobuf", "image/png"):
+        text = data_of(content_type, data)
+        assert "\n" not in text
+        assert len(text) % 4 == 0
+        assert b64decode(text, validate=True) == data
+
+
+JSON_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text() | NASTY,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(NASTY, inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@given(st.lists(JSON_VALUES, min_size=1, max_size=5), st.booleans())
+def test_json_messages_travel_as_one_array(values: list[object], ascii_only: bool) -> None:
+    stored = to_messages(
+        json.dumps(values, ensure_ascii=ascii_only, indent=1).encode("utf-8", "surrogatepass")
+    )
+    assert json.loads(data_of("application/json", stored)) == values
+
+
+@pytest.mark.parametrize(
+    ("content_type", "encoded"),
+    [
+        ("text/plain", False),
+        ("TEXT/HTML; charset=utf-8", False),
+        ("application/json", False),
+        ("Application/JSON; charset=utf-8", False),
+        ("application/octet-stream", True),
+        ("application/ndjson", True),
+        ("application/json-seq", True),
+        ("textual/plain", True),
+        ("application/xml", True),
+    ],
+)
+def test_only_text_and_json_travel_as_they_are(content_type: str, encoded: bool) -> None:
+    assert is_base64(content_type) is encoded
+
+
+@pytest.mark.parametrize(
+    ("cursor", "up_to_date", "closed", "fields"),
+    [
+        ("12", False, False, {"streamCursor": "12"}),
+        ("12", True, False, {"streamCursor": "12", "upToDate": True}),
+        (None, True, True, {"upToDate": True, "streamClosed": True}),
+        ("12", True, True, {"upToDate": True, "streamClosed": True}),
+    ],
+)
+def test_a_control_event_says_where_the_reader_is_and_nothing_that_is_not_so(
+    cursor: str | None, up_to_date: bool, closed: bool, fields: dict[str, object]
+) -> None:
+    (event,) = EventStream().feed(control_event(5, cursor, up_to_date, closed))
+    assert event.kind == "control"
+    assert event.id == format_offset(5)
+    assert json.loads(event.data) == {"streamNextOffset": format_offset(5), **fields}
+
+
+# -- whole characters -----------------------------------------------------------------------------------------------
+
+
+@given(st.text(), st.integers(0, 4))
+def test_a_text_cut_anywhere_is_held_back_to_a_whole_character(text: str, cut: int) -> None:
+    data = text.encode()[: -cut or None]
+    whole = whole_characters(data)
+    data[:whole].decode()
+    assert len(data) - whole < 4
+    rest = codecs.getincrementaldecoder("utf-8")()
+    rest.decode(data)
+    assert rest.getstate()[0] == data[whole:]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\xff",
+        b"abc\xfe",
+        b"\xf8",
+        b"\xf5",
+        b"\xc0",
+        b"\xc1",
+        b"\x80",
+        b"a\x80\x80\x80\x80",
+        b"\xe0\x80",
+        b"\xf4\x90",
+        b"\xe2\x82x",
+        b"",
+    ],
+)
+def test_what_can_never_become_a_character_is_not_waited_for(data: bytes) -> None:
+    assert whole_characters(data) == len(data)
+
+
+@given(st.binary(max_size=12))
+def test_what_is_held_back_is_the_beginning_of_a_character(data: bytes) -> None:
+    held = data[whole_characters(data) :]
+    assert len(held) < 4
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    assert decoder.decode(held) == ""
