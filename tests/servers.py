@@ -46,6 +46,9 @@ SERVER_KINDS = (
     ServerKind("memory-gevent", {"DS_STORAGE__MODE": "memory", "DS_SERVER__WORKER_CLASS": "gevent"}),
     ServerKind("file-fast", {"DS_STORAGE__MODE": "file-fast"}),
     ServerKind("file-durable", {"DS_STORAGE__MODE": "file-durable"}),
+    ServerKind("acid", {"DS_STORAGE__MODE": "acid"}),
+    ServerKind("acid-4-shards", {"DS_STORAGE__MODE": "acid", "DS_STORAGE__ACID_SHARD_COUNT": "4"}),
+    ServerKind("acid-in-memory", {"DS_STORAGE__MODE": "acid", "DS_STORAGE__ACID_BACKEND": "in-memory"}),
 )
 
 

@@ -47,6 +47,11 @@ def checksum_of(salt: bytes, oid: bytes, tid: bytes, data: bytes) -> int:
 class EarlyFS(FileStorage):  # type: ignore[misc]
     """Used by the greenlets of one thread; the calls to the disk alone happen in others."""
 
+    _pos: int
+    """Where the durable transactions end."""
+    _transaction: Any
+    _ude: Any
+
     def __init__(self, path: str, salt: bytes, disk: Disk, threads: Threads) -> None:
         """The file exists, and ends with a whole transaction."""
         self.failed: BaseException | None = None
@@ -232,6 +237,7 @@ class CurrentStorage(MappingStorage):  # type: ignore[misc]
     A reader that began before a commit gets a ReadConflictError for what the commit has changed, and begins again.
     """
 
+    _transaction: Any
     failed = None
     garbage_bytes = 0
 
