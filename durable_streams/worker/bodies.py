@@ -104,6 +104,10 @@ class RequestBody(io.RawIOBase):
             before_read()
         self._sock.settimeout(max(0.001, self._clock.left(self._length)))
         try:
+            if self._since_turn >= TURN_BYTES:
+                # A fast client always has more bytes ready, and would never let go.
+                self._since_turn = 0
+                self._sock._wait(self._sock._read_event)
             size: int = self._sock.recv_into(view)
         except TimeoutError:
             raise BodyTimeout("the request body arrived too slowly") from None
@@ -113,15 +117,8 @@ class RequestBody(io.RawIOBase):
             self._sock.settimeout(None)
         if not size:
             raise ClientDisconnected(f"the request body ended {self.unread} bytes early")
-        self._give_turn(size)
-        return size
-
-    def _give_turn(self, size: int) -> None:
-        # A fast client always has more bytes ready, and would never let go.
         self._since_turn += size
-        if self._since_turn >= TURN_BYTES:
-            self._since_turn = 0
-            gevent.sleep(0)
+        return size
 
 
 class GuardedBody:

@@ -16,7 +16,7 @@ from gunicorn.http import get_parser
 from gunicorn.http.errors import NoMoreData
 from gunicorn.util import write_error
 
-from durable_streams.worker.answers import PlainAnswer
+from durable_streams.worker.answers import PlainAnswer, give_turn
 from durable_streams.worker.bodies import (
     CONTINUE,
     PIECE_BYTES,
@@ -36,6 +36,7 @@ THROW_AWAY_S: Final = 2.0
 LINGER_S: Final = 2.0
 LINGER_STOPPING_S: Final = 0.2
 """How long a closing connection is listened to, so that what it was told last is not lost with what it still sends."""
+LINGER_BYTES_MAX: Final = 256 * 1024 * 1024
 DISCARD_BYTES: Final = 1024 * 1024
 
 _scratch: Final = bytearray(DISCARD_BYTES)
@@ -66,7 +67,7 @@ class Connection:
                     return
             else:
                 # Sent ahead: everybody else has waited at least as long.
-                gevent.sleep(0)
+                give_turn(self.sock)
             request = read_head(data, self._environ) if self._worker.is_plain_allowed else None
             rest = self._answer_unusual(data) if request is None else self._answer(request, data)
             if rest is None:
@@ -227,8 +228,13 @@ def linger(sock: Any, seconds: float) -> None:
     try:
         sock.shutdown(socket.SHUT_WR)
         with gevent.Timeout(seconds, False):
-            while sock.recv_into(_scratch, DISCARD_BYTES, socket.MSG_TRUNC):
-                gevent.sleep(0)
+            discarded = 0
+            while discarded < LINGER_BYTES_MAX:
+                size = sock.recv_into(_scratch, DISCARD_BYTES, socket.MSG_TRUNC)
+                if not size:
+                    return
+                discarded += size
+                sock._wait(sock._read_event)
     except OSError:
         # Gone, which is what we wait for.
         return
