@@ -27,6 +27,8 @@ MAGIC: Final[bytes] = packed_version
 CHECKSUM: Final = Struct(">I")
 SOON_WRITTEN_BYTES: Final = 256 << 10
 """A transaction larger than this is handed to the system in a thread."""
+STORED_AT_ONCE: Final = 32
+"""After so many objects the others have their turn; only the commit lock is held."""
 DELETED_AT_ONCE: Final = 500
 """Deleting takes time too, so the objects of a large stream go with several transactions."""
 _NEVER: Final = b"\xff" * 8
@@ -129,6 +131,8 @@ class EarlyFS(FileStorage):  # type: ignore[misc]
             self._replaced_bytes += header.recordlen()
         checksum = CHECKSUM.pack(checksum_of(self._salt, oid, self._tid, data))
         self._add_record(oid, previous, len(data) + CHECKSUM.size, data, checksum)
+        if len(self._tindex) % STORED_AT_ONCE == 0:
+            self._threads.give_turn()
 
     def _add_record(self, oid: bytes, previous: int, length: int, *parts: bytes) -> None:
         self._tindex[oid] = self._pos + self._thl + self._tfile.tell()

@@ -9,6 +9,8 @@ from __future__ import annotations
 import pickle
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from math import isnan, nan
+from struct import Struct, pack, unpack_from
 from typing import Any, Final
 
 from BTrees.LOBTree import LOBTree
@@ -24,7 +26,11 @@ SEGMENT_BYTES: Final = 64 << 10
 """So many bytes in chunks are put together to segments, each of at least this and less than twice this length."""
 INLINE_ENTRIES_MAX: Final = 32
 """More producers, or references, than this have a tree of their own instead of being written with every append."""
+CHUNK_BYTES: Final = 16 << 10
+"""So many bytes in small chunks are put together to one, so that a head never refers to many."""
 HEAD_VERSION: Final = 1
+_FIXED: Final = Struct(">BBHHIqd")
+"""Version, which trees there are, number of chunks, lengths of incarnation and row, end of the segments, deadline."""
 
 
 class Segments(LOBTree):  # type: ignore[misc]
@@ -70,6 +76,7 @@ class Head(Persistent):  # type: ignore[misc]
     __slots__ = (
         "chunks",
         "incarnation",
+        "lengths",
         "producers",
         "queued_at",
         "references",
@@ -88,63 +95,81 @@ class Head(Persistent):  # type: ignore[misc]
         self.references: OOBTree | None = None
         self.sealed: Segments | None = None
         self.sealed_stop: int = state.config.base
-        """Bytes before this position are in segments."""
-        self.chunks: tuple[Any, ...] = ()
-        """Position of the end, chunk, position of the end, chunk ..."""
+        """Bytes before this position are in segments, those behind it in chunks, the last ones in the tail."""
+        self.chunks: tuple[Chunk, ...] = ()
+        self.lengths: tuple[int, ...] = ()
+        """Of the chunks, none of which needs to be loaded for it."""
         self.tail = b""
 
-    def __getstate__(self) -> tuple[Any, ...]:
-        return (
+    def __getstate__(self) -> bytes | tuple[Any, ...]:
+        trees = (self.producers, self.references, self.sealed)
+        incarnation = self.incarnation.encode()
+        fixed = _FIXED.pack(
             HEAD_VERSION,
-            self.incarnation,
-            self.row,
-            self.queued_at,
-            self.producers,
-            self.references,
-            self.sealed,
+            sum(1 << bit for bit, tree in enumerate(trees) if tree is not None),
+            len(self.lengths),
+            len(incarnation),
+            len(self.row),
             self.sealed_stop,
-            self.chunks,
-            self.tail,
+            nan if self.queued_at is None else self.queued_at,
         )
+        packed = b"".join(
+            (fixed, pack(f">{len(self.lengths)}I", *self.lengths), incarnation, self.row, self.tail)
+        )
+        refers = (*(tree for tree in trees if tree is not None), *self.chunks)
+        # Pickling calls a function of ZODB for every object in here.
+        return (packed, *refers) if refers else packed
 
-    def __setstate__(self, state: tuple[Any, ...]) -> None:
-        if state[0] != HEAD_VERSION:
-            raise ValueError(f"head has version {state[0]!r}, and this server reads version {HEAD_VERSION}")
-        (
-            self.incarnation,
-            self.row,
-            self.queued_at,
-            self.producers,
-            self.references,
-            self.sealed,
-            self.sealed_stop,
-            self.chunks,
-            self.tail,
-        ) = state[1:]
+    def __setstate__(self, state: bytes | tuple[Any, ...]) -> None:
+        packed, *refers = (state,) if isinstance(state, bytes) else state
+        version, flags, chunks, incarnation, row, self.sealed_stop, queued_at = _FIXED.unpack_from(packed)
+        if version != HEAD_VERSION:
+            raise ValueError(f"head has version {version}, and this server reads version {HEAD_VERSION}")
+        at = _FIXED.size + 4 * chunks
+        self.lengths = unpack_from(f">{chunks}I", packed, _FIXED.size)
+        self.incarnation = packed[at : at + incarnation].decode()
+        self.row = packed[at + incarnation : at + incarnation + row]
+        self.tail = packed[at + incarnation + row :]
+        self.queued_at = None if isnan(queued_at) else queued_at
+        found = iter(refers)
+        self.producers, self.references, self.sealed = (
+            next(found) if flags & 1 << bit else None for bit in range(3)
+        )
+        self.chunks = tuple(found)
 
     # -- bytes -------------------------------------------------------------------------------------------------
 
     @property
     def stop(self) -> int:
         """The position after the last byte."""
-        chunks_stop: int = self.chunks[-2] if self.chunks else self.sealed_stop
-        return chunks_stop + len(self.tail)
+        return self.sealed_stop + sum(self.lengths) + len(self.tail)
 
-    def append(self, parts: Sequence[bytes]) -> list[Chunk]:
+    def append(self, parts: Sequence[bytes]) -> Sequence[Chunk]:
         """Add bytes at the end; returns the chunks that are not needed any more."""
         data = b"".join((self.tail, *parts))
         if len(data) <= INLINE_BYTES_MAX:
             self.tail = data
-            return []
-        stop = self.stop - len(self.tail) + len(data)
+            return ()
         self.tail = b""
-        if stop - self.sealed_stop < SEGMENT_BYTES:
-            self.chunks = (*self.chunks, stop, Chunk(data))
-            return []
-        merged: list[Chunk] = list(self.chunks[1::2])
-        self._seal(b"".join((*(chunk.data for chunk in merged), data)))
-        self.chunks = ()
+        if sum(self.lengths) + len(data) >= SEGMENT_BYTES:
+            merged, data = self._take_chunks(0, data)
+            self._seal(data)
+            return merged
+        kept = len(self.lengths)
+        while kept and self.lengths[kept - 1] < CHUNK_BYTES:
+            kept -= 1
+        merged = ()
+        if sum(self.lengths[kept:]) + len(data) >= CHUNK_BYTES:
+            merged, data = self._take_chunks(kept, data)
+        self.chunks = (*self.chunks, Chunk(data))
+        self.lengths = (*self.lengths, len(data))
         return merged
+
+    def _take_chunks(self, kept: int, data: bytes) -> tuple[Sequence[Chunk], bytes]:
+        """Take the chunks off from number ``kept`` on, and give their bytes back with ``data`` behind them."""
+        taken = self.chunks[kept:]
+        self.chunks, self.lengths = self.chunks[:kept], self.lengths[:kept]
+        return taken, b"".join((*(chunk.data for chunk in taken), data))
 
     def _seal(self, data: bytes) -> None:
         sealed = self.sealed
@@ -165,10 +190,10 @@ class Head(Persistent):  # type: ignore[misc]
             for begin, segment in self.sealed.items(self.sealed.maxKey(start), stop, excludemax=True):
                 parts.append(_part(segment, begin, start, stop))
         begin = self.sealed_stop
-        for end, chunk in zip(self.chunks[::2], self.chunks[1::2], strict=True):
-            if begin < stop and end > start:
+        for length, chunk in zip(self.lengths, self.chunks, strict=True):
+            if begin < stop and begin + length > start:
                 parts.append(_part(chunk, begin, start, stop))
-            begin = end
+            begin += length
         if stop > begin:
             parts.append(self.tail[max(0, start - begin) : stop - begin])
         return b"".join(parts)
@@ -207,7 +232,7 @@ class Head(Persistent):  # type: ignore[misc]
 
     def parts(self) -> list[Persistent]:
         """Every object that goes with this one, itself included."""
-        parts: list[Persistent] = [self, *self.chunks[1::2]]
+        parts: list[Persistent] = [self, *self.chunks]
         for tree in (self.producers, self.references, self.sealed):
             parts += tree_parts(tree)
         if self.sealed is not None:

@@ -31,6 +31,7 @@ from durable_streams.store.contract import Change, CommitConflict
 log = logging.getLogger("durable_streams.storage")
 
 READ_TRIES: Final = 5
+APPLIED_AT_ONCE: Final = 64
 DAMAGE: Final = (
     RecordDamaged,
     CorruptedError,
@@ -47,9 +48,16 @@ T = TypeVar("T")
 class Shard:
     """One partition of the streams."""
 
-    def __init__(self, storage: EarlyFS | CurrentStorage, objects_max: int, bytes_max: int) -> None:
+    def __init__(
+        self,
+        storage: EarlyFS | CurrentStorage,
+        give_turn: Callable[[], None],
+        objects_max: int,
+        bytes_max: int,
+    ) -> None:
         """``objects_max``, ``bytes_max``: how much each of the two connections keeps in memory."""
         self.storage = storage
+        self._give_turn = give_turn
         self._db = DB(storage, cache_size=objects_max, cache_size_bytes=bytes_max)
         self._manager = transaction.TransactionManager(explicit=True)
         self._writing = self._db.open(self._manager)
@@ -188,13 +196,15 @@ class Shard:
         root = self._writing.root()
         streams, deadlines = root["streams"], root["deadlines"]
         unneeded: list[Persistent] = []
-        for change in changes:
+        for number, change in enumerate(changes, 1):
             try:
                 unneeded += apply(streams, deadlines, change)
             except DAMAGE as exc:
                 # Decided again, the others do without it.
                 self._damaged[change.name] = str(_damaged(change.name, exc))
                 raise CommitConflict from exc
+            if number % APPLIED_AT_ONCE == 0:
+                self._give_turn()
         return [part._p_oid for part in unneeded if part._p_oid is not None]
 
 

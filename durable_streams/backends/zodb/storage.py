@@ -106,7 +106,12 @@ class AcidStorage(Storage):
     def _shard(self, storage: EarlyFS | CurrentStorage) -> Shard:
         try:
             check_locks(storage)
-            return Shard(storage, max(400, OBJECTS_KEPT // self.partitions), BYTES_KEPT // self.partitions)
+            return Shard(
+                storage,
+                self._threads.give_turn,
+                objects_max=max(400, OBJECTS_KEPT // self.partitions),
+                bytes_max=BYTES_KEPT // self.partitions,
+            )
         except BaseException:
             storage.close()
             raise

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
+import gevent
 from gevent.monkey import is_module_patched
 from gevent.threadpool import ThreadPool
 
@@ -35,6 +36,11 @@ class Threads:
         if error is not None:
             raise error
         return value  # type: ignore[no-any-return]
+
+    def give_turn(self) -> None:
+        """Let the other greenlets go on in the middle of a long calculation."""
+        if self._pool is not None:
+            gevent.sleep(0)
 
     def close(self) -> None:
         if self._pool is not None:
