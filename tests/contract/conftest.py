@@ -1,0 +1,54 @@
+"""One suite, every storage: each test of this folder that asks for ``streams`` runs once for every kind of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from durable_streams.store.batch import Limits
+from tests.contract.driving import DURABLE_KINDS, KINDS, Kind, Streams
+
+OpenStreams = Callable[..., Streams]
+
+
+@pytest.fixture(params=KINDS, ids=lambda kind: kind.name)
+def kind(request: pytest.FixtureRequest) -> Kind:
+    chosen: Kind = request.param
+    return chosen
+
+
+@pytest.fixture
+def open_streams(kind: Kind, tmp_path: Path) -> Iterator[OpenStreams]:
+    """Opens an empty storage of the kind; the arguments are those of ``Limits``."""
+    opened: list[Streams] = []
+
+    def open_one(**limits: Any) -> Streams:
+        opened.append(Streams(kind, tmp_path / f"{len(opened)}", Limits(**limits)))
+        return opened[-1]
+
+    yield open_one
+    for streams in opened:
+        streams.close()
+
+
+@pytest.fixture(
+    params=[*((kind, False) for kind in KINDS), *((kind, True) for kind in DURABLE_KINDS)],
+    ids=lambda param: f"{param[0].name}{'-reopened' if param[1] else ''}",
+)
+def streams(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Streams]:
+    """An empty storage of every kind; and of those that last, one that is reopened after every change."""
+    kind, reopens = request.param
+    streams = Streams(kind, tmp_path / "data", Limits(), reopens=reopens)
+    yield streams
+    streams.close()
+
+
+@pytest.fixture(params=DURABLE_KINDS, ids=lambda kind: kind.name)
+def lasting(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Streams]:
+    """An empty storage of every kind that lasts, for tests that reopen it themselves."""
+    streams = Streams(request.param, tmp_path / "data", Limits())
+    yield streams
+    streams.close()

@@ -1,0 +1,196 @@
+"""Every kind of storage, and a store over one of them that a test can drive in few words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+from zlib import crc32
+
+import gevent
+
+from durable_streams.backends.files import FileStorage
+from durable_streams.backends.memory import InMemoryStorage
+from durable_streams.protocol.errors import ProtocolError
+from durable_streams.protocol.outcomes import Appended, Created
+from durable_streams.protocol.requests import Append, Create, ForkSource, Producer
+from durable_streams.protocol.state import Expiry, StreamState
+from durable_streams.store.batch import Limits
+from durable_streams.store.contract import Change, Storage
+from durable_streams.store.rows import to_row
+from durable_streams.store.streams import Page, StreamStore
+
+START = 1_800_000_000.0
+SECONDS_MAX = 30.0
+"""No wait of these tests is longer; none comes near it."""
+
+T = TypeVar("T")
+
+
+class QueuedMemory(InMemoryStorage):
+    """Memory behind committers and in partitions, as durable storages are: the pipeline without a disk."""
+
+    commits_inline = False
+    partitions = 3
+
+    def partition_of(self, name: str) -> int:
+        return crc32(name.encode()) % self.partitions
+
+    def commit(self, partition: int, changes: Sequence[Change]) -> None:
+        # As the wait for a disk would, this lets others look and queue meanwhile.
+        gevent.sleep(0)
+        assert {self.partition_of(change.name) for change in changes} == {partition}
+        super().commit(partition, changes)
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A way to make a storage over a directory."""
+
+    name: str
+    build: Callable[[Path], Storage]
+    is_durable: bool = False
+
+
+KINDS = [
+    Kind("memory", lambda folder: InMemoryStorage()),
+    Kind("memory-queued", lambda folder: QueuedMemory()),
+    Kind("file-fast", partial(FileStorage, durable=False), is_durable=True),
+    Kind("file-durable", partial(FileStorage, durable=True), is_durable=True),
+]
+DURABLE_KINDS = [kind for kind in KINDS if kind.is_durable]
+
+
+class Clock:
+    """Seconds since 1970 that pass when a test says so."""
+
+    def __init__(self) -> None:
+        self.now = START
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def create_request(
+    name: str = "s", body: bytes = b"", content_type: str | None = "text/plain", **more: Any
+) -> Create:
+    """``ttl``, ``expires_at``, ``closed``; for a fork: ``source``, ``position`` and ``sub_offset``."""
+    source = more.pop("source", None)
+    fork = ForkSource(source, more.pop("position", None), more.pop("sub_offset", 0)) if source else None
+    expiry = Expiry(more.pop("ttl", None), more.pop("expires_at", None))
+    closed = more.pop("closed", False)
+    assert not more
+    return Create(name, content_type, expiry, closed, body, fork)
+
+
+def append_request(
+    name: str = "s",
+    body: bytes = b"x",
+    *,
+    content_type: str = "text/plain",
+    close: bool = False,
+    seq: str | None = None,
+    producer: tuple[str, int, int] | None = None,
+) -> Append:
+    return Append(name, content_type, body, close, seq, Producer(*producer) if producer else None)
+
+
+class Streams:
+    """A store over one storage. What is not named is text/plain, open, for ever, and called ``s``."""
+
+    def __init__(self, kind: Kind, folder: Path, limits: Limits, *, reopens: bool = False) -> None:
+        """``reopens``: close and open the storage after every change, so that nothing is left to memory."""
+        self.clock = Clock()
+        self.limits = limits
+        self.announced: list[Change] = []
+        self.wrap: Callable[[Storage], Storage] = lambda storage: storage
+        self._kind = kind
+        self._folder = folder
+        self._reopens = reopens
+        self.open()
+
+    def open(self) -> None:
+        self.storage = self.wrap(self._kind.build(self._folder))
+        self.store = StreamStore(self.storage, self.limits, self.announced.append, self.clock)
+        self.store.open()
+
+    def reopen(self) -> None:
+        """What a restart of the server does."""
+        self.store.close()
+        self.open()
+
+    def close(self) -> None:
+        self.store.close()
+
+    # -- changing ----------------------------------------------------------------------------------------------
+
+    def create(self, *args: Any, **more: Any) -> Created:
+        """The arguments are those of ``create_request``."""
+        return self._then(self.store.create(create_request(*args, **more)))
+
+    def fork(self, name: str, source: str = "s", body: bytes = b"", **more: Any) -> Created:
+        """A fork with the content type of its source."""
+        return self.create(name, body, None, source=source, **more)
+
+    def append(self, *args: Any, **more: Any) -> Appended:
+        """The arguments are those of ``append_request``."""
+        return self._then(self.store.append(append_request(*args, **more)))
+
+    def close_stream(self, name: str = "s") -> Appended:
+        return self.append(name, b"", close=True)
+
+    def remove(self, name: str = "s") -> None:
+        self.store.remove(name)
+        self._then(None)
+
+    def sweep(self) -> int:
+        return self._then(self.store.sweep())
+
+    def _then(self, result: T) -> T:
+        if self._reopens:
+            self.reopen()
+        return result
+
+    # -- looking -----------------------------------------------------------------------------------------------
+
+    def find(self, name: str = "s") -> StreamState:
+        return self.store.find(name)
+
+    def read(self, name: str = "s", start: int = 0, page_bytes: int = 1 << 20) -> bytes:
+        """All stored bytes from ``start``, page by page."""
+        return b"".join(page.data for page in self.pages(name, start, page_bytes))
+
+    def pages(self, name: str, start: int, page_bytes: int) -> Iterable[Page]:
+        while True:
+            page = self.store.read(self.find(name), start, page_bytes)
+            yield page
+            if page.at_tail:
+                return
+            assert page.stop > start
+            start = page.stop
+
+    def contents(self) -> dict[str, tuple[Any, bytes]]:
+        """Everything that is recorded: the row and the own bytes of every stream, soft-deleted ones too."""
+        found: dict[str, tuple[Any, bytes]] = {}
+        for name in self.storage.names("", "", 1_000_000):
+            state = self.storage.load(name)
+            assert state is not None
+            found[name] = to_row(state), self.storage.read(state, state.config.base, state.tail)
+        return found
+
+
+def all_at_once(*calls: Callable[[], T]) -> list[T | ProtocolError]:
+    """The result or the refusal of every call, each made in a greenlet of its own."""
+
+    def outcome(call: Callable[[], T]) -> T | ProtocolError:
+        try:
+            return call()
+        except ProtocolError as refusal:
+            return refusal
+
+    with gevent.Timeout(SECONDS_MAX):
+        greenlets = [gevent.spawn(outcome, call) for call in calls]
+        gevent.joinall(greenlets, raise_error=True)
+    return [greenlet.value for greenlet in greenlets]
