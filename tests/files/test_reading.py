@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from random import Random
 from threading import Event
+from time import monotonic
 
 import gevent
 import pytest
@@ -112,13 +113,23 @@ class SlowDisk(HastyDisk):
         self.slow_path = ""
         self.waits = Event()
         self.goes_on = Event()
+        self.opened: list[str] = []
+        self.closed: list[str] = []
+        self._paths: dict[int, str] = {}
 
     def open(self, path: str, *, write: bool = False) -> int:
         if path == self.slow_path:
             self.slow_path = ""
             self.waits.set()
             assert self.goes_on.wait(DEADLINE_S)
-        return super().open(path, write=write)
+        fd = super().open(path, write=write)
+        self._paths[fd] = path
+        self.opened.append(path)
+        return fd
+
+    def close(self, fd: int) -> None:
+        self.closed.append(self._paths[fd])
+        super().close(fd)
 
     def read_cached(self, fd: int, buffer: memoryview, position: int) -> bool:
         return False
@@ -137,6 +148,23 @@ def test_a_read_that_waits_for_the_disk_keeps_nobody_else_waiting(tmp_path: Path
         assert not reading.ready()
         disk.goes_on.set()
         assert reading.get(timeout=DEADLINE_S) == bytes(1000)
+
+
+def test_a_reader_that_is_killed_leaves_no_file_open(tmp_path: Path) -> None:
+    disk = SlowDisk()
+    with opened(tmp_path / "data", disk=disk, tuning=replace(SMALL, files_kept_open=0)) as storage:
+        commit(storage, create("a", bytes(1000)))
+        path = disk.slow_path = Layout(tmp_path / "data").stream(1)
+        reading = gevent.spawn(read_all, storage, "a")
+        while not disk.waits.is_set():
+            gevent.sleep(0)
+        reading.kill()
+        disk.goes_on.set()
+        until = monotonic() + DEADLINE_S
+        while not disk.opened.count(path) == disk.closed.count(path) > 1:
+            assert monotonic() < until, "the file stays open"
+            gevent.sleep(0.001)
+        assert read_all(storage, "a") == bytes(1000)
 
 
 def test_a_read_follows_payload_that_a_checkpoint_has_moved_meanwhile(tmp_path: Path) -> None:

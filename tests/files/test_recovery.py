@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 from pathlib import Path
 from random import Random
@@ -17,6 +18,7 @@ from durable_streams.backends.files.records import (
 )
 from durable_streams.protocol.errors import StreamDamaged
 from durable_streams.protocol.requests import Remove
+from tests.disk.recording import FaultyDisk, HastyDisk
 from tests.files.driving import (
     BY_HAND,
     SMALL,
@@ -209,6 +211,40 @@ def served_but_one(storage: FileStorage, expected: dict[str, tuple[object, bytes
             refused.append(name)
     (name,) = refused
     return name
+
+
+class CountingDisk(HastyDisk):
+    """Knows how many files are open."""
+
+    def __init__(self) -> None:
+        self.now = self.most = 0
+
+    def open(self, path: str, *, write: bool = False) -> int:
+        fd = super().open(path, write=write)
+        self.now += 1
+        self.most = max(self.most, self.now)
+        return fd
+
+    def close(self, fd: int) -> None:
+        super().close(fd)
+        self.now -= 1
+
+
+def test_journals_that_failing_checkpoints_have_left_are_read_one_after_the_other(tmp_path: Path) -> None:
+    data_dir, disk = tmp_path / "running", FaultyDisk(set(), 0, errno.ENOSPC, for_good=True)
+    with opened(data_dir, disk=disk) as storage:
+        commit(storage, create("a"))
+        disk.kinds = {"rename"}
+        for number in range(30):
+            commit(storage, append("a", b"%02d" % number))
+            with pytest.raises(OSError, match="No space left"):
+                storage.checkpoint()
+        crashed = copy_of(data_dir, tmp_path / "crashed")
+    counting = CountingDisk()
+    with opened(crashed, disk=counting) as storage:
+        assert len(list((crashed / "journal").iterdir())) == 31
+        assert counting.most <= 3
+        assert read_all(storage, "a") == b"".join(b"%02d" % number for number in range(30))
 
 
 def test_opening_an_opened_directory_again_changes_nothing(tmp_path: Path) -> None:

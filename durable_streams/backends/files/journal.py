@@ -155,16 +155,27 @@ class JournalReader:
         self.path = path
         self.number = number
         self._disk = disk
-        self._fd = disk.open(path)
-        self.size = disk.size(self._fd)
-        header = JournalHeader.decode(disk.read(self._fd, JOURNAL_HEADER_BYTES, 0))
-        self.header = header if header is not None and header.number == number else None
-        self.end = JOURNAL_HEADER_BYTES if self.header else 0
+        self._fd = -1
         self._window = b""
         self._window_at = 0
+        try:
+            self.size = disk.size(self._descriptor())
+            header = JournalHeader.decode(disk.read(self._descriptor(), JOURNAL_HEADER_BYTES, 0))
+        finally:
+            self.close()
+        self.header = header if header is not None and header.number == number else None
+        self.end = JOURNAL_HEADER_BYTES if self.header else 0
+
+    def _descriptor(self) -> int:
+        if self._fd < 0:
+            self._fd = self._disk.open(self.path)
+        return self._fd
 
     def close(self) -> None:
-        self._disk.close(self._fd)
+        """Until something is read again; there may be more files than may be open at once."""
+        if self._fd >= 0:
+            self._disk.close(self._fd)
+        self._fd, self._window = -1, b""
 
     def batches(self) -> Iterator[Batch]:
         """Whole batches one behind the other, up to the first that is not whole."""
@@ -174,18 +185,20 @@ class JournalReader:
 
     def later_batches(self, position: int) -> Iterator[Batch]:
         """Whole batches anywhere from ``position`` on, found by the journal's marker."""
-        if self.header is None:
-            return
-        while (found := self._find_marker(position)) is not None:
+        found: int | None = position
+        while self.header is not None and found is not None:
             batch = self._batch(found)
-            position = batch.end if batch else found + 1
             if batch is not None:
                 yield batch
+            found = batch.end if batch else self._find_marker(found + 1)
 
     def _batch(self, at: int) -> Batch | None:
         if self.header is None or at + BATCH_HEADER_BYTES > self.size:
             return None
-        header = BatchHeader.decode(self._bytes(at, BATCH_HEADER_BYTES), 0)
+        start = self._bytes(at, BATCH_HEADER_BYTES)
+        if len(start) < BATCH_HEADER_BYTES:
+            return None
+        header = BatchHeader.decode(start, 0)
         end = at + header.length
         if header.marker != self.header.marker or end > self.size:
             return None
@@ -206,14 +219,14 @@ class JournalReader:
     def _bytes(self, at: int, length: int) -> memoryview:
         first = at - self._window_at
         if first < 0 or first + length > len(self._window):
-            self._window = self._disk.read(self._fd, max(length, WINDOW_BYTES), at)
+            self._window = self._disk.read(self._descriptor(), max(length, WINDOW_BYTES), at)
             self._window_at, first = at, 0
         return memoryview(self._window)[first : first + length]
 
     def _find_marker(self, position: int) -> int | None:
         assert self.header is not None
         while position < self.size:
-            data = self._disk.read(self._fd, WINDOW_BYTES, position)
+            data = self._disk.read(self._descriptor(), WINDOW_BYTES, position)
             found = data.find(self.header.marker)
             if found >= 0:
                 return position + found
@@ -258,14 +271,15 @@ class JournalScan:
         # that goes on writing.
         for number in reversed(self.numbers):
             self._readers.insert(0, JournalReader(self._disk, self._layout.journal(number), number))
-        for reader in self._readers:
+        for place, reader in enumerate(self._readers):
             self._check_header(reader)
             for batch in reader.batches():
                 if batch.seq != self._seq + 1:
                     reader.end = batch.at
                     break
-                self._last, self._seq = self._readers.index(reader), batch.seq
+                self._last, self._seq = place, batch.seq
                 yield batch
+            reader.close()
 
     def end(self) -> End:
         """Raises DirectoryDamaged when batches are missing that had been on the disk."""
@@ -276,6 +290,7 @@ class JournalScan:
                 if batch.synced > self._seq:
                     what = f"batch {self._seq + 1} is missing, and {reader.path} holds batch {batch.seq}, written later"
                     raise DirectoryDamaged(torn.path, torn.end, what)
+            reader.close()
         cut = sum(reader.size - reader.end for reader in rest)
         return End(torn.number, torn.header, torn.end, self._seq, cut)
 

@@ -113,7 +113,7 @@ class PayloadReader:
     def _stored(self, path: str, at: int, length: int) -> Part:
         file = self.files.borrow(path)
         if file is None:
-            file, data = self._threads.run(self._open_and_read, path, at, length)
+            file, data = self._threads.run_for(self._give_back_opened, self._open_and_read, path, at, length)
             self.files.give_back(file)
             return data
         try:
@@ -137,6 +137,9 @@ class PayloadReader:
         except BaseException:
             self._disk.close(file.fd)
             raise
+
+    def _give_back_opened(self, opened: tuple[OpenFile, bytes]) -> None:
+        self.files.give_back(opened[0])
 
     def close(self) -> None:
         self._threads.close()
