@@ -18,7 +18,8 @@ from tests.servers import Server, running_server
 
 MEBIBYTE = 1 << 20
 IDLE_STREAMS = 20_000
-IDLE_STREAM_BYTES_MAX = 1024
+# What acid keeps in memory is the whole database, not only what is worth keeping at hand.
+IDLE_STREAM_BYTES_MAX = dict.fromkeys(MODES, 1024) | {"acid in-memory": 2048}
 LARGE_MEBIBYTES = 32
 READS = 8
 KEPT_MEBIBYTES_MAX = 24
@@ -27,11 +28,11 @@ every_mode = pytest.mark.parametrize("mode", MODES)
 
 
 @every_mode
-def test_an_idle_stream_costs_less_than_a_kibibyte(mode: str, tmp_path: Path) -> None:
+def test_an_idle_stream_costs_little_memory(mode: str, tmp_path: Path) -> None:
     if mode in ON_DISK:
         in_own_process("create_many", mode, str(tmp_path / "data"), IDLE_STREAMS, False)
     found = in_own_process("measure_opening", mode, str(tmp_path / "data"), IDLE_STREAMS)
-    assert 0 < found["bytes_per_stream"] < IDLE_STREAM_BYTES_MAX
+    assert 0 < found["bytes_per_stream"] < IDLE_STREAM_BYTES_MAX[mode]
 
 
 def worker_of(server: Server) -> int:
