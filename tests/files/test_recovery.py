@@ -12,9 +12,13 @@ import pytest
 from durable_streams.backends.files import DirectoryDamaged, FileStorage
 from durable_streams.backends.files.records import (
     BATCH_HEADER_BYTES,
+    BEGINS,
+    GOES,
     JOURNAL_HEADER_BYTES,
+    MOVES,
     JournalHeader,
     encode_batch,
+    encode_values,
 )
 from durable_streams.protocol.errors import StreamDamaged
 from durable_streams.protocol.requests import Remove
@@ -150,6 +154,44 @@ def test_payload_that_looks_like_a_batch_is_no_evidence(tmp_path: Path) -> None:
         file.truncate(journal.stat().st_size - 1)
     with opened(crashed) as storage:
         assert read_all(storage, "a") == b"kept"
+
+
+@pytest.mark.parametrize("size", [0, 10, JOURNAL_HEADER_BYTES - 1])
+def test_a_journal_that_was_just_being_made_is_made_anew(tmp_path: Path, size: int) -> None:
+    crashed, _ = run_of_four_batches(tmp_path, durable=True)
+    (crashed / "journal" / "0000000002.log").write_bytes(bytes(size))
+    for expected in (b"one two three", b"one two three!"):
+        with opened(crashed) as storage:
+            assert read_all(storage, "a") == expected
+            commit(storage, append("a", b"!"))
+            storage.checkpoint()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        (MOVES, 99, 5, 0.0, 0),
+        (MOVES, 1, 99, 0.0, 4),
+        (GOES, 99),
+        (BEGINS, 99, ["another version"], 0),
+        (MOVES,),
+    ],
+    ids=["unknown stream", "hole", "unknown stream goes", "unknown row", "too short"],
+)
+def test_a_batch_that_does_not_fit_what_was_before_is_refused(
+    tmp_path: Path, change: tuple[object, ...]
+) -> None:
+    crashed, ends = run_of_four_batches(tmp_path, durable=True)
+    journal = journal_of(crashed)
+    header = JournalHeader.decode(journal.read_bytes()[:JOURNAL_HEADER_BYTES])
+    assert header is not None
+    with journal.open("ab") as file:
+        file.write(
+            b"".join(map(bytes, encode_batch(header.marker, 5, 4, encode_values([change]), [b"four"])))
+        )
+    with pytest.raises(DirectoryDamaged, match="batch 5 does not fit") as refused, opened(crashed):
+        pass
+    assert refused.value.position == ends[-1]
 
 
 @pytest.mark.parametrize("folder", ["journal", "checkpoints"])
