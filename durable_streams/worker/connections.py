@@ -58,7 +58,7 @@ class Connection:
     def serve(self) -> None:
         """Until either side has had enough."""
         self._environ = self._connection_environ()
-        read_head = self._worker.heads.read
+        read_head = self._worker.heads_from(self._addr).read
         data = b""
         while True:
             if not data:

@@ -55,7 +55,8 @@ def is_host(value: str) -> bool:
 class PlainHeads:
     """The reader of heads, under gunicorn's settings. What it has learnt of names and hosts is bounded."""
 
-    def __init__(self, cfg: Any) -> None:
+    def __init__(self, cfg: Any, trusts_peer: bool) -> None:
+        """``trusts_peer``: whether the client is one of gunicorn's `forwarded_allow_ips`."""
         self._fields_max = (
             cfg.limit_request_fields if 0 < cfg.limit_request_fields < FIELDS_MAX else FIELDS_MAX
         )
@@ -63,7 +64,7 @@ class PlainHeads:
         self._head_bytes_max = min(
             _line_limit(cfg.limit_request_line), _field_limit(cfg.limit_request_field_size)
         )
-        self._unusual_fields = _UNUSUAL_FIELDS | set(cfg.secure_scheme_headers)
+        self._schemes: dict[str, str] = dict(cfg.secure_scheme_headers) if trusts_peer else {}
         self._keys: dict[bytes, str] = {}
         self._hosts: set[str] = set()
 
@@ -97,24 +98,33 @@ class PlainHeads:
             key = keys.get(name)
             if key is None:
                 key = self._key(name)
-            if not key or key in environ:
+            if not key:
+                if not self._add_scheme(environ, name, value):
+                    return False
+            elif key in environ:
                 return False
-            environ[key] = str(value, "latin-1")
+            else:
+                environ[key] = str(value, "latin-1")
         host = environ.get("HTTP_HOST")
         return host in self._hosts or self._is_new_host(host)
 
     def _key(self, name: bytes) -> str:
         """The environ's key of a field, or _UNUSUAL."""
         upper = name.decode("latin-1").upper()
-        if upper in self._unusual_fields or "_" in upper:
-            key = _UNUSUAL
-        else:
-            key = upper.replace("-", "_")
-            if key not in ("CONTENT_TYPE", "CONTENT_LENGTH"):
-                key = "HTTP_" + key
+        is_unusual = upper in _UNUSUAL_FIELDS or upper in self._schemes or "_" in upper
+        key = _UNUSUAL if is_unusual else _key_of(upper)
         if len(self._keys) < REMEMBERED_MAX:
             self._keys[name] = key
         return key
+
+    def _add_scheme(self, environ: Environ, name: bytes, value: bytes) -> bool:
+        """What a trusted proxy says of the scheme, if that is what it is and all that is said of it."""
+        upper = name.decode("latin-1").upper()
+        if upper not in self._schemes or "_" in upper or any(_key_of(it) in environ for it in self._schemes):
+            return False
+        environ[_key_of(upper)] = text = str(value, "latin-1")
+        environ["wsgi.url_scheme"] = "https" if text == self._schemes[upper] else "http"
+        return True
 
     def _is_new_host(self, host: str | None) -> bool:
         if host is None or not is_host(host):
@@ -127,6 +137,11 @@ class PlainHeads:
 def served_under_a_prefix() -> bool:
     """Whether gunicorn is told of a SCRIPT_NAME, which it takes off every path."""
     return bool(os.environ.get("SCRIPT_NAME"))
+
+
+def _key_of(upper: str) -> str:
+    key = upper.replace("-", "_")
+    return key if key in ("CONTENT_TYPE", "CONTENT_LENGTH") else "HTTP_" + key
 
 
 def _line_limit(setting: int) -> int:

@@ -18,6 +18,7 @@ from gevent.server import StreamServer
 from gevent.socket import wait_read
 from gunicorn.glogging import Logger
 from gunicorn.http.errors import InvalidHeader
+from gunicorn.http.message import _ip_in_allow_list
 from gunicorn.http.wsgi import base_environ
 from gunicorn.sock import ssl_context
 from gunicorn.workers.ggevent import GeventWorker
@@ -57,7 +58,7 @@ class StreamWorker(GeventWorker):  # type: ignore[misc]
         """Make ready what serving needs, once the application is loaded."""
         self.hub = get_hub()
         self.own_fields = OwnFields()
-        self.heads = PlainHeads(self.cfg)
+        self._heads = {trusts: PlainHeads(self.cfg, trusts) for trusts in (False, True)}
         self.base_environ = self._base_environ()
         self.body_timeout_s = self._body_timeout()
         self.keeps_alive = self.cfg.keepalive > 0
@@ -153,6 +154,13 @@ class StreamWorker(GeventWorker):  # type: ignore[misc]
             connection.sock.do_handshake()
             return True
         return False
+
+    def heads_from(self, addr: Any) -> PlainHeads:
+        """The reader for requests of a client; what a proxy says of the scheme counts if gunicorn trusts it."""
+        cfg = self.cfg
+        return self._heads[
+            _ip_in_allow_list(addr[0], cfg.forwarded_allow_ips, cfg.forwarded_allow_networks())
+        ]
 
     def timeout_ctx(self) -> Any:
         """Entered by gunicorn exactly while a connection waits for a request."""

@@ -27,6 +27,7 @@ from durable_streams.worker.stream_worker import ListenerName
 
 LISTENER = ListenerName(("127.0.0.1", 8000))
 CLIENT = ("127.0.0.1", 50_000)
+UNTRUSTED_CLIENT = ("192.0.2.1", 50_000)
 TURNS_MAX = 10_000
 ANSWER_S_MAX = 20
 

@@ -11,7 +11,7 @@ import pytest
 from gunicorn.http import get_parser, wsgi
 
 from durable_streams.worker.plain_heads import REMEMBERED_MAX, PlainHeads, PlainRequest, is_host
-from tests.worker.in_process import CLIENT, LISTENER, gunicorn_config, stream_worker
+from tests.worker.in_process import CLIENT, LISTENER, UNTRUSTED_CLIENT, gunicorn_config, stream_worker
 from tests.worker.request_samples import HOST, MALFORMED, SAMPLES, WELL_FORMED, get, post
 
 ROUNDS = int(os.environ.get("FUZZ_ROUNDS", "30000"))
@@ -20,7 +20,8 @@ NOT_COMPARED = {"wsgi.input", "wsgi.errors", "wsgi.early_hints", "gunicorn.socke
 
 TAKEN = {
     "plain", "query", "empty query", "encoded path", "half an escape", "every character of a target",
-    "colon in the first segment", "HEAD", "DELETE", "port in Host", "IPv6 Host", "empty Host", "empty value",
+    "colon in the first segment", "scheme of a proxy",
+    "HEAD", "DELETE", "port in Host", "IPv6 Host", "empty Host", "empty value",
     "space round a value", "Latin-1 value", "names of the environ", "body", "empty body", "zeros before a length",
     "body of GET", "Expect", "Expect in capitals", "Expect without a body", "close", "Close in capitals",
     "keep-alive", "three at once", "all kinds at once", "empty lines between",
@@ -28,15 +29,19 @@ TAKEN = {
 TAKEN_THOUGH_WRONG_LATER = {"body cut off", "good before bad"}
 
 
-def reading_of_gunicorn(data: bytes, config: Any) -> tuple[dict[str, Any], bytes] | None:
+def heads_for(client: tuple[str, int], config: Any) -> PlainHeads:
+    return PlainHeads(config, client is CLIENT)
+
+
+def reading_of_gunicorn(data: bytes, client: Any, config: Any) -> tuple[dict[str, Any], bytes] | None:
     """The environ and what follows the head, or None when the request is refused or not complete."""
-    parser = get_parser(config, iter([data]), CLIENT)
+    parser = get_parser(config, iter([data]), client)
     try:
         request = next(parser)
     except (Exception, StopIteration):
         return None
     request._expected_100_continue = False
-    _, environ = wsgi.create(request, None, CLIENT, LISTENER.getsockname(), config)
+    _, environ = wsgi.create(request, None, client, LISTENER.getsockname(), config)
     environ["wsgi.multithread"] = True
     return comparable(environ), parser.unreader.take_buffered()
 
@@ -45,22 +50,24 @@ def comparable(environ: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in environ.items() if key not in NOT_COMPARED}
 
 
-def connection_environ() -> dict[str, Any]:
+def connection_environ(client: tuple[str, int] = CLIENT) -> dict[str, Any]:
     return {
         **stream_worker().base_environ,
         "wsgi.url_scheme": "http",
-        "REMOTE_ADDR": CLIENT[0],
-        "REMOTE_PORT": str(CLIENT[1]),
+        "REMOTE_ADDR": client[0],
+        "REMOTE_PORT": str(client[1]),
         "SERVER_NAME": LISTENER.getsockname()[0],
         "SERVER_PORT": str(LISTENER.getsockname()[1]),
     }
 
 
-def compare(data: bytes, heads: PlainHeads, connection: dict[str, Any], config: Any) -> PlainRequest | None:
+def compare(
+    data: bytes, heads: PlainHeads, connection: dict[str, Any], config: Any, client: Any = CLIENT
+) -> PlainRequest | None:
     """Our reading, after a look whether gunicorn reads the same."""
     ours = heads.read(data, connection)
     if ours is not None:
-        theirs = reading_of_gunicorn(data, config)
+        theirs = reading_of_gunicorn(data, client, config)
         assert theirs is not None, f"gunicorn refuses {data!r}"
         environ, rest = theirs
         assert comparable(ours.environ) == environ, f"read in another way: {data!r}"
@@ -72,8 +79,13 @@ def compare(data: bytes, heads: PlainHeads, connection: dict[str, Any], config: 
 @pytest.mark.parametrize("sample", SAMPLES, ids=lambda sample: sample.name)
 def test_a_request_is_read_as_gunicorn_reads_it_or_left_to_it(sample: Any) -> None:
     config = gunicorn_config()
-    taken = compare(sample.sent, PlainHeads(config), connection_environ(), config) is not None
-    assert taken == (sample.name in TAKEN | TAKEN_THOUGH_WRONG_LATER)
+    for client in (CLIENT, UNTRUSTED_CLIENT):
+        connection = connection_environ(client)
+        taken = compare(sample.sent, heads_for(client, config), connection, config, client) is not None
+        if client is UNTRUSTED_CLIENT and sample.name == "contradicting schemes":
+            assert taken
+            continue
+        assert taken == (sample.name in TAKEN | TAKEN_THOUGH_WRONG_LATER)
 
 
 def test_the_table_knows_all_names() -> None:
@@ -84,9 +96,21 @@ def test_the_table_knows_all_names() -> None:
 
 @pytest.mark.parametrize("sample", WELL_FORMED, ids=lambda sample: sample.name)
 def test_no_part_of_a_head_is_taken_for_a_whole_one(sample: Any) -> None:
-    heads, connection = PlainHeads(gunicorn_config()), connection_environ()
+    heads, connection = PlainHeads(gunicorn_config(), True), connection_environ()
     end = sample.sent.find(b"\r\n\r\n") + 4
     assert all(heads.read(sample.sent[:cut], connection) is None for cut in range(1, end))
+
+
+@pytest.mark.parametrize(
+    ("client", "value", "scheme"),
+    [(CLIENT, b"https", "https"), (CLIENT, b"HTTPS", "http"), (UNTRUSTED_CLIENT, b"https", "http")],
+)
+def test_only_a_trusted_proxy_is_believed_about_the_scheme(client: Any, value: bytes, scheme: str) -> None:
+    config = gunicorn_config()
+    data = get(fields=b"X-Forwarded-Proto: " + value + b"\r\n")
+    request = compare(data, heads_for(client, config), connection_environ(client), config, client)
+    assert request is not None
+    assert request.environ["wsgi.url_scheme"] == scheme
 
 
 TOKENS = [
@@ -95,7 +119,8 @@ TOKENS = [
     b"HTTP/1.9", b"HTTP/2.0", b"GET ", b"POST ", b"get", b"OPTIONS", b"CONNECT", b"http://h/", b"Host: a\r\n", b"Host:",
     b"Content-Length: 3\r\n", b"Content-Length: 1\r\n", b"Content-Length:", b"Content-Type: a\r\n",
     b"Transfer-Encoding: chunked\r\n", b"Connection: close\r\n", b"Connection: upgrade\r\n", b"Upgrade: h2c\r\n",
-    b"Expect: 100-continue\r\n", b"Expect: x\r\n", b"X-Forwarded-Proto: https\r\n", b"X_A: b\r\n", b"X-A: b\r\n",
+    b"Expect: 100-continue\r\n", b"Expect: x\r\n", b"X-Forwarded-Proto: https\r\n",
+    b"X-Forwarded-Ssl: on\r\n", b"X_A: b\r\n", b"X-A: b\r\n",
     b"\r\n c", b"0", b"+", b"-", b"9" * 30, b"a" * 300, b"b" * 4500,
 ]  # fmt: skip
 SEEDS = [
@@ -132,12 +157,16 @@ def test_whatever_is_changed_in_a_request_nothing_is_taken_that_gunicorn_refuses
     seed = int(os.environ.get("FUZZ_SEED", time.time_ns() % 1_000_000_007))
     print(f"FUZZ_SEED={seed}")
     chance = random.Random(seed)
-    config, connection = gunicorn_config(), connection_environ()
-    heads = PlainHeads(config)
-    taken = sum(
-        compare(mutated(chance.choice(SEEDS), chance), heads, connection, config) is not None
-        for _ in range(ROUNDS)
-    )
+    config = gunicorn_config()
+    clients = [
+        (heads_for(client, config), connection_environ(client), client)
+        for client in (CLIENT, UNTRUSTED_CLIENT)
+    ]
+    taken = 0
+    for _ in range(ROUNDS):
+        heads, connection, client = chance.choice(clients)
+        data = mutated(chance.choice(SEEDS), chance)
+        taken += compare(data, heads, connection, config, client) is not None
     # If next to nothing were taken, nothing would have been compared.
     assert taken > ROUNDS / 20
 
@@ -149,19 +178,22 @@ def test_whatever_is_changed_in_a_request_nothing_is_taken_that_gunicorn_refuses
         ({"limit_request_field_size": 30}, get(b"/", b"X-Long: " + b"a" * 30 + b"\r\n")),
         ({"limit_request_fields": 2}, get(b"/", b"X-A: 1\r\nX-B: 2\r\n")),
         ({"header_map": "refuse"}, get(b"/", b"X_A: 1\r\n")),
-        ({"secure_scheme_headers": {"X-SECURE": "on"}}, get(b"/", b"X-Secure: on\r\n")),
+        ({"secure_scheme_headers": {"X-A": "1", "X-B": "2"}}, get(b"/", b"X-A: 1\r\nX-B: 2\r\n")),
     ],
     ids=lambda part: next(iter(part)) if isinstance(part, dict) else "",
 )
 def test_settings_of_gunicorn_are_kept(settings: dict[str, Any], data: bytes) -> None:
-    assert PlainHeads(gunicorn_config()).read(data.replace(b"X_A", b"X-C"), connection_environ()) is not None
+    assert (
+        PlainHeads(gunicorn_config(), True).read(data.replace(b"X_A", b"X-C"), connection_environ())
+        is not None
+    )
     config = gunicorn_config(**settings)
-    assert compare(data, PlainHeads(config), connection_environ(), config) is None
+    assert compare(data, PlainHeads(config, True), connection_environ(), config) is None
 
 
 def test_what_is_remembered_of_names_and_hosts_is_bounded() -> None:
     config, connection = gunicorn_config(), connection_environ()
-    heads = PlainHeads(config)
+    heads = PlainHeads(config, True)
     for number in range(2 * REMEMBERED_MAX):
         host = b"Host: h%d\r\nX-%d: a\r\n" % (number, number)
         assert compare(b"GET / HTTP/1.1\r\n" + host + b"\r\n", heads, connection, config) is not None

@@ -17,7 +17,7 @@ from gevent.baseserver import BaseServer
 from gevent.server import StreamServer
 from gunicorn import util
 from gunicorn.http import body, get_parser, parser, unreader, wsgi
-from gunicorn.http.message import Message, Request
+from gunicorn.http.message import HeaderPolicy, Message, Request
 from gunicorn.workers.base import Worker
 from gunicorn.workers.base_async import AsyncWorker
 from gunicorn.workers.ggevent import GeventWorker
@@ -150,6 +150,12 @@ def test_a_run_is_what_the_worker_replaces() -> None:
     assert "signal.set_wakeup_fd(self.PIPE[1])" in inspect.getsource(Worker.init_signals), (
         "StreamWorker._rest wakes by what a signal writes into PIPE"
     )
+
+
+def test_gunicorn_tells_whom_it_trusts_about_the_scheme() -> None:
+    source = inspect.getsource(HeaderPolicy._peer_is_trusted_proxy)
+    assert "_ip_in_allow_list(self.peer_addr[0], cfg.forwarded_allow_ips" in source, "StreamWorker.heads_from"
+    assert "cfg.forwarded_allow_networks()" in source, "StreamWorker.heads_from"
 
 
 def test_settings_show_whether_they_are_the_default() -> None:
