@@ -227,6 +227,10 @@ class Unavailable(ProtocolError):
         self.cause = cause
 
 
+class Overtaken(Unavailable):
+    """The stream is no longer what it was when the request was made ready; asked again, it will be decided."""
+
+
 class StorageFull(ProtocolError):
     """The disk is full; nothing was changed, and service resumes when there is room."""
 

@@ -13,7 +13,7 @@ from time import time
 from typing import cast
 
 from durable_streams.protocol.creating import check_fork_content_type
-from durable_streams.protocol.errors import BadRequest, InvalidOffset, ProtocolError, StreamDamaged
+from durable_streams.protocol.errors import BadRequest, InvalidOffset, Overtaken, ProtocolError, StreamDamaged
 from durable_streams.protocol.expiry import has_expired, require_live
 from durable_streams.protocol.forking import check_anchor, fork_expiry, require_source
 from durable_streams.protocol.outcomes import Appended, Created, Outcome, Removed
@@ -33,6 +33,8 @@ from durable_streams.store.pipeline import Pipeline
 from durable_streams.store.renewals import Renewals
 
 SCAN_BYTES = 1 << 20
+OVERTAKEN_MAX = 10
+"""How often a request is made ready anew when others come between; then its client is asked to come again."""
 _LINE_BREAK = 0x0A
 
 
@@ -146,6 +148,14 @@ class StreamStore:
 
     def create(self, request: Create) -> Created:
         """Section 5.1, and 4.2 for forks; raises the ProtocolError that refuses it."""
+        for _ in range(OVERTAKEN_MAX):
+            try:
+                return self._create(request)
+            except Overtaken:
+                continue
+        return self._create(request)
+
+    def _create(self, request: Create) -> Created:
         now = self.clock()
         found = self._pipeline.current(request.name, now)
         if found is not None and not found.deleted and has_expired(found, now):

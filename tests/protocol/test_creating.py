@@ -10,6 +10,7 @@ from durable_streams.protocol.creating import check_fork_content_type, decide_cr
 from durable_streams.protocol.errors import (
     ContentTypeMismatch,
     InvalidJson,
+    Overtaken,
     PathBlocked,
     StreamExists,
     TooLarge,
@@ -158,6 +159,19 @@ def test_a_stream_that_is_there_is_the_same_or_a_conflict(
 def test_the_name_of_a_soft_deleted_stream_is_blocked() -> None:
     with pytest.raises(PathBlocked):
         create(stream(deleted=True, references={"k": "f"}))
+
+
+def test_a_stream_that_has_expired_meanwhile_is_not_taken_for_the_one_that_was_asked_for() -> None:
+    expired = stream(expiry=TTL, renewed_at=NOW - 60)
+    with pytest.raises(Overtaken):
+        create(expired, expiry=TTL)
+    with pytest.raises(Overtaken):
+        create(expired)
+
+
+def test_a_fork_that_has_gone_meanwhile_is_not_made_without_its_source() -> None:
+    with pytest.raises(Overtaken):
+        create(None, fork=ForkSource("t", None, 0))
 
 
 @pytest.mark.parametrize("content_type", [None, "text/plain", "TEXT/PLAIN; x=y"])
