@@ -16,10 +16,16 @@ from durable_streams.store.contract import Storage
 def busy_storage(config: Config) -> Storage:
     """The storage that the configuration names, with small limits."""
     settings = config.storage
-    if settings.mode not in ("file-fast", "file-durable"):
-        return build_storage(config)
-    from durable_streams.backends.files import FileStorage
-    from durable_streams.backends.files.tuning import Tuning
+    data_dir = Path(settings.data_dir)
+    if settings.mode == "acid":
+        return busy_acid_storage(data_dir, settings.acid_shard_count)
+    if settings.mode in ("file-fast", "file-durable"):
+        return busy_file_storage(data_dir, durable=settings.mode == "file-durable")
+    return build_storage(config)
+
+
+def busy_file_storage(data_dir: Path, *, durable: bool) -> Storage:
+    from durable_streams.backends.files import FileStorage, Tuning
 
     tuning = Tuning(
         checkpoint_journal_bytes=60_000,
@@ -32,7 +38,14 @@ def busy_storage(config: Config) -> Storage:
         outgrown_bytes=100_000,
         files_kept_open=3,
     )
-    return FileStorage(Path(settings.data_dir), durable=settings.mode == "file-durable", tuning=tuning)
+    return FileStorage(data_dir, durable=durable, tuning=tuning)
+
+
+def busy_acid_storage(data_dir: Path, shard_count: int) -> Storage:
+    from durable_streams.backends.zodb import AcidStorage, Tuning
+
+    tuning = Tuning(interval_s=0.02, index_bytes=50_000, index_age_s=0.1, pack_bytes=50_000, pack_garbage=0.2)
+    return AcidStorage(data_dir, shard_count, tuning=tuning)
 
 
 app = create_app(served_config(), busy_storage(served_config()))
