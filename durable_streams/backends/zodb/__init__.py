@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from durable_streams.backends.zodb.disk import Disk
 from durable_streams.backends.zodb.errors import DirectoryDamaged, DirectoryInUse, WrongLayout
+from durable_streams.backends.zodb.keeping import Tuning
 from durable_streams.backends.zodb.storage import AcidStorage
 
-__all__ = ["AcidStorage", "DirectoryDamaged", "DirectoryInUse", "Disk", "WrongLayout"]
+__all__ = ["AcidStorage", "DirectoryDamaged", "DirectoryInUse", "Disk", "Tuning", "WrongLayout"]

@@ -8,12 +8,14 @@ of ZODB 6.4, which tests/acid/test_relied_internals.py guards.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from io import BytesIO
 from struct import Struct
 from typing import Any, Final
 from zlib import crc32
 
+from ZODB.Connection import TransactionMetaData
 from ZODB.FileStorage.FileStorage import FileStorage, TempFormatter, packed_version
 from ZODB.FileStorage.format import DATA_HDR_LEN, DataHeader, TxnHeader
 from ZODB.MappingStorage import MappingStorage
@@ -25,6 +27,8 @@ from durable_streams.backends.zodb.threads import Threads
 
 MAGIC: Final[bytes] = packed_version
 CHECKSUM: Final = Struct(">I")
+GARBAGE: Final = Struct(">Q")
+"""The end of a saved index."""
 SOON_WRITTEN_BYTES: Final = 256 << 10
 """A transaction larger than this is handed to the system in a thread."""
 STORED_AT_ONCE: Final = 32
@@ -53,6 +57,7 @@ class EarlyFS(FileStorage):  # type: ignore[misc]
     """Where the durable transactions end."""
     _transaction: Any
     _ude: Any
+    _file: Any
 
     def __init__(self, path: str, salt: bytes, disk: Disk, threads: Threads) -> None:
         """The file exists, and ends with a whole transaction."""
@@ -60,11 +65,15 @@ class EarlyFS(FileStorage):  # type: ignore[misc]
         """Why it is unknown what the disk holds; nothing is written any more."""
         self.garbage_bytes = 0
         """Records that newer ones have replaced, as far as is known."""
+        self.indexed_bytes = 0
+        """Up to where the saved index knows the file."""
         self._salt = salt
         self._disk = disk
         self._threads = threads
         self._unneeded: list[bytes] = []
         super().__init__(path, pack_gc=False, pack_keep_old=False)
+        if self._used_index:
+            self.garbage_bytes = _saved_garbage(path + ".index")
         self._tfile.close()
         os.unlink(path + ".tmp")
         self._clear_temp()
@@ -221,18 +230,96 @@ class EarlyFS(FileStorage):  # type: ignore[misc]
             self._files.flush()
             self._nextpos = 0
 
-    # -- index -------------------------------------------------------------------------------------------------
+    @property
+    def has_deletions(self) -> bool:
+        return bool(self._unneeded)
+
+    @property
+    def has_many_deletions(self) -> bool:
+        """More than the next transaction will take with it."""
+        return len(self._unneeded) > DELETED_AT_ONCE
+
+    def delete_some(self) -> None:
+        """A transaction of deletions alone."""
+        deleting = TransactionMetaData()
+        self.tpc_begin(deleting)
+        try:
+            self.tpc_vote(deleting)
+            self.tpc_finish(deleting)
+        except BaseException:
+            self.tpc_abort(deleting)
+            raise
+
+    # -- maintenance -------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def commits_held(self) -> Iterator[None]:
+        """No transaction is begun or finished while this lasts; reading goes on."""
+        with self._commit_lock:
+            if self.failed is not None:
+                raise RuntimeError("the storage has failed") from self.failed
+            yield
 
     def _save_index(self) -> None:
+        self.write_index()
+        self.adopt_index()
+
+    def write_index(self) -> None:
+        """Write the index as it is now beside the old one; commits are held, or there are none."""
+        path = self._file_name + ".index.tmp"
+        self._index.save(self._pos, path)
+        # ZODB stops reading before this.
+        with open(path, "ab") as file:
+            file.write(GARBAGE.pack(self.garbage_bytes))
+        self.indexed_bytes = self._pos
+
+    def adopt_index(self) -> None:
         """Durable before it takes the place of the old one, unlike FileStorage's own."""
         path = self._file_name + ".index"
-        self._index.save(self._pos, path + ".tmp")
         fd = self._disk.open(path + ".tmp")
         try:
             self._disk.sync(fd)
         finally:
             self._disk.close(fd)
         self._disk.rename(path + ".tmp", path)
+
+    def adopt(self, path: str, index: Any, size: int, garbage_before: int) -> None:
+        """Go on with the packed file at ``path``, which is durable; commits are held."""
+        # It would be taken for the new file's own.
+        self._disk.unlink(self._file_name + ".index")
+        with self._files.write_lock(), self._lock:
+            self._disk.rename(path, self._file_name)
+            try:
+                self._reopen()
+            except BaseException as exc:
+                self.failed = exc
+                raise
+            self._initIndex(index, self._tindex)
+            self._pos = self.indexed_bytes = size
+        self.garbage_bytes -= garbage_before
+
+    def _reopen(self) -> None:
+        """The file of this name is another one now."""
+        self._files.empty()
+        self._file.close()
+        self._file = open(self._file_name, "r+b")  # noqa: SIM115
+        self._disk.close(self._fd)
+        self._fd = self._disk.open(self._file_name, write=True)
+
+    def sync_names(self) -> None:
+        """Whatever is committed after a change of names needs that change."""
+        try:
+            self._disk.sync_dir(os.path.dirname(self._file_name))
+        except BaseException as exc:
+            self.failed = exc
+            raise
+
+
+def _saved_garbage(path: str) -> int:
+    with open(path, "rb") as file:
+        file.seek(-GARBAGE.size, os.SEEK_END)
+        (count,) = GARBAGE.unpack(file.read())
+    return int(count)
 
 
 class CurrentStorage(MappingStorage):  # type: ignore[misc]

@@ -18,6 +18,7 @@ from gevent.thread import LockType
 from durable_streams.backends.zodb.committing import MAGIC, CurrentStorage, EarlyFS
 from durable_streams.backends.zodb.disk import Disk, write_file
 from durable_streams.backends.zodb.errors import DirectoryDamaged, DirectoryInUse, WrongLayout
+from durable_streams.backends.zodb.keeping import remove_remains
 from durable_streams.backends.zodb.repairing import repair_tail
 from durable_streams.backends.zodb.threads import Threads, is_patched
 
@@ -141,6 +142,7 @@ def own(data_dir: Path) -> int:
 def open_file(layout: Layout, number: int, disk: Disk, threads: Threads) -> EarlyFS:
     """The storage of one shard, its torn tail cut; raises DirectoryDamaged or OSError."""
     path = layout.shard(number)
+    remove_remains(path, disk)
     repair_tail(path, layout.salt, disk)
     return EarlyFS(path, layout.salt, disk, threads)
 

@@ -19,6 +19,7 @@ import gevent
 
 from durable_streams.backends.zodb.committing import CurrentStorage, EarlyFS
 from durable_streams.backends.zodb.disk import Disk
+from durable_streams.backends.zodb.keeping import Keeper, Tuning
 from durable_streams.backends.zodb.opening import check_locks, make_root, open_file, own, prepare
 from durable_streams.backends.zodb.shard import Shard
 from durable_streams.backends.zodb.threads import Threads
@@ -56,6 +57,7 @@ class AcidStorage(Storage):
         backend: Backend = "file",
         *,
         disk: Disk | None = None,
+        tuning: Tuning | None = None,
     ) -> None:
         """Nothing is touched before ``open``; ``data_dir`` is for the backend ``file`` alone."""
         if backend == "file" and data_dir is None:
@@ -65,6 +67,7 @@ class AcidStorage(Storage):
         self.counts_as_memory = backend == "in-memory"
         self._data_dir = data_dir if backend == "file" else None
         self._disk = disk or Disk()
+        self._tuning = tuning or Tuning()
         self._states: OrderedDict[str, StreamState] = OrderedDict()
         self._shards: list[Shard] = []
         self._deadlines = Deadlines()
@@ -91,6 +94,8 @@ class AcidStorage(Storage):
         self._states.clear()
         self._deadlines = Deadlines()
         self._passed = [None] * self.partitions
+        files = [shard.storage for shard in self._shards if isinstance(shard.storage, EarlyFS)]
+        self._keeper = Keeper(files, self._disk, self._tuning)
         self._is_open = True
 
     def _storages(self) -> Iterator[EarlyFS | CurrentStorage]:
@@ -120,6 +125,7 @@ class AcidStorage(Storage):
         if not self._is_open:
             return
         self._is_open = False
+        self._keeper.stop()
         self._release()
 
     def _release(self) -> None:
