@@ -130,11 +130,11 @@ class StreamEndpoint:
     def _get(self, environ: Environ, name: str) -> Answer:
         read = parse_read(environ)
         state = self._store.find(name)
-        self._store.touch(state)
         position = state.tail if read.position is None else read.position
         if read.live == SSE:
             coding = self._compression.choose_for_events(environ)
             events = self._live.event_stream(environ, state, position, read.cursor, shared=coding is None)
+            self._store.touch(state)
             return self._compression.of_events(events, coding)
         if read.live == LONG_POLL:
             return self._long_poll(environ, state, position, read)
@@ -142,12 +142,15 @@ class StreamEndpoint:
 
     def _catch_up(self, environ: Environ, state: StreamState, position: int, read: Read) -> Answer:
         page = self._store.read(state, position, self._limits.max_read_bytes)
+        # Only now: a read that is refused for its offset is no read, and renews nothing.
+        self._store.touch(state)
         if read.position is None:
             return rendering.page(page, caching.NO_STORE, None, None)
         return self._cacheable(environ, page, read, cursor=None)
 
     def _long_poll(self, environ: Environ, state: StreamState, position: int, read: Read) -> Answer:
         page = self._store.read(state, position, self._limits.max_read_bytes)
+        self._store.touch(state)
         if not page.data:
             state = self._live.wait(environ, state, position)
             page = self._store.read(state, position, self._limits.max_read_bytes)
