@@ -50,11 +50,15 @@ class Renewals(Mapping[str, float]):
         self._readers[name] += 1
         self._at[name] = math.inf
 
-    def detach(self, name: str, now: float) -> None:
-        """A live reader has left; after the last one the window runs from ``now``."""
+    def detach(self, name: str, recorded: StreamState | None, now: float) -> None:
+        """A live reader has left; after the last one the window runs from ``now``, if the stream is still there."""
         self._readers[name] -= 1
-        if self._readers[name] <= 0:
-            del self._readers[name]
+        if self._readers[name] > 0:
+            return
+        del self._readers[name]
+        if recorded is None:
+            del self._at[name]
+        else:
             self._at[name] = now
 
     def settle(self, change: Change) -> None:

@@ -138,7 +138,7 @@ class StreamStore:
 
     def detach(self, state: StreamState) -> None:
         if state.config.expiry.ttl_s is not None:
-            self._renewals.detach(state.name, self.clock())
+            self._renewals.detach(state.name, self.storage.load(state.name), self.clock())
 
     # -- changing --------------------------------------------------------------------------------------------
 
