@@ -38,6 +38,21 @@ DELETED_AT_ONCE: Final = 500
 _NEVER: Final = b"\xff" * 8
 
 
+class TransactionIds:
+    """Gives transaction ids that grow over all shards, so that a backup can be taken of one moment."""
+
+    def __init__(self) -> None:
+        self._last: bytes = z64
+
+    def next(self) -> bytes:
+        self._last = newTid(self._last)
+        return self._last
+
+    def note(self, tid: bytes) -> None:
+        """``tid`` was given before."""
+        self._last = max(self._last, tid)
+
+
 class RecordDamaged(Exception):
     """A record that fails its checksum, or is not where it has to be."""
 
@@ -59,7 +74,9 @@ class EarlyFS(FileStorage):  # type: ignore[misc]
     _ude: Any
     _file: Any
 
-    def __init__(self, path: str, salt: bytes, disk: Disk, threads: Threads) -> None:
+    def __init__(
+        self, path: str, salt: bytes, disk: Disk, threads: Threads, ids: TransactionIds | None = None
+    ) -> None:
         """The file exists, and ends with a whole transaction."""
         self.failed: BaseException | None = None
         """Why it is unknown what the disk holds; nothing is written any more."""
@@ -78,6 +95,8 @@ class EarlyFS(FileStorage):  # type: ignore[misc]
         os.unlink(path + ".tmp")
         self._clear_temp()
         self._fd = disk.open(path, write=True)
+        self._ids = ids or TransactionIds()
+        self._ids.note(self._ltid)
 
     def close(self) -> None:
         super().close()
@@ -161,7 +180,7 @@ class EarlyFS(FileStorage):  # type: ignore[misc]
         return len(some)
 
     def tpc_begin(self, transaction: Any, tid: bytes | None = None, status: str = " ") -> None:
-        super().tpc_begin(transaction, tid, status)
+        super().tpc_begin(transaction, tid or self._ids.next(), status)
         self._replaced_bytes = 0
 
     def tpc_vote(self, transaction: Any) -> Any:

@@ -12,10 +12,11 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+from zlib import crc32
 
 from gevent.thread import LockType
 
-from durable_streams.backends.zodb.committing import MAGIC, CurrentStorage, EarlyFS
+from durable_streams.backends.zodb.committing import MAGIC, CurrentStorage, EarlyFS, TransactionIds
 from durable_streams.backends.zodb.disk import Disk, write_file
 from durable_streams.backends.zodb.errors import DirectoryDamaged, DirectoryInUse, WrongLayout
 from durable_streams.backends.zodb.keeping import remove_remains
@@ -42,6 +43,11 @@ class Layout:
 
     def shards(self) -> list[str]:
         return [self.shard(number) for number in range(self.shard_count)]
+
+
+def shard_of(name: str, shard_count: int) -> int:
+    """The number of the shard that a stream belongs to for ever."""
+    return crc32(name.encode()) % shard_count
 
 
 def root_of(data_dir: Path) -> str:
@@ -139,12 +145,12 @@ def own(data_dir: Path) -> int:
     return fd
 
 
-def open_file(layout: Layout, number: int, disk: Disk, threads: Threads) -> EarlyFS:
+def open_file(layout: Layout, number: int, disk: Disk, threads: Threads, ids: TransactionIds) -> EarlyFS:
     """The storage of one shard, its torn tail cut; raises DirectoryDamaged or OSError."""
     path = layout.shard(number)
     remove_remains(path, disk)
     repair_tail(path, layout.salt, disk)
-    return EarlyFS(path, layout.salt, disk, threads)
+    return EarlyFS(path, layout.salt, disk, threads, ids)
 
 
 def check_locks(storage: EarlyFS | CurrentStorage) -> None:

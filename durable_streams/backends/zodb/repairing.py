@@ -10,9 +10,11 @@ from __future__ import annotations
 import logging
 import os
 import pickle
-from typing import Final, NamedTuple
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple
 
 from ZODB.FileStorage.format import DATA_HDR_LEN, TRANS_HDR_LEN, DataHeaderFromString, TxnHeaderFromString
+from ZODB.fsIndex import fsIndex
 from ZODB.utils import u64
 
 from durable_streams.backends.zodb.committing import CHECKSUM, MAGIC, checksum_of
@@ -55,42 +57,63 @@ class ShardFile:
             self._window = self._disk.read(self._fd, max(length, WINDOW_BYTES), position)
         return self._window[offset : offset + length]
 
-    def transaction_end(self, position: int) -> int | Damage:
-        """Where the transaction at ``position`` ends, or what is wrong with it; every record of it is checked."""
+    def refresh(self) -> None:
+        """See what was written since."""
+        self._window = b""
+        self.size = self._disk.size(self._fd)
+
+    def is_current(self) -> bool:
+        """Whether the file still has its name."""
+        return os.path.samestat(os.fstat(self._fd), os.stat(self.path))
+
+    def transaction_end(self, position: int, index: fsIndex | None = None) -> int | Damage:
+        """Where the transaction at ``position`` ends, or what is wrong with it; every record of it is checked.
+
+        ``index`` is told of the records of a transaction that is whole.
+        """
         header_bytes = self.read(TRANS_HDR_LEN, position)
         if len(header_bytes) < TRANS_HDR_LEN:
             return Damage(position, "the header of a transaction is incomplete")
         if header_bytes[STATUS_AT : STATUS_AT + 1] not in (b" ", b"p"):
             return Damage(position, "a transaction is not finished")
         header = TxnHeaderFromString(header_bytes)
-        end = position + header.tlen
+        end: int = position + header.tlen
         if header.tlen < header.headerlen() or end + 8 > self.size:
             return Damage(position, "a transaction is longer than the file")
         if u64(self.read(8, end)) != header.tlen:
             return Damage(position, "the two lengths of a transaction differ")
         at = position + header.headerlen()
+        found: dict[bytes, int | None] = {}
         while at < end:
-            length = self._record_length(at, header.tid, position, end)
-            if isinstance(length, Damage):
-                return length
-            at += length
-        return end + 8 if at == end else Damage(position, "the records of a transaction do not add up")
+            record = self._record(at, header.tid, position, end)
+            if isinstance(record, Damage):
+                return record
+            found[record.oid] = at if record.plen else None
+            at += record.recordlen()
+        if at != end:
+            return Damage(position, "the records of a transaction do not add up")
+        if index is not None:
+            _enter(index, found)
+        return end + 8
 
-    def _record_length(self, at: int, tid: bytes, transaction_at: int, end: int) -> int | Damage:
-        header_bytes = self.read(DATA_HDR_LEN, at)
+    def _record(self, at: int, tid: bytes, transaction_at: int, end: int) -> Any:
+        """The header of a whole record, or what is wrong with it."""
         try:
-            header = DataHeaderFromString(header_bytes)
+            header = DataHeaderFromString(self.read(DATA_HDR_LEN, at))
         except Exception:
             return Damage(at, "the header of a record is wrong")
-        length: int = header.recordlen()
-        if at + length > end or header.tid != tid or header.tloc != transaction_at:
+        if at + header.recordlen() > end or header.tid != tid or header.tloc != transaction_at:
             return Damage(at, "the header of a record is wrong")
-        if header.plen:
-            stored = self.read(header.plen, at + DATA_HDR_LEN)
-            data = stored[: -CHECKSUM.size]
-            if stored[-CHECKSUM.size :] != CHECKSUM.pack(checksum_of(self._salt, header.oid, tid, data)):
-                return Damage(at, "the checksum of a record is wrong")
-        return length
+        if header.plen and self.data(header, at) is None:
+            return Damage(at, "the checksum of a record is wrong")
+        return header
+
+    def data(self, header: Any, at: int) -> bytes | None:
+        """The data of the record at ``at``; None when its checksum is wrong."""
+        stored = self.read(header.plen, at + DATA_HDR_LEN)
+        data = stored[: -CHECKSUM.size]
+        right = CHECKSUM.pack(checksum_of(self._salt, header.oid, header.tid, data))
+        return data if stored[-CHECKSUM.size :] == right else None
 
     def find_transaction(self, position: int) -> int | None:
         """Where the first whole transaction begins that lies after ``position``."""
@@ -106,6 +129,14 @@ class ShardFile:
                     hit = window.find(status, hit + 1)
             at += WINDOW_BYTES
         return None
+
+
+def _enter(index: fsIndex, found: Mapping[bytes, int | None]) -> None:
+    for oid, at in found.items():
+        if at is not None:
+            index[oid] = at
+        elif oid in index:
+            del index[oid]
 
 
 def first_damage(file: ShardFile, start: int) -> Damage | None:

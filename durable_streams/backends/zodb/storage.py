@@ -13,14 +13,13 @@ from heapq import merge
 from itertools import islice
 from pathlib import Path
 from typing import ClassVar, Final, Literal
-from zlib import crc32
 
 import gevent
 
-from durable_streams.backends.zodb.committing import CurrentStorage, EarlyFS
+from durable_streams.backends.zodb.committing import CurrentStorage, EarlyFS, TransactionIds
 from durable_streams.backends.zodb.disk import Disk
 from durable_streams.backends.zodb.keeping import Keeper, Tuning
-from durable_streams.backends.zodb.opening import check_locks, make_root, open_file, own, prepare
+from durable_streams.backends.zodb.opening import check_locks, make_root, open_file, own, prepare, shard_of
 from durable_streams.backends.zodb.shard import Shard
 from durable_streams.backends.zodb.threads import Threads
 from durable_streams.protocol.errors import StreamDamaged, Unavailable
@@ -105,8 +104,9 @@ class AcidStorage(Storage):
         make_root(self._data_dir, self._disk)
         self._lock_fd = own(self._data_dir)
         layout = prepare(self._data_dir, self.partitions, self._disk)
+        ids = TransactionIds()
         for number in range(self.partitions):
-            yield open_file(layout, number, self._disk, self._threads)
+            yield open_file(layout, number, self._disk, self._threads, ids)
 
     def _shard(self, storage: EarlyFS | CurrentStorage) -> Shard:
         try:
@@ -138,7 +138,7 @@ class AcidStorage(Storage):
     # -- looking -------------------------------------------------------------------------------------------------
 
     def partition_of(self, name: str) -> int:
-        return crc32(name.encode()) % self.partitions
+        return shard_of(name, self.partitions)
 
     def load(self, name: str) -> StreamState | None:
         state = self._states.get(name)

@@ -1,0 +1,198 @@
+"""What operators do with a data directory: verify it, back it up, restore a backup, pack it.
+
+All but packing may be done while a server owns the directory and writes to it: nothing before the end of a shard's file
+ever changes, and a file that a pack has replaced can be read to its end. A backup is a data directory like any other.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from ZODB.utils import newTid
+
+from durable_streams.backends.zodb.committing import TransactionIds
+from durable_streams.backends.zodb.disk import Disk
+from durable_streams.backends.zodb.errors import DirectoryDamaged, WrongLayout
+from durable_streams.backends.zodb.opening import (
+    Layout,
+    make_root,
+    open_file,
+    own,
+    prepare,
+    read_layout,
+    root_of,
+    shard_of,
+    write_layout,
+)
+from durable_streams.backends.zodb.packing import Copying
+from durable_streams.backends.zodb.packing import pack as pack_storage
+from durable_streams.backends.zodb.snapshots import Extent, Snapshot, newest_id, scan_current
+from durable_streams.backends.zodb.threads import Threads
+from durable_streams.protocol.state import ForkPoint, StreamState
+
+PIECE_BYTES: Final = 1 << 20
+
+
+@dataclass(slots=True)
+class Report:
+    """What ``verify`` has read, and everything that was wrong with it."""
+
+    streams: int = 0
+    payload_bytes: int = 0
+    """Own bytes of all streams."""
+    transactions: int = 0
+    torn_bytes: int = 0
+    """At the ends of the files; a crash leaves them, or a server that is writing, and nobody was promised them."""
+    problems: list[str] = field(default_factory=list)
+    """One sentence each, with file and position, or with the name of the stream."""
+
+
+def verify(data_dir: Path, disk: Disk | None = None) -> Report:
+    """Read every record, check every checksum, and follow every stream to its bytes; raises WrongLayout."""
+    disk, report = disk or Disk(), Report()
+    layout = _layout_of(data_dir)
+    with _extents(layout, disk) as extents:
+        ends: dict[str, tuple[str, int]] = {}
+        forks: list[tuple[str, ForkPoint]] = []
+        for number, extent in enumerate(extents):
+            report.transactions += extent.transactions
+            report.torn_bytes += extent.torn_bytes
+            if extent.problem is not None:
+                report.problems.append(str(extent.problem))
+            for state in Snapshot(extent).streams(report.problems):
+                _note(state, report, ends, forks)
+                if shard_of(state.name, layout.shard_count) != number:
+                    report.problems.append(
+                        f"stream {state.name!r} is in shard {number}, which is not its own"
+                    )
+        _verify_forks(ends, forks, report)
+    return report
+
+
+def _note(
+    state: StreamState,
+    report: Report,
+    ends: dict[str, tuple[str, int]],
+    forks: list[tuple[str, ForkPoint]],
+) -> None:
+    report.streams += 1
+    report.payload_bytes += state.own_bytes
+    ends[state.name] = (state.config.incarnation, state.tail)
+    if state.config.fork is not None:
+        forks.append((state.name, state.config.fork))
+
+
+def _verify_forks(
+    ends: dict[str, tuple[str, int]], forks: list[tuple[str, ForkPoint]], report: Report
+) -> None:
+    for name, fork in forks:
+        incarnation, tail = ends.get(fork.source, ("", 0))
+        if incarnation != fork.source_incarnation:
+            report.problems.append(f"stream {name!r} has lost its source {fork.source!r}")
+        elif tail < fork.position:
+            report.problems.append(f"stream {name!r} begins beyond the tail of its source {fork.source!r}")
+
+
+def _layout_of(data_dir: Path) -> Layout:
+    layout = read_layout(data_dir)
+    if layout is None:
+        raise WrongLayout(f"{root_of(data_dir)} holds no file 'layout.json': it is not a data directory")
+    for path in layout.shards():
+        if not os.path.exists(path):
+            raise DirectoryDamaged(path, 0, "the file is missing")
+    return layout
+
+
+@contextmanager
+def _extents(layout: Layout, disk: Disk) -> Iterator[Sequence[Extent]]:
+    """All shards as they were at one moment.
+
+    A change in one shard can rest on one in another that had been answered before it began, a fork on the reference
+    that its source holds. Transaction ids grow over all shards; so whatever a transaction up to ``newest`` rests on
+    was in its file when the files are looked at for the second time, and has a smaller id.
+    """
+    newest = newTid(max(newest_id(path, layout.salt, disk) for path in layout.shards()))
+    with ExitStack() as stack:
+        extents = []
+        for path in layout.shards():
+            extents.append(scan_current(path, layout.salt, disk, newest))
+            stack.callback(extents[-1].close)
+        yield extents
+
+
+def backup(data_dir: Path, target: Path, disk: Disk | None = None) -> Report:
+    """Copy the directory, as it is at one moment, into ``target`` and verify the copy.
+
+    ``target`` must be missing or empty, and the directory whole: else ValueError. It is no data directory before the
+    copy is complete and durable.
+    """
+    disk, source = disk or Disk(), _layout_of(data_dir)
+    target.mkdir(parents=True, exist_ok=True)
+    if any(target.iterdir()):
+        raise ValueError(f"{target} is not empty")
+    make_root(target, disk)
+    copy = Layout(root_of(target), source.shard_count, source.salt)
+    with _extents(source, disk) as extents:
+        for number, extent in enumerate(extents):
+            if extent.problem is not None:
+                raise extent.problem
+            _copy(extent, copy.shard(number), disk)
+    disk.sync_dir(copy.root)
+    write_layout(copy, disk)
+    return verify(target, disk)
+
+
+def _copy(extent: Extent, target: str, disk: Disk) -> None:
+    fd = disk.open(target, write=True)
+    try:
+        for at in range(0, extent.end, PIECE_BYTES):
+            disk.write(fd, [extent.file.read(min(PIECE_BYTES, extent.end - at), at)], at)
+        disk.sync(fd)
+    finally:
+        disk.close(fd)
+
+
+def restore(source: Path, data_dir: Path, disk: Disk | None = None) -> Report:
+    """Make ``data_dir``, which must be missing or empty, what the backup ``source`` is.
+
+    Raises ValueError when it is not empty, or when the backup is damaged; then nothing is restored.
+    """
+    report = verify(source, disk)
+    if report.problems:
+        raise ValueError(f"the backup {source} is not restored: {report.problems[0]}")
+    return backup(source, data_dir, disk)
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """Bytes of all shards' files together."""
+
+    bytes_before: int
+    bytes_after: int
+    seconds: float
+
+
+def pack(data_dir: Path, disk: Disk | None = None) -> Packed:
+    """Give back the room of all that is not needed any more; raises DirectoryInUse while a server runs."""
+    disk, began = disk or Disk(), time.monotonic()
+    layout = _layout_of(data_dir)
+    fd = own(data_dir)
+    try:
+        prepare(data_dir, layout.shard_count, disk)
+        before = sum(map(os.path.getsize, layout.shards()))
+        with closing(Threads(1)) as threads:
+            for number in range(layout.shard_count):
+                with closing(open_file(layout, number, disk, threads, TransactionIds())) as storage:
+                    if len(storage):
+                        pack_storage(storage, disk, threads, Copying(storage, disk, gc=True))
+                        storage.garbage_bytes = 0
+        after = sum(map(os.path.getsize, layout.shards()))
+    finally:
+        os.close(fd)
+    return Packed(before, after, time.monotonic() - began)
