@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from durable_streams.config.settings import StorageSettings
-
-# The storages are heavy imports that other commands do without.
-if TYPE_CHECKING:
-    from durable_streams.backends.files.maintenance import Report
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,95 +31,125 @@ class DataDamaged(Exception):
     """What was to be copied or packed is damaged, and so it was not done."""
 
 
-class Upkeep(Protocol):
+class _Report(Protocol):
+    """What the backends' `verify`, `backup` and `restore` return."""
+
+    streams: int
+    payload_bytes: int
+    torn_bytes: int
+    problems: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class _Calls:
+    """The functions of one backend's maintenance, and what they raise."""
+
+    verify: Callable[[Path], _Report]
+    backup: Callable[[Path, Path], _Report]
+    restore: Callable[[Path, Path], _Report]
+    pack: Callable[[Path], object]
+    in_use: type[Exception]
+    wrong_layout: type[Exception]
+
+
+class Upkeep:
     """Every call raises NoDataDirectory, DirectoryInUse, DataDamaged or OSError when it cannot be carried out."""
 
+    def __init__(self, calls: _Calls) -> None:
+        self._calls = calls
+
     def pack(self, data_dir: Path) -> Findings:
-        """Give back the room of what is no longer needed."""
+        """Give back the room of what is no longer needed; no server may own the directory."""
+        with self._errors():
+            before = stored_bytes(data_dir)
+            self._calls.pack(data_dir)
+        return Findings(f"packed {data_dir}: {before:,} bytes before, {stored_bytes(data_dir):,} after")
 
     def verify(self, data_dir: Path) -> Findings:
         """Read and check everything, also while a server writes."""
+        with self._errors():
+            return _findings(f"verified {data_dir}", self._calls.verify(data_dir))
 
     def backup(self, data_dir: Path, target: Path) -> Findings:
         """Copy the data of one moment into `target`, which is empty, also while a server writes."""
+        with self._errors():
+            return _findings(f"backed up to {target}", self._calls.backup(data_dir, target))
 
     def restore(self, source: Path, data_dir: Path) -> Findings:
         """Make `data_dir`, which is empty, what the backup `source` is."""
+        with self._errors():
+            return _findings(f"restored {data_dir}", self._calls.restore(source, data_dir))
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except self._calls.in_use as exc:
+            raise DirectoryInUse(f"{exc}; stop it first") from exc
+        except self._calls.wrong_layout as exc:
+            raise NoDataDirectory(str(exc)) from exc
+        except ValueError as exc:
+            raise DataDamaged(str(exc)) from exc
 
 
 def upkeep_of(storage: StorageSettings) -> Upkeep | None:
     """What the configured mode offers; None: it keeps nothing on disk."""
     if storage.mode == "memory" or (storage.mode == "acid" and storage.acid_backend == "in-memory"):
         return None
-    return FileUpkeep()
+    return Upkeep(_acid_calls() if storage.mode == "acid" else _file_calls())
 
 
-class FileUpkeep:
-    """`file-fast` and `file-durable`, which share one kind of directory."""
+# The storages are heavy imports that other commands do without.
 
-    def pack(self, data_dir: Path) -> Findings:
-        """One checkpoint of everything takes the place of the journals and of all older checkpoints."""
-        from durable_streams.backends.files import FileStorage, Tuning
 
-        before = stored_bytes(data_dir)
-        with self._errors():
-            self._check(data_dir)
-            storage = FileStorage(data_dir, durable=True, tuning=Tuning(checkpoints_max=1))
-            storage.open()
-            try:
-                storage.checkpoint()
-            finally:
-                storage.close()
-        return Findings(f"packed {data_dir}: {before:,} bytes before, {stored_bytes(data_dir):,} after")
+def _acid_calls() -> _Calls:
+    from durable_streams.backends import zodb
+    from durable_streams.backends.zodb import maintenance
 
-    def verify(self, data_dir: Path) -> Findings:
-        from durable_streams.backends.files import maintenance
+    return _Calls(
+        maintenance.verify,
+        maintenance.backup,
+        maintenance.restore,
+        maintenance.pack,
+        zodb.DirectoryInUse,
+        zodb.WrongLayout,
+    )
 
-        with self._errors():
-            return self._findings(f"verified {data_dir}", maintenance.verify(data_dir))
 
-    def backup(self, data_dir: Path, target: Path) -> Findings:
-        from durable_streams.backends.files import maintenance
+def _file_calls() -> _Calls:
+    from durable_streams.backends import files
+    from durable_streams.backends.files import maintenance
 
-        with self._errors():
-            return self._findings(f"backed up to {target}", maintenance.backup(data_dir, target))
+    return _Calls(
+        maintenance.verify,
+        maintenance.backup,
+        maintenance.restore,
+        _pack_files,
+        files.DirectoryInUse,
+        files.WrongLayout,
+    )
 
-    def restore(self, source: Path, data_dir: Path) -> Findings:
-        from durable_streams.backends.files import maintenance
 
-        with self._errors():
-            return self._findings(f"restored {data_dir}", maintenance.restore(source, data_dir))
+def _pack_files(data_dir: Path) -> None:
+    """One checkpoint of everything takes the place of the journals and of all older checkpoints."""
+    from durable_streams.backends.files import Disk, FileStorage, Tuning
+    from durable_streams.backends.files.layout import Layout, check_version
 
-    @staticmethod
-    def _check(data_dir: Path) -> None:
-        """Opening would make a new data directory where there is none."""
-        from durable_streams.backends.files.disk import Disk
-        from durable_streams.backends.files.layout import Layout, check_version
+    # Opening would make a new data directory where there is none.
+    check_version(Layout(data_dir), Disk())
+    storage = FileStorage(data_dir, durable=True, tuning=Tuning(checkpoints_max=1))
+    storage.open()
+    try:
+        storage.checkpoint()
+    finally:
+        storage.close()
 
-        check_version(Layout(data_dir), Disk())
 
-    @staticmethod
-    @contextmanager
-    def _errors() -> Iterator[None]:
-        from durable_streams.backends import files
-
-        try:
-            yield
-        except files.DirectoryInUse as exc:
-            raise DirectoryInUse(f"{exc}; stop it first") from exc
-        except files.WrongLayout as exc:
-            raise NoDataDirectory(str(exc)) from exc
-        except ValueError as exc:
-            raise DataDamaged(str(exc)) from exc
-
-    @staticmethod
-    def _findings(done: str, report: Report) -> Findings:
-        summary = f"{done}: {report.streams:,} streams, {report.payload_bytes:,} bytes of payload"
-        if report.torn_bytes:
-            summary += (
-                f"; {report.torn_bytes:,} bytes at the end of the journal belong to no answered request"
-            )
-        return Findings(summary, report.problems)
+def _findings(done: str, report: _Report) -> Findings:
+    summary = f"{done}: {report.streams:,} streams, {report.payload_bytes:,} bytes of payload"
+    if report.torn_bytes:
+        summary += f"; {report.torn_bytes:,} bytes behind the last whole batch belong to no answered request"
+    return Findings(summary, report.problems)
 
 
 def stored_bytes(data_dir: Path) -> int:

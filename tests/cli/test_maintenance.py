@@ -24,7 +24,7 @@ from tests.servers import ROOT, Server, running_server, server_environ
 pytestmark = pytest.mark.server
 
 SCRIPT = (sys.executable, "-m", "durable_streams")
-ACTIONS = 250
+ACTIONS = 150
 JSON_TYPE = {"Content-Type": "application/json"}
 LARGE = b"large " * 20_000
 
