@@ -14,6 +14,7 @@ from typing import Any
 
 import gevent
 
+from durable_streams.serving.parser_refusals import answer_with_problems
 from durable_streams.startup import Phase, refuse_start
 
 EXTENSION = "durable_streams"
@@ -25,6 +26,7 @@ def begin(worker: Any) -> None:
     """gunicorn's hook in a new worker, before it takes a connection; a storage that cannot be opened ends it."""
     # A terminal sends Ctrl-C to both processes, and the arbiter alone decides.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    answer_with_problems()
     service = _service(worker)
     if service is None:
         return

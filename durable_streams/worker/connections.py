@@ -12,9 +12,9 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
 import gevent
+from gunicorn import util
 from gunicorn.http import get_parser
 from gunicorn.http.errors import NoMoreData
-from gunicorn.util import write_error
 
 from durable_streams.worker.answers import PlainAnswer, give_turn
 from durable_streams.worker.bodies import (
@@ -172,7 +172,7 @@ class Connection:
         if answer.has_begun:
             return
         try:
-            write_error(self.sock, status, reason, "")
+            util.write_error(self.sock, status, reason, "")
         except OSError:
             return
         self._close_gently(more_may_come=True)
