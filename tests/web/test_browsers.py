@@ -1,0 +1,130 @@
+"""What browsers need: security headers on every answer, CORS by setting, preflights (section 12.7)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.web.conftest import OpenServer
+from tests.web.driving import TEXT, Headers, Server
+
+ORIGIN = "https://app.example"
+OTHER = "https://other.example"
+
+REQUESTS: list[tuple[str, str, bytes, Headers]] = [
+    ("PUT", "s", b"", TEXT),
+    ("PUT", "s", b"", {}),
+    ("POST", "s", b"x", TEXT),
+    ("POST", "s", b"", TEXT),
+    ("GET", "s", b"", {}),
+    ("GET", "s", b"", {"If-None-Match": "*"}),
+    ("GET", "s?offset=now", b"", {}),
+    ("GET", "s?offset=now&live=long-poll", b"", {}),
+    ("GET", "s?offset=-1&live=long-poll", b"", {}),
+    ("GET", "closed?offset=-1&live=sse", b"", {}),
+    ("GET", "nobody", b"", {}),
+    ("HEAD", "s", b"", {}),
+    ("HEAD", "nobody", b"", {}),
+    ("PATCH", "s", b"", {}),
+    ("OPTIONS", "s", b"", {}),
+    ("OPTIONS", "nobody", b"", {}),
+    ("OPTIONS", "__ds/x", b"", {}),
+    ("GET", "a//b", b"", {}),
+    ("GET", "__ds/x", b"", {}),
+    ("GET", "/nowhere", b"", {}),
+    ("GET", "/healthz", b"", {}),
+    ("GET", "/readyz", b"", {}),
+    ("POST", "/healthz", b"", {}),
+    ("DELETE", "s", b"", {}),
+]
+
+
+def asked(server: Server, row: tuple[str, str, bytes, Headers], **more: str) -> Any:
+    method, target, body, headers = row
+    server.put("s", headers=TEXT)
+    server.put("closed", b"x", {**TEXT, "Stream-Closed": "true"})
+    return server.request(method, target, body, {**headers, **more})
+
+
+def short_lived(open_server: OpenServer, **http: Any) -> Server:
+    return open_server(http=http, server={"long_poll_timeout_secs": 0.01})
+
+
+@pytest.mark.parametrize("row", REQUESTS, ids=lambda row: f"{row[0]} {row[1]}")
+@pytest.mark.parametrize("origins", [("*",), (ORIGIN,), ()], ids=["any", "one", "none"])
+def test_every_answer_has_the_security_headers_once_and_cors_by_setting(
+    open_server: OpenServer, origins: tuple[str, ...], row: tuple[str, str, bytes, Headers]
+) -> None:
+    server = short_lived(open_server, cors_origins=origins)
+    for origin in (None, ORIGIN, OTHER):
+        answer = asked(server, row, **({} if origin is None else {"Origin": origin}))
+        assert answer.headers.getall("X-Content-Type-Options") == ["nosniff"]
+        assert answer.headers.getall("Cross-Origin-Resource-Policy") == ["cross-origin"]
+        allowed = answer.headers.getall("Access-Control-Allow-Origin")
+        if origins == ("*",):
+            assert allowed == ["*"]
+        else:
+            assert allowed == ([ORIGIN] if origin == ORIGIN and origins else [])
+            assert ("Origin" in answer.headers.get("Vary", "")) == bool(origins)
+        assert answer.headers.getall("Access-Control-Expose-Headers") != [] or not allowed
+        assert "Access-Control-Allow-Credentials" not in answer.headers
+
+
+def test_a_preflight_allows_every_method_and_header_of_the_protocol(server: Server) -> None:
+    preflight = {
+        "Origin": ORIGIN,
+        "Access-Control-Request-Method": "PUT",
+        "Access-Control-Request-Headers": "producer-id, stream-seq",
+    }
+    answer = server.request("OPTIONS", "any/stream", headers=preflight)
+    assert (answer.status_int, answer.body) == (204, b"")
+    methods = set(answer.headers["Access-Control-Allow-Methods"].split(", "))
+    assert methods == {"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS"}
+    headers = {name.lower() for name in answer.headers["Access-Control-Allow-Headers"].split(", ")}
+    assert headers >= {
+        "content-type",
+        "stream-ttl",
+        "stream-expires-at",
+        "stream-seq",
+        "stream-closed",
+        "stream-forked-from",
+        "stream-fork-offset",
+        "stream-fork-sub-offset",
+        "producer-id",
+        "producer-epoch",
+        "producer-seq",
+        "if-none-match",
+        "last-event-id",
+        "authorization",
+    }
+    assert int(answer.headers["Access-Control-Max-Age"]) > 0
+
+
+def test_scripts_of_an_allowed_origin_may_read_the_headers_of_the_protocol(open_server: OpenServer) -> None:
+    server = open_server(http={"cors_origins": [ORIGIN]})
+    answer = server.request("PUT", "s", headers={**TEXT, "Origin": ORIGIN})
+    exposed = {name.lower() for name in answer.headers["Access-Control-Expose-Headers"].split(", ")}
+    assert exposed >= {
+        "stream-next-offset",
+        "stream-cursor",
+        "stream-up-to-date",
+        "stream-closed",
+        "stream-ttl",
+        "stream-expires-at",
+        "stream-sse-data-encoding",
+        "producer-epoch",
+        "producer-seq",
+        "producer-expected-seq",
+        "producer-received-seq",
+        "etag",
+        "location",
+    }
+
+
+@pytest.mark.parametrize("origin", ["null", ORIGIN + ".evil.example", "http://app.example", ORIGIN.upper()])
+def test_an_origin_that_only_resembles_an_allowed_one_is_not_allowed(
+    open_server: OpenServer, origin: str
+) -> None:
+    server = open_server(http={"cors_origins": [ORIGIN]})
+    assert "Access-Control-Allow-Origin" not in server.request("GET", "s", headers={"Origin": origin}).headers
