@@ -1,29 +1,32 @@
-"""EarlyFS, the FileStorage of a shard, and CurrentStorage, the one in memory.
+"""EarlyFS, the FileStorage of a shard.
 
-EarlyFS publishes a transaction after its fsync, holds none of the locks that readers take meanwhile, gives every
+It publishes a transaction after its fsync, holds none of the locks that readers take meanwhile, gives every
 record a checksum, and counts what is garbage. The format stays that of ZODB's FileStorage. It overrides private parts
 of ZODB 6.4, which tests/acid/test_relied_internals.py guards.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from io import BytesIO
+from pickle import Pickler
 from struct import Struct
 from typing import Any, Final
 from zlib import crc32
 
 from ZODB.Connection import TransactionMetaData
 from ZODB.FileStorage.FileStorage import FileStorage, TempFormatter, packed_version
-from ZODB.FileStorage.format import DATA_HDR_LEN, DataHeader, TxnHeader
-from ZODB.MappingStorage import MappingStorage
+from ZODB.FileStorage.format import DATA_HDR_LEN, DataHeader, DataHeaderFromString, TxnHeader
 from ZODB.POSException import ConflictError, POSKeyError, StorageTransactionError
-from ZODB.utils import newTid, p64, z64
+from ZODB.utils import p64, z64
 
-from durable_streams.backends.zodb.disk import Disk
-from durable_streams.backends.zodb.threads import Threads
+from durable_streams.backends.zodb.disk import Part, write_file
+from durable_streams.backends.zodb.shared import OpenFile, Shared
+
+log = logging.getLogger("durable_streams.storage")
 
 MAGIC: Final[bytes] = packed_version
 CHECKSUM: Final = Struct(">I")
@@ -31,26 +34,13 @@ GARBAGE: Final = Struct(">Q")
 """The end of a saved index."""
 SOON_WRITTEN_BYTES: Final = 256 << 10
 """A transaction larger than this is handed to the system in a thread."""
+FIRST_READ_BYTES: Final = 4096
+"""Most records are smaller, and need one read."""
 STORED_AT_ONCE: Final = 32
 """After so many objects the others have their turn; only the commit lock is held."""
 DELETED_AT_ONCE: Final = 500
 """Deleting takes time too, so the objects of a large stream go with several transactions."""
 _NEVER: Final = b"\xff" * 8
-
-
-class TransactionIds:
-    """Gives transaction ids that grow over all shards, so that a backup can be taken of one moment."""
-
-    def __init__(self) -> None:
-        self._last: bytes = z64
-
-    def next(self) -> bytes:
-        self._last = newTid(self._last)
-        return self._last
-
-    def note(self, tid: bytes) -> None:
-        """``tid`` was given before."""
-        self._last = max(self._last, tid)
 
 
 class RecordDamaged(Exception):
@@ -74,9 +64,7 @@ class EarlyFS(FileStorage):  # type: ignore[misc]
     _ude: Any
     _file: Any
 
-    def __init__(
-        self, path: str, salt: bytes, disk: Disk, threads: Threads, ids: TransactionIds | None = None
-    ) -> None:
+    def __init__(self, path: str, salt: bytes, shared: Shared) -> None:
         """The file exists, and ends with a whole transaction."""
         self.failed: BaseException | None = None
         """Why it is unknown what the disk holds; nothing is written any more."""
@@ -85,8 +73,9 @@ class EarlyFS(FileStorage):  # type: ignore[misc]
         self.indexed_bytes = 0
         """Up to where the saved index knows the file."""
         self._salt = salt
-        self._disk = disk
-        self._threads = threads
+        self._disk = shared.disk
+        self._threads = shared.committing
+        self._ids = shared.ids
         self._unneeded: list[bytes] = []
         super().__init__(path, pack_gc=False, pack_keep_old=False)
         if self._used_index:
@@ -94,13 +83,12 @@ class EarlyFS(FileStorage):  # type: ignore[misc]
         self._tfile.close()
         os.unlink(path + ".tmp")
         self._clear_temp()
-        self._fd = disk.open(path, write=True)
-        self._ids = ids or TransactionIds()
         self._ids.note(self._ltid)
+        self._open_file = OpenFile(shared, path)
 
     def close(self) -> None:
         super().close()
-        self._disk.close(self._fd)
+        self._open_file.close()
 
     # -- reading -----------------------------------------------------------------------------------------------
 
@@ -110,11 +98,11 @@ class EarlyFS(FileStorage):  # type: ignore[misc]
 
     def loadBefore(self, oid: bytes, tid: bytes) -> Any:  # noqa: N802
         """The newest revision before ``tid``; every record on the way to it is checked."""
-        with self._files.get() as file:
-            position = self._lookup_pos(oid)
-            end_tid = None
+        end_tid, position, end = None, self._lookup_pos(oid), self._pos
+        fd = self._open_file.pin()
+        try:
             while True:
-                header, data = self._checked(oid, position, file)
+                header, data = self._checked(fd, oid, position, end)
                 if header.tid < tid:
                     if not header.plen:
                         raise POSKeyError(oid)
@@ -122,20 +110,49 @@ class EarlyFS(FileStorage):  # type: ignore[misc]
                 end_tid, position = header.tid, header.prev
                 if not position:
                     return None
+        finally:
+            self._open_file.unpin()
 
     def loadSerial(self, oid: bytes, serial: bytes) -> bytes:  # noqa: N802
         raise POSKeyError(oid)
 
-    def _checked(self, oid: bytes, position: int, file: Any) -> tuple[DataHeader, bytes]:
-        header = self._read_data_header(position, oid, file)
+    def getTid(self, oid: bytes) -> bytes:  # noqa: N802
+        header = self._header_at(oid, self._lookup_pos(oid))
+        if not header.plen:
+            raise POSKeyError(oid)
+        tid: bytes = header.tid
+        return tid
+
+    def _header_at(self, oid: bytes, position: int) -> DataHeader:
+        end, fd = self._pos, self._open_file.pin()
+        try:
+            return self._parsed(oid, position, end, self._open_file.read(fd, DATA_HDR_LEN, position))
+        finally:
+            self._open_file.unpin()
+
+    def _parsed(self, oid: bytes, position: int, end: int, stored: Part) -> DataHeader:
+        """The header of the record at ``position`` that ``stored`` begins with, in a file that ends at ``end``."""
+        try:
+            header = DataHeaderFromString(stored[:DATA_HDR_LEN])
+        except Exception as exc:
+            raise RecordDamaged(self._file_name, position, "the header of the record is wrong") from exc
+        if header.oid != oid or position + header.recordlen() > end:
+            raise RecordDamaged(self._file_name, position, "the header of the record is wrong")
+        return header
+
+    def _checked(self, fd: int, oid: bytes, position: int, end: int) -> tuple[DataHeader, bytes]:
+        """The record at ``position`` and its data."""
+        read, first = self._open_file.read, min(FIRST_READ_BYTES, end - position)
+        stored = bytes(read(fd, first, position))
+        header = self._parsed(oid, position, end, stored)
+        length: int = header.recordlen()
+        if length > first:
+            stored += read(fd, length - first, position + first)
         if not header.plen:
             return header, b""
-        end = position + DATA_HDR_LEN + header.plen
-        stored = file.read(header.plen) if end <= self._pos else b""
-        data = stored[: -CHECKSUM.size]
-        if len(stored) != header.plen or stored[-CHECKSUM.size :] != CHECKSUM.pack(
-            checksum_of(self._salt, oid, header.tid, data)
-        ):
+        data = stored[DATA_HDR_LEN : length - CHECKSUM.size]
+        right = CHECKSUM.pack(checksum_of(self._salt, oid, header.tid, data))
+        if stored[length - CHECKSUM.size : length] != right:
             raise RecordDamaged(self._file_name, position, "the checksum of the record is wrong")
         return header, data
 
@@ -153,7 +170,7 @@ class EarlyFS(FileStorage):  # type: ignore[misc]
             self.set_max_oid(oid)
         previous = self._index_get(oid, 0)
         if previous:
-            header = self._read_data_header(previous, oid)
+            header = self._header_at(oid, previous)
             if header.tid != oldserial:
                 raise ConflictError(oid=oid, serials=(header.tid, oldserial), data=data)
             self._replaced_bytes += header.recordlen()
@@ -174,7 +191,7 @@ class EarlyFS(FileStorage):  # type: ignore[misc]
         for oid in some:
             previous = self._index_get(oid, 0)
             if previous and oid not in self._tindex:
-                header = self._read_data_header(previous, oid)
+                header = self._header_at(oid, previous)
                 self._replaced_bytes += header.recordlen() + DATA_HDR_LEN + 8
                 self._add_record(oid, previous, 0, z64)
         return len(some)
@@ -193,9 +210,9 @@ class EarlyFS(FileStorage):  # type: ignore[misc]
             parts = (self._header(length), records, p64(length))
             self._nextpos = self._pos + length + 8
             if len(records) > SOON_WRITTEN_BYTES:
-                self._threads.run(self._disk.write, self._fd, parts, self._pos)
+                self._threads.run(self._disk.write, self._open_file.fd, parts, self._pos)
             else:
-                self._disk.write(self._fd, parts, self._pos)
+                self._disk.write(self._open_file.fd, parts, self._pos)
         return self._resolved
 
     def _header(self, length: int) -> bytes:
@@ -230,8 +247,8 @@ class EarlyFS(FileStorage):  # type: ignore[misc]
 
     def _make_durable(self) -> None:
         status = str(self._tstatus).encode()
-        self._disk.write(self._fd, [status], self._pos + 16)
-        self._disk.sync(self._fd)
+        self._disk.write(self._open_file.fd, [status], self._pos + 16)
+        self._disk.sync(self._open_file.fd)
 
     def _clear_temp(self) -> None:
         """The records of a transaction wait in memory, not in a file."""
@@ -242,7 +259,7 @@ class EarlyFS(FileStorage):  # type: ignore[misc]
     def _abort(self) -> None:
         if self._nextpos and self.failed is None:
             try:
-                self._disk.truncate(self._fd, self._pos)
+                self._disk.truncate(self._open_file.fd, self._pos)
             except BaseException as exc:
                 self.failed = exc
                 raise
@@ -280,26 +297,30 @@ class EarlyFS(FileStorage):  # type: ignore[misc]
             yield
 
     def _save_index(self) -> None:
-        self.write_index()
-        self.adopt_index()
+        """Called by FileStorage too; an index that cannot be saved costs time at the next opening, nothing else."""
+        try:
+            self.write_index(self.pickled_index())
+        except OSError as exc:
+            log.warning("the index of %s is not saved: %s", self._file_name, exc)
 
-    def write_index(self) -> None:
-        """Write the index as it is now beside the old one; commits are held, or there are none."""
-        path = self._file_name + ".index.tmp"
-        self._index.save(self._pos, path)
+    def pickled_index(self) -> bytes:
+        """The index as it is now, in the form of ``fsIndex.save``; commits are held, or there are none."""
+        data = BytesIO()
+        pickler = Pickler(data, 3)
+        pickler.fast = True
+        pickler.dump(self._pos)
+        for prefix, positions in self._index._data.items():
+            pickler.dump((prefix, positions.toString()))
+        pickler.dump(None)
         # ZODB stops reading before this.
-        with open(path, "ab") as file:
-            file.write(GARBAGE.pack(self.garbage_bytes))
+        data.write(GARBAGE.pack(self.garbage_bytes))
         self.indexed_bytes = self._pos
+        return data.getvalue()
 
-    def adopt_index(self) -> None:
+    def write_index(self, data: bytes) -> None:
         """Durable before it takes the place of the old one, unlike FileStorage's own."""
         path = self._file_name + ".index"
-        fd = self._disk.open(path + ".tmp")
-        try:
-            self._disk.sync(fd)
-        finally:
-            self._disk.close(fd)
+        write_file(self._disk, path + ".tmp", data)
         self._disk.rename(path + ".tmp", path)
 
     def adopt(self, path: str, index: Any, size: int, garbage_before: int) -> None:
@@ -322,8 +343,7 @@ class EarlyFS(FileStorage):  # type: ignore[misc]
         self._files.empty()
         self._file.close()
         self._file = open(self._file_name, "r+b")  # noqa: SIM115
-        self._disk.close(self._fd)
-        self._fd = self._disk.open(self._file_name, write=True)
+        self._open_file.reopen()
 
     def sync_names(self) -> None:
         """Whatever is committed after a change of names needs that change."""
@@ -339,61 +359,3 @@ def _saved_garbage(path: str) -> int:
         file.seek(-GARBAGE.size, os.SEEK_END)
         (count,) = GARBAGE.unpack(file.read())
     return int(count)
-
-
-class CurrentStorage(MappingStorage):  # type: ignore[misc]
-    """Keeps the newest revision of every object and nothing else.
-
-    A reader that began before a commit gets a ReadConflictError for what the commit has changed, and begins again.
-    """
-
-    _transaction: Any
-    failed = None
-    garbage_bytes = 0
-
-    def delete_later(self, oids: Sequence[bytes]) -> None:
-        for oid in oids:
-            self._data.pop(oid, None)
-
-    def getTid(self, oid: bytes) -> bytes:  # noqa: N802
-        return self._current(oid)[1]
-
-    def load(self, oid: bytes, version: str = "") -> tuple[bytes, bytes]:
-        return self._current(oid)
-
-    def _current(self, oid: bytes) -> tuple[bytes, bytes]:
-        try:
-            data, tid = self._data[oid]
-        except KeyError:
-            raise POSKeyError(oid) from None
-        return data, tid
-
-    def loadBefore(self, oid: bytes, tid: bytes) -> Any:  # noqa: N802
-        data, current_tid = self._current(oid)
-        return (data, current_tid, None) if current_tid < tid else None
-
-    def getSize(self) -> int:  # noqa: N802
-        return sum(len(data) for data, _ in self._data.values())
-
-    def store(self, oid: bytes, serial: bytes, data: bytes, version: str, transaction: Any) -> None:
-        if transaction is not self._transaction:
-            raise StorageTransactionError(self, transaction)
-        current = self._data.get(oid)
-        if current is not None and current[1] != serial:
-            raise ConflictError(oid=oid, serials=(current[1], serial), data=data)
-        self._tdata[oid] = data
-
-    def tpc_begin(self, transaction: Any, tid: bytes | None = None) -> None:
-        super().tpc_begin(transaction, tid or newTid(self._ltid))
-
-    def tpc_finish(self, transaction: Any, func: Callable[[bytes], None] = lambda tid: None) -> bytes:
-        if transaction is not self._transaction:
-            raise StorageTransactionError(self, transaction)
-        tid: bytes = self._tid
-        func(tid)
-        self._data.update((oid, (data, tid)) for oid, data in self._tdata.items())
-        self._ltid = tid
-        self._transaction = None
-        del self._tdata
-        self._commit_lock.release()
-        return tid

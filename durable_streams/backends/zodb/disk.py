@@ -7,13 +7,15 @@ thread and raise OSError; policy is the callers'.
 from __future__ import annotations
 
 import errno
+import io
 import os
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Final
+from typing import Any, Final
 
 Part = bytes | bytearray | memoryview
 
+_NOT_CACHED: Final = {errno.EAGAIN, errno.EOPNOTSUPP, errno.EINVAL}
 _FULL: Final = {errno.ENOSPC, errno.EDQUOT}
 
 
@@ -44,6 +46,17 @@ class Disk:
             length -= len(data)
             position += len(data)
         return b"".join(parts)
+
+    def read_cached(self, fd: int, length: int, position: int) -> bytearray | None:
+        """The same where it needs no waiting, else None."""
+        data = bytearray(length)
+        try:
+            count = os.preadv(fd, [data], position, os.RWF_NOWAIT)
+        except OSError as exc:
+            if exc.errno in _NOT_CACHED:
+                return None
+            raise
+        return data if count == length else None
 
     def write(self, fd: int, parts: Sequence[Part], position: int) -> None:
         """Write all of ``parts`` at ``position``; when it raises, any part of them may have been written."""
@@ -96,3 +109,52 @@ def write_file(disk: Disk, path: str, data: Part) -> None:
         disk.sync(fd)
     finally:
         disk.close(fd)
+
+
+class DiskFile(io.RawIOBase):
+    """A file of the disk as Python's own files are, for code that wants one; put a buffer on it."""
+
+    def __init__(self, disk: Disk, path: str, *, write: bool = False) -> None:
+        self._disk = disk
+        self._writable = write
+        self._fd = disk.open(path, write=write)
+        self._at = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def writable(self) -> bool:
+        return self._writable
+
+    def seekable(self) -> bool:
+        return True
+
+    def fileno(self) -> int:
+        return self._fd
+
+    def readinto(self, buffer: Any) -> int:
+        data = self._disk.read(self._fd, len(buffer), self._at)
+        buffer[: len(data)] = data
+        self._at += len(data)
+        return len(data)
+
+    def write(self, data: Any) -> int:
+        self._disk.write(self._fd, [bytes(data)], self._at)
+        self._at += len(data)
+        return len(data)
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        start = (0, self._at, self._disk.size(self._fd) if whence == os.SEEK_END else 0)[whence]
+        self._at = start + offset
+        return self._at
+
+    def truncate(self, size: int | None = None) -> int:
+        self._disk.truncate(self._fd, self._at if size is None else size)
+        return self._at if size is None else size
+
+    def close(self) -> None:
+        if not self.closed:
+            try:
+                super().close()
+            finally:
+                self._disk.close(self._fd)

@@ -106,8 +106,8 @@ class Keeper:
     def save_index(self, care: Care) -> None:
         storage = care.storage
         with storage.commits_held():
-            self._threads.run(storage.write_index)
-        self._threads.run(storage.adopt_index)
+            data = self._threads.run(storage.pickled_index)
+        self._threads.run(storage.write_index, data)
         care.index_saved_at = monotonic()
 
     def pack(self, care: Care) -> None:

@@ -16,7 +16,6 @@ from typing import Final
 
 from ZODB.utils import newTid
 
-from durable_streams.backends.zodb.committing import TransactionIds
 from durable_streams.backends.zodb.disk import Disk
 from durable_streams.backends.zodb.errors import DirectoryDamaged, WrongLayout
 from durable_streams.backends.zodb.opening import (
@@ -32,8 +31,8 @@ from durable_streams.backends.zodb.opening import (
 )
 from durable_streams.backends.zodb.packing import Copying
 from durable_streams.backends.zodb.packing import pack as pack_storage
+from durable_streams.backends.zodb.shared import Shared
 from durable_streams.backends.zodb.snapshots import Extent, Snapshot, newest_id, scan_current
-from durable_streams.backends.zodb.threads import Threads
 from durable_streams.protocol.state import ForkPoint, StreamState
 
 PIECE_BYTES: Final = 1 << 20
@@ -186,11 +185,11 @@ def pack(data_dir: Path, disk: Disk | None = None) -> Packed:
     try:
         prepare(data_dir, layout.shard_count, disk)
         before = sum(map(os.path.getsize, layout.shards()))
-        with closing(Threads(1)) as threads:
+        with closing(Shared(disk, 1)) as shared:
             for number in range(layout.shard_count):
-                with closing(open_file(layout, number, disk, threads, TransactionIds())) as storage:
+                with closing(open_file(layout, number, shared)) as storage:
                     if len(storage):
-                        pack_storage(storage, disk, threads, Copying(storage, disk, gc=True))
+                        pack_storage(storage, disk, shared.committing, Copying(storage, disk, gc=True))
                         storage.garbage_bytes = 0
         after = sum(map(os.path.getsize, layout.shards()))
     finally:

@@ -16,12 +16,14 @@ from zlib import crc32
 
 from gevent.thread import LockType
 
-from durable_streams.backends.zodb.committing import MAGIC, CurrentStorage, EarlyFS, TransactionIds
+from durable_streams.backends.zodb.committing import MAGIC, EarlyFS
 from durable_streams.backends.zodb.disk import Disk, write_file
 from durable_streams.backends.zodb.errors import DirectoryDamaged, DirectoryInUse, WrongLayout
+from durable_streams.backends.zodb.in_memory import CurrentStorage
 from durable_streams.backends.zodb.keeping import remove_remains
 from durable_streams.backends.zodb.repairing import repair_tail
-from durable_streams.backends.zodb.threads import Threads, is_patched
+from durable_streams.backends.zodb.shared import Shared
+from durable_streams.backends.zodb.threads import is_patched
 
 FORMAT: Final = "durable-streams acid"
 VERSION: Final = 1
@@ -145,12 +147,12 @@ def own(data_dir: Path) -> int:
     return fd
 
 
-def open_file(layout: Layout, number: int, disk: Disk, threads: Threads, ids: TransactionIds) -> EarlyFS:
+def open_file(layout: Layout, number: int, shared: Shared) -> EarlyFS:
     """The storage of one shard, its torn tail cut; raises DirectoryDamaged or OSError."""
     path = layout.shard(number)
-    remove_remains(path, disk)
-    repair_tail(path, layout.salt, disk)
-    return EarlyFS(path, layout.salt, disk, threads, ids)
+    remove_remains(path, shared.disk)
+    repair_tail(path, layout.salt, shared.disk)
+    return EarlyFS(path, layout.salt, shared)
 
 
 def check_locks(storage: EarlyFS | CurrentStorage) -> None:

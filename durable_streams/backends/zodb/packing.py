@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
+from io import BufferedRandom
 from typing import Any, Final
 
 from ZODB.FileStorage.FileStorage import RedundantPackWarning
@@ -15,7 +16,7 @@ from ZODB.FileStorage.fspack import FileStoragePacker, PackCopier
 from ZODB.serialize import referencesf
 
 from durable_streams.backends.zodb.committing import EarlyFS
-from durable_streams.backends.zodb.disk import Disk
+from durable_streams.backends.zodb.disk import Disk, DiskFile
 from durable_streams.backends.zodb.threads import Threads
 
 REST_BYTES: Final = 1 << 20
@@ -68,7 +69,8 @@ class Copying(FileStoragePacker):  # type: ignore[misc]
             self.gc.findReachable()
         except RedundantPackWarning:
             return False
-        self._tfile = open(self.path, "w+b")  # noqa: SIM115
+        self._tfile = BufferedRandom(DiskFile(self._disk, self.path, write=True))
+        self._tfile.truncate(0)
         self._file.seek(0)
         self._tfile.write(self._file.read(self._metadata_size))
         self._copier = PackCopier(self._tfile, self.index, self.tindex)

@@ -21,8 +21,9 @@ from ZODB.DB import DB
 from ZODB.FileStorage.format import CorruptedError
 from ZODB.POSException import ConflictError, POSKeyError
 
-from durable_streams.backends.zodb.committing import CurrentStorage, EarlyFS, RecordDamaged
+from durable_streams.backends.zodb.committing import EarlyFS, RecordDamaged
 from durable_streams.backends.zodb.disk import says_full
+from durable_streams.backends.zodb.in_memory import CurrentStorage
 from durable_streams.backends.zodb.model import Head
 from durable_streams.protocol.errors import StorageFull, StreamDamaged, StreamNotFound
 from durable_streams.protocol.state import StreamState

@@ -16,12 +16,13 @@ from typing import ClassVar, Final, Literal
 
 import gevent
 
-from durable_streams.backends.zodb.committing import CurrentStorage, EarlyFS, TransactionIds
+from durable_streams.backends.zodb.committing import EarlyFS
 from durable_streams.backends.zodb.disk import Disk
+from durable_streams.backends.zodb.in_memory import CurrentStorage
 from durable_streams.backends.zodb.keeping import Keeper, Tuning
 from durable_streams.backends.zodb.opening import check_locks, make_root, open_file, own, prepare, shard_of
 from durable_streams.backends.zodb.shard import Shard
-from durable_streams.backends.zodb.threads import Threads
+from durable_streams.backends.zodb.shared import Shared
 from durable_streams.protocol.errors import StreamDamaged, Unavailable
 from durable_streams.protocol.state import StreamState
 from durable_streams.store.contract import Change, CommitConflict, Storage
@@ -33,7 +34,6 @@ STATES_KEPT: Final = 100_000
 OBJECTS_KEPT: Final = 20_000
 BYTES_KEPT: Final = 64 << 20
 """Of each kind of connection, over all shards."""
-THREADS_MAX: Final = 16
 SCANNED_AT_ONCE: Final = 64
 
 _GUARANTEES: Final = {
@@ -81,7 +81,7 @@ class AcidStorage(Storage):
         """Raises DirectoryInUse, WrongLayout, DirectoryDamaged, or any other OSError."""
         if self._is_open:
             return
-        self._threads = Threads(min(self.partitions, THREADS_MAX))
+        self._shared = Shared(self._disk, self.partitions)
         self._lock_fd = -1
         self._shards = []
         try:
@@ -104,16 +104,15 @@ class AcidStorage(Storage):
         make_root(self._data_dir, self._disk)
         self._lock_fd = own(self._data_dir)
         layout = prepare(self._data_dir, self.partitions, self._disk)
-        ids = TransactionIds()
         for number in range(self.partitions):
-            yield open_file(layout, number, self._disk, self._threads, ids)
+            yield open_file(layout, number, self._shared)
 
     def _shard(self, storage: EarlyFS | CurrentStorage) -> Shard:
         try:
             check_locks(storage)
             return Shard(
                 storage,
-                self._threads.give_turn,
+                self._shared.committing.give_turn,
                 objects_max=max(400, OBJECTS_KEPT // self.partitions),
                 bytes_max=BYTES_KEPT // self.partitions,
             )
@@ -131,7 +130,7 @@ class AcidStorage(Storage):
     def _release(self) -> None:
         for shard in self._shards:
             shard.close()
-        self._threads.close()
+        self._shared.close()
         if self._lock_fd >= 0:
             os.close(self._lock_fd)
 
