@@ -95,7 +95,7 @@ def _mount(state: BlueprintSetupState, service: StreamService, config: Config) -
 class _StreamPath(BaseConverter):
     """All that follows, whatever it is: names are judged by the protocol."""
 
-    regex = ".*"
+    regex = r"[\s\S]*"
     part_isolating = False
 
 

@@ -10,6 +10,7 @@ from durable_streams.protocol.errors import BodyTimeout, InvalidBody, RequestBod
 from durable_streams.web.answer import Environ
 
 PIECE_BYTES: Final = 64 * 1024
+_LENGTH_DIGITS_MAX: Final = 18
 SLOWEST_BYTES_PER_S: Final = 100_000
 """Beyond the first seconds a body must arrive at this rate."""
 
@@ -40,10 +41,10 @@ class BodyReader:
         if text:
             if not (text.isascii() and text.isdigit()):
                 raise InvalidBody(f"Content-Length {text!r} is not a number of bytes")
-            length = int(text)
-            if length > self._bytes_max:
+            # Before it is a number: int refuses text of several thousand digits.
+            if len(text) > _LENGTH_DIGITS_MAX or int(text) > self._bytes_max:
                 raise RequestBodyTooLarge(self._bytes_max)
-            return length
+            return int(text)
         return None if environ.get("HTTP_TRANSFER_ENCODING") else 0
 
     def _read_pieces(self, source: Any, length: int | None) -> bytes:

@@ -6,15 +6,17 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import gevent
+from flask import Flask
 from gevent.queue import Queue
 from webtest import TestApp, TestResponse
 from werkzeug.test import EnvironBuilder
 
 from durable_streams.app import create_app
+from durable_streams.backends.memory import InMemoryStorage
 from durable_streams.config import Config
 from durable_streams.live.service import StreamService
 from durable_streams.store.contract import Storage
-from durable_streams.web.blueprint import EXTENSION
+from durable_streams.web.blueprint import EXTENSION, build_blueprint
 from tests.event_streams import Event, EventStream
 
 BASE = "/v1/stream/"
@@ -42,10 +44,15 @@ class Clock:
 class Server:
     """The application with some settings; requests name streams, not paths, unless they begin with a slash."""
 
-    def __init__(self, storage: Storage | None = None, **sections: dict[str, Any]) -> None:
-        """``sections`` are those of the configuration; logs are off unless ``log`` says otherwise."""
+    def __init__(
+        self, storage: Storage | None = None, *, embedded: bool = False, **sections: dict[str, Any]
+    ) -> None:
+        """``sections`` are those of the configuration; logs are off unless ``log`` says otherwise.
+
+        ``embedded``: as a blueprint in an app of somebody else, under the same path.
+        """
         config = Config.model_validate({"log": {"rust_log": "off"}, **sections})
-        self.flask = create_app(config, storage)
+        self.flask = _somebody_elses(config, storage) if embedded else create_app(config, storage)
         self.service: StreamService = self.flask.extensions[EXTENSION]
         self.store = self.service.store
         self.clock = Clock()
@@ -91,6 +98,12 @@ class Server:
 
     def close(self) -> None:
         self.service.close()
+
+
+def _somebody_elses(config: Config, storage: Storage | None) -> Flask:
+    app = Flask("embedding")
+    app.register_blueprint(build_blueprint(storage or InMemoryStorage(), config), url_prefix=BASE)
+    return app
 
 
 def path_of(target: str) -> str:
