@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -29,8 +30,12 @@ class CapturedLog:
 
 
 @pytest.fixture
-def install() -> Iterator[Callable[..., CapturedLog]]:
+def install(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., CapturedLog]]:
     """A function that installs logging with the given settings and gives the log back."""
+    # gunicorn's Logger, made by a test of the worker in this process, lets nothing go on to the root.
+    for name in ("gunicorn.error", "gunicorn.access"):
+        monkeypatch.setattr(logging.getLogger(name), "propagate", True)
+        monkeypatch.setattr(logging.getLogger(name), "level", logging.NOTSET)
 
     def install_captured(**settings: Any) -> CapturedLog:
         log = CapturedLog()
