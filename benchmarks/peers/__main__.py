@@ -1,83 +1,68 @@
 """`make bench` and `make bench-quick`: this server against its peers, one at a time on one core.
 
 The servers are started in turn, round after round, so that a slow minute of the machine falls on all of them. Printed
-is the median over the rounds with its spread, CPU a request, and the ratio to this server in memory mode, or to its
-fastest durable mode among the durable ones.
+is the median over the rounds with its spread, CPU a request, and the ratio of this server to each peer.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.peers import loads
-from benchmarks.peers.servers import Kind, Missing, caddy, node, ours, running, rust
+from benchmarks.peers.loads import Figures
+from benchmarks.peers.plan import START_MANY, Group, groups
+from benchmarks.peers.running import running
+from benchmarks.peers.servers import ALL, NODE_VERSION, QUICK, RUST_VERSION, Kind, Missing
+from benchmarks.peers.sizes import create_many
 from benchmarks.peers.table import render
 from benchmarks.storage.machine import describe
 
-SLOW_SYNC_US = 2000
 MANY_STREAMS = 100_000
+CREATE_SECONDS_MAX = 90.0
 
-Load = Callable[..., loads.Figures]
-Results = dict[str, dict[str, list[loads.Figures]]]
 
-QUICK_LOADS: dict[str, Load] = {
-    "POST 100 B, 32 connections": loads.posts(32, 1),
-    "GET 100 B, 32 connections": loads.gets(32),
-    "SSE 1000 readers, saturated": loads.fan_out(1000, 100, 0),
-}
-LOADS: dict[str, Load] = {
-    "POST 100 B, 1 connection": loads.posts(1, 1),
-    "POST 100 B, 32 connections": loads.posts(32, 1),
-    "POST 100 B, 256 connections": loads.posts(256, 1),
-    "POST 100 B, 32 connections, 256 streams": loads.posts(32, 256),
-    "POST 100 B, 256 connections, 256 streams": loads.posts(256, 256),
-    "GET 100 B, 32 connections": loads.gets(32),
-    "GET 100 B, 256 connections": loads.gets(256),
-    "HEAD, 32 connections": loads.gets(32, "HEAD"),
-    "POST 100 JSON messages, 32 connections": loads.posts(32, 1, loads.BATCH, "application/json"),
-    "POST 1 MB, 4 connections": loads.posts(4, 1, b"x" * loads.MIB),
-    "catch-up 100 MB, bytes (MB/s)": loads.catch_up(100 * loads.MIB, "application/octet-stream"),
-    "catch-up 100 MB, JSON (MB/s)": loads.catch_up(100 * loads.MIB, "application/json"),
-    "long-poll round trip": loads.long_poll,
-    "SSE 100 readers, saturated": loads.fan_out(100, 300, 0),
-    "SSE 1000 readers, saturated": loads.fan_out(1000, 100, 0),
-    "SSE 5000 readers, saturated": loads.fan_out(5000, 40, 0),
-    "SSE 1000 readers, 2 appends/s": loads.fan_out(1000, 10, 2),
-    "SSE 5000 readers, 2 appends/s": loads.fan_out(5000, 10, 2),
-    "append to a stream of 1 KB": loads.at_size(1000),
-    "append to a stream of 1 MB": loads.at_size(1000_000),
-}
-SLOW_LOADS: dict[str, Load] = {
-    "POST 100 B, 32 connections (sync + 2 ms)": loads.posts(32, 1),
-    "POST 100 B, 256 connections, 256 streams (sync + 2 ms)": loads.posts(256, 256),
-}
-LARGE_LOADS: dict[str, Load] = {"append to a stream of 1 GB": loads.at_size(1000_000_000)}
+class Report:
+    """The figures so far, written to a file after every server: a run that is cut short has not been for nothing."""
+
+    def __init__(self, machine: list[str], file: Path | None) -> None:
+        self.content: dict[str, Any] = {"machine": machine, "missing": {}, "results": {}}
+        self._file = file
+
+    def add(self, server: str, row: str, figures: Figures) -> None:
+        self.content["results"].setdefault(server, {}).setdefault(row, []).append(figures)
+
+    def miss(self, what: str, reason: Exception) -> None:
+        known = isinstance(reason, Missing | RuntimeError)
+        self.content["missing"][what] = str(reason) if known else f"{type(reason).__name__}: {reason}"
+
+    def save(self) -> None:
+        if self._file is not None:
+            self._file.write_text(json.dumps(self.content, indent=1))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = _parse(arguments)
-    missing: dict[str, str] = {}
-    kinds = _kinds(options.quick, missing)
-    if options.only:
-        kinds = [kind for kind in kinds if any(part in kind.name for part in options.only)]
+    began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix=".bench-peers-", dir=options.folder) as name:
         folder = Path(name)
-        lines = describe(folder)
-        results: Results = {}
+        report = Report([*describe(folder), _peers()], options.json)
+        kinds = _kinds(options, report)
         for number in range(options.rounds):
-            for kind in kinds:
-                print(f"round {number + 1} of {options.rounds}: {kind.name}", file=sys.stderr, flush=True)
-                _measure(kind, options, folder / f"{number}-{kind.name.replace(' ', '-')}", results, missing)
-    report: dict[str, Any] = {"machine": lines, "missing": missing, "results": results}
-    if options.json:
-        Path(options.json).write_text(json.dumps(report, indent=1))
-    print(render(report))
+            # There and back: whoever comes first in one round comes last in the next.
+            for kind in kinds if number % 2 == 0 else reversed(kinds):
+                spent = time.monotonic() - began
+                print(f"{spent:5.0f} s, round {number + 1} of {options.rounds}: {kind.name}", file=sys.stderr)
+                with tempfile.TemporaryDirectory(dir=folder) as own:
+                    _measure(kind, options, number == 0, Path(own), report)
+                report.save()
+    print(render(report.content))
     return 0
 
 
@@ -85,92 +70,69 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.peers", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="Node and this server only, three loads")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=3.0, help="how long a plain load lasts")
+    parser.add_argument("--seconds", type=float, default=2.0, help="how long a plain load lasts")
     parser.add_argument("--only", nargs="*", help="only servers whose name contains one of these")
-    parser.add_argument("--json", help="write all figures to this file")
+    parser.add_argument("--json", type=Path, help="write all figures to this file, after every server")
     parser.add_argument("--folder", default=".", help="where the data goes: on the disk that is meant")
     parser.add_argument("--skip-large", action="store_true", help="leave out 1 GB streams and 100k streams")
     return parser.parse_args(arguments)
 
 
-def _kinds(quick: bool, missing: dict[str, str]) -> list[Kind]:
-    makers: list[tuple[str, Callable[[], Kind]]] = [
-        ("ours memory", lambda: ours("memory")),
-        ("node memory", lambda: node(file_store=False)),
-        ("ours file-durable", lambda: ours("file-durable")),
-        ("node file", lambda: node(file_store=True)),
-    ]
-    if not quick:
-        makers += [
-            ("ours file-fast", lambda: ours("file-fast")),
-            ("ours acid", lambda: ours("acid")),
-            ("rust memory", lambda: rust("memory")),
-            ("rust file-durable", lambda: rust("file-durable")),
-            ("rust acid", lambda: rust("acid")),
-            ("caddy memory", caddy),
-        ]
+def _peers() -> str:
+    node = subprocess.run(["node", "--version"], capture_output=True, text=True).stdout.strip()
+    return f"Peers: @durable-streams/server {NODE_VERSION} on Node {node}; Rust crate durable-streams-server {RUST_VERSION}"
+
+
+def _kinds(options: argparse.Namespace, report: Report) -> list[Kind]:
+    """The servers that can be had; the others are noted as missing."""
     found: list[Kind] = []
-    for name, make in makers:
+    for name, make in (QUICK if options.quick else ALL).items():
+        if options.only and not any(part in name for part in options.only):
+            continue
         try:
             found.append(make())
-        except Missing as reason:
-            missing[name] = str(reason)
+        except (Missing, OSError) as reason:
+            report.miss(name, reason)
     return found
 
 
-def _measure(
-    kind: Kind, options: argparse.Namespace, folder: Path, results: Results, missing: dict[str, str]
-) -> None:
-    folder.mkdir(parents=True)
-    own = results.setdefault(kind.name, {})
-    table = QUICK_LOADS if options.quick else LOADS
-    _run_loads(kind, table, options.seconds, folder, own, missing)
-    if options.quick:
-        return
-    if kind.durable:
-        _run_loads(kind, SLOW_LOADS, options.seconds, folder / "slow", own, missing, SLOW_SYNC_US)
-    if not options.skip_large:
-        _run_loads(kind, LARGE_LOADS, options.seconds, folder / "large", own, missing)
-        if kind.keeps:
-            _time_start(kind, folder / "many", own, missing)
+def _measure(kind: Kind, options: argparse.Namespace, first: bool, folder: Path, report: Report) -> None:
+    large = not options.skip_large
+    for group in groups(kind, options.quick, first, large):
+        _run_group(kind, group, options.seconds, folder / group.name, report)
+    if first and large and kind.keeps and not options.quick:
+        _time_start(kind, folder / "many", report)
 
 
-def _run_loads(
-    kind: Kind,
-    table: dict[str, Load],
-    seconds: float,
-    folder: Path,
-    own: dict[str, list[loads.Figures]],
-    missing: dict[str, str],
-    slow_sync_us: int = 0,
-) -> None:
+def _run_group(kind: Kind, group: Group, seconds: float, folder: Path, report: Report) -> None:
     data = folder / "data"
     data.mkdir(parents=True)
     try:
-        with running(kind, data, slow_sync_us) as server:
-            for name, load in table.items():
-                try:
-                    own.setdefault(name, []).append(load(server, seconds, folder))
-                except Exception as exc:
-                    missing[f"{kind.name}: {name}"] = f"{type(exc).__name__}: {exc}"
+        with running(kind, data, group.slow_sync_us) as server:
+            for _ in range(group.repeats):
+                for row, load in group.rows.items():
+                    try:
+                        report.add(kind.name, row, load(server, seconds, folder))
+                    except Exception as exc:
+                        report.miss(f"{kind.name}: {row}", exc)
     except Missing as reason:
-        missing[kind.name] = str(reason)
+        report.miss(f"{kind.name}: {group.name} rows", reason)
 
 
-def _time_start(
-    kind: Kind, folder: Path, own: dict[str, list[loads.Figures]], missing: dict[str, str]
-) -> None:
+def _time_start(kind: Kind, folder: Path, report: Report) -> None:
     data = folder / "data"
     data.mkdir(parents=True)
     try:
         with running(kind, data) as server:
-            loads.create_many(server, MANY_STREAMS)
+            create_many(server, MANY_STREAMS, CREATE_SECONDS_MAX)
         with running(kind, data) as server:
-            own.setdefault("start with 100k streams", []).append(
-                {"p50_ms": server.start_s * 1e3, "rss_mb": server.rss_bytes() / 1e6}
-            )
+            figures = {
+                "seconds to the first answer": server.start_s,
+                "MB in memory": server.rss_bytes() / 1e6,
+            }
+            report.add(kind.name, START_MANY, figures)
     except Exception as exc:
-        missing[f"{kind.name}: start with 100k streams"] = f"{type(exc).__name__}: {exc}"
+        report.miss(f"{kind.name}: {START_MANY}", exc)
 
 
 if __name__ == "__main__":
