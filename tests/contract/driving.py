@@ -13,6 +13,7 @@ import gevent
 
 from durable_streams.backends.files import FileStorage
 from durable_streams.backends.memory import InMemoryStorage
+from durable_streams.backends.zodb import AcidStorage
 from durable_streams.protocol.errors import ProtocolError
 from durable_streams.protocol.outcomes import Appended, Created
 from durable_streams.protocol.requests import Append, Create, ForkSource, Producer
@@ -53,12 +54,20 @@ class Kind:
     build: Callable[[Path], Storage]
     is_durable: bool = False
 
+    @property
+    def storage(self) -> Storage:
+        """One of them, not opened, to see what it promises."""
+        return self.build(Path("never-opened"))
+
 
 KINDS = [
     Kind("memory", lambda folder: InMemoryStorage()),
     Kind("memory-queued", lambda folder: QueuedMemory()),
     Kind("file-fast", partial(FileStorage, durable=False), is_durable=True),
     Kind("file-durable", partial(FileStorage, durable=True), is_durable=True),
+    Kind("acid", AcidStorage, is_durable=True),
+    Kind("acid-3-shards", partial(AcidStorage, shard_count=3), is_durable=True),
+    Kind("acid-in-memory", partial(AcidStorage, backend="in-memory")),
 ]
 DURABLE_KINDS = [kind for kind in KINDS if kind.is_durable]
 
