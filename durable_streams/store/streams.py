@@ -6,6 +6,7 @@ that a crash between the steps leaves at most a reference that nobody uses, whic
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -31,6 +32,8 @@ from durable_streams.store.batch import Limits
 from durable_streams.store.contract import Change, Storage
 from durable_streams.store.pipeline import Pipeline
 from durable_streams.store.renewals import Renewals
+
+log = logging.getLogger("durable_streams.store")
 
 SCAN_BYTES = 1 << 20
 OVERTAKEN_MAX = 10
@@ -169,30 +172,42 @@ class StreamStore:
         """Section 5.4; raises StreamNotFound or StreamGone."""
         self._drop_orphans(self._pipeline.current(name, self.clock()))
         removed = cast(Removed, self._pipeline.submit(Remove(name)))
-        self._release_source(removed)
+        self._release(_reference_of(removed))
         return removed
 
     def expire(self, state: StreamState) -> None:
         """Remove one incarnation if its time has come."""
         self._drop_orphans(state)
-        self._release_source(self._pipeline.submit(Remove(state.name, state.config.incarnation)))
+        self._release(_reference_of(self._pipeline.submit(Remove(state.name, state.config.incarnation))))
 
     def sweep(self, limit: int = 1000) -> int:
-        """Remove what has expired and what no fork reads any more; returns how many streams were looked at."""
+        """Remove what has expired and what no fork reads any more; returns for how many streams that worked.
+
+        One that fails holds up no other, and is due again the next time.
+        """
         now = self.clock()
         due = self.storage.due(now, limit)
+        failures: list[ProtocolError] = []
         for name in due:
-            state = self._pipeline.current(name, now)
-            if state is None:
-                continue
-            if state.deleted:
-                self._recheck(state, now)
-            elif has_expired(state, now):
-                self.expire(state)
-            else:
-                # Only what reads have renewed: the sweeper's own look is no reason to live longer.
-                self._pipeline.submit(Renew(name, state.config.incarnation, state.renewed_at))
-        return len(due)
+            try:
+                self._sweep_stream(name, now)
+            except ProtocolError as exc:
+                failures.append(exc)
+        if failures:
+            log.warning("%d streams could not be swept, the first because: %r", len(failures), failures[0])
+        return len(due) - len(failures)
+
+    def _sweep_stream(self, name: str, now: float) -> None:
+        state = self._pipeline.current(name, now)
+        if state is None:
+            return
+        if state.deleted:
+            self._recheck(state, now)
+        elif has_expired(state, now):
+            self.expire(state)
+        else:
+            # Only what reads have renewed: the sweeper's own look is no reason to live longer.
+            self._pipeline.submit(Renew(name, state.config.incarnation, state.renewed_at))
 
     # -- forks -----------------------------------------------------------------------------------------------
 
@@ -227,10 +242,10 @@ class StreamStore:
             try:
                 created = cast(Created, self._pipeline.submit(request))
             except ProtocolError:
-                self._release_source(self._pipeline.submit(release))
+                self._release(release)
                 raise
             if created.existed:
-                self._release_source(self._pipeline.submit(release))
+                self._release(release)
             return created
         finally:
             self._forking.discard(fork)
@@ -260,15 +275,19 @@ class StreamStore:
             raise StreamDamaged(f"fork {state.name!r} has lost its source {fork.source!r}")
         return source
 
-    def _release_source(self, outcome: Outcome) -> None:
-        """When a fork has gone, its source loses a reference, and may go as well, and so on up the chain."""
-        while isinstance(outcome, Removed) and not outcome.retained:
-            fork = outcome.state.config.fork
-            if fork is None:
+    def _release(self, reference: ReleaseReference | None) -> None:
+        """When a fork has gone, its source loses a reference, and may go as well, and so on up the chain.
+
+        What fails here is no failure of the caller, who has done what was asked: a reference that nobody uses is
+        dropped at the next look at its stream.
+        """
+        while reference is not None:
+            try:
+                outcome = self._pipeline.submit(reference)
+            except ProtocolError as exc:
+                log.warning("stream %r keeps a reference for now: %r", reference.name, exc)
                 return
-            outcome = self._pipeline.submit(
-                ReleaseReference(fork.source, fork.source_incarnation, outcome.state.config.incarnation)
-            )
+            reference = _reference_of(outcome)
 
     def _drop_orphans(self, state: StreamState | None) -> None:
         """Release references whose fork never came to be, or has gone, because of a crash between two steps."""
@@ -277,9 +296,7 @@ class StreamStore:
         for incarnation, name in state.references.items():
             fork = self.storage.load(name)
             if incarnation not in self._forking and (fork is None or fork.config.incarnation != incarnation):
-                self._release_source(
-                    self._pipeline.submit(ReleaseReference(state.name, state.config.incarnation, incarnation))
-                )
+                self._release(ReleaseReference(state.name, state.config.incarnation, incarnation))
 
     def _recheck(self, state: StreamState, now: float) -> None:
         self._drop_orphans(state)
@@ -322,6 +339,15 @@ class StreamStore:
             if state is not None:
                 at = min(self._renewals.get(name), now)
                 self._pipeline.submit_later(Renew(name, state.config.incarnation, at))
+
+
+def _reference_of(outcome: Outcome) -> ReleaseReference | None:
+    """What a stream that has gone for good held of its source."""
+    if not isinstance(outcome, Removed) or outcome.retained:
+        return None
+    config = outcome.state.config
+    fork = config.fork
+    return ReleaseReference(fork.source, fork.source_incarnation, config.incarnation) if fork else None
 
 
 def _pass_messages(data: bytes, count: int) -> tuple[int, int]:

@@ -1,0 +1,68 @@
+"""A storage that fails on purpose: at the n-th call of a primitive, or whenever a test says so."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from durable_streams.protocol.errors import StreamDamaged
+from durable_streams.protocol.state import StreamState
+from durable_streams.store.contract import Change, Storage
+
+
+class FaultyStorage(Storage):
+    """``storage``, whose primitives raise what ``fault`` returns for them before they do anything."""
+
+    mode = "faulty"
+
+    def __init__(self, storage: Storage, fault: Callable[[str, int], Exception | None]) -> None:
+        """``fault(primitive, n)`` is asked at the n-th call (from 1) of all primitives together."""
+        self.inner = storage
+        self.fault = fault
+        self.calls = 0
+        self.damaged: set[str] = set()
+        """Names whose states cannot be loaded."""
+        self.guarantee = storage.guarantee
+        self.partitions = storage.partitions
+        self.commits_inline = storage.commits_inline
+        self.counts_as_memory = storage.counts_as_memory
+
+    def _call(self, primitive: str) -> None:
+        self.calls += 1
+        error = self.fault(primitive, self.calls)
+        if error is not None:
+            raise error
+
+    @property
+    def failed(self) -> bool:
+        return self.inner.failed
+
+    def open(self) -> None:
+        self.inner.open()
+
+    def close(self) -> None:
+        self.inner.close()
+
+    def partition_of(self, name: str) -> int:
+        return self.inner.partition_of(name)
+
+    def load(self, name: str) -> StreamState | None:
+        self._call("load")
+        if name in self.damaged:
+            raise StreamDamaged(f"stream {name!r} is damaged on purpose")
+        return self.inner.load(name)
+
+    def read(self, state: StreamState, start: int, stop: int) -> bytes:
+        self._call("read")
+        return self.inner.read(state, start, stop)
+
+    def commit(self, partition: int, changes: Sequence[Change]) -> None:
+        self._call("commit")
+        self.inner.commit(partition, changes)
+
+    def names(self, prefix: str, after: str, limit: int) -> list[str]:
+        self._call("names")
+        return self.inner.names(prefix, after, limit)
+
+    def due(self, now: float, limit: int) -> list[str]:
+        self._call("due")
+        return self.inner.due(now, limit)
