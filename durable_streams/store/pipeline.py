@@ -101,8 +101,12 @@ class Pipeline:
         decision = decide(found, request, now, self.limits.stream_bytes_max)
         after = decision.state
         if after is not found:
-            self._held.add(found, after)
-            self.commit(0, (Change(found, after, [decision.data]),))
+            growth = self._held.add(found, after)
+            try:
+                self.commit(0, (Change(found, after, [decision.data]),))
+            except BaseException:
+                self._held.total -= growth
+                raise
         return decision.outcome
 
     def batch(self) -> Batch:
