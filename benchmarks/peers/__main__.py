@@ -25,7 +25,7 @@ from benchmarks.peers.table import render
 from benchmarks.storage.machine import describe
 
 MANY_STREAMS = 100_000
-CREATE_SECONDS_MAX = 90.0
+CREATE_SECONDS_MAX = 60.0
 
 
 class Report:
@@ -40,7 +40,10 @@ class Report:
 
     def miss(self, what: str, reason: Exception) -> None:
         known = isinstance(reason, Missing | RuntimeError)
-        self.content["missing"][what] = str(reason) if known else f"{type(reason).__name__}: {reason}"
+        said = str(reason) if known else f"{type(reason).__name__}: {reason}"
+        if isinstance(reason, subprocess.CalledProcessError):
+            said = f"the loading program failed: {str(reason.stderr).strip()}"
+        self.content["missing"][what] = said
 
     def save(self) -> None:
         if self._file is not None:
@@ -80,7 +83,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def _peers() -> str:
     node = subprocess.run(["node", "--version"], capture_output=True, text=True).stdout.strip()
-    return f"Peers: @durable-streams/server {NODE_VERSION} on Node {node}; Rust crate durable-streams-server {RUST_VERSION}"
+    return f"Peers: @durable-streams/server {NODE_VERSION} on Node {node}; Rust server {RUST_VERSION}"
 
 
 def _kinds(options: argparse.Namespace, report: Report) -> list[Kind]:
@@ -124,7 +127,7 @@ def _time_start(kind: Kind, folder: Path, report: Report) -> None:
     data.mkdir(parents=True)
     try:
         with running(kind, data) as server:
-            create_many(server, MANY_STREAMS, CREATE_SECONDS_MAX)
+            create_many(server, MANY_STREAMS, CREATE_SECONDS_MAX, folder)
         with running(kind, data) as server:
             figures = {
                 "seconds to the first answer": server.start_s,

@@ -65,11 +65,13 @@ def wrk(
     streams: int = 1,
     body: Path | None = None,
     kind: str = "",
+    first: int = 0,
 ) -> Figures:
-    """A plain load. `path` has a `%d` for the number of the stream."""
+    """A plain load. `path` has a `%d` for the number of the stream, which counts up from `first` + 1."""
     if shutil.which("wrk") is None:
         raise Missing("wrk is not installed: `apt-get install wrk`")
     environ = os.environ | {"BENCH_METHOD": method, "BENCH_PATH": path, "BENCH_STREAMS": str(streams)}
+    environ["BENCH_FIRST"] = str(first)
     if body is not None:
         environ |= {"BENCH_BODY": str(body), "BENCH_TYPE": kind}
     command = ["wrk", "-t1", f"-c{connections}", f"-d{max(1, round(seconds))}s", "--timeout", "30s"]
@@ -93,6 +95,7 @@ def _loaded(server: Running, command: list[str], environ: Mapping[str, str]) -> 
         "p99_ms": result["p99_ms"],
         "cpu_us": cpu * 1e6 / result["requests"],
         "errors": result["errors"],
+        "requests": result["requests"],
     }
 
 

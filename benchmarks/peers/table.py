@@ -12,7 +12,7 @@ Rounds = Sequence[Mapping[str, float]]
 Row = Mapping[str, Rounds]
 """What each server has done in one row, round by round."""
 
-COLUMNS = ("rate", "p50_ms", "p99_ms", "cpu_us")
+COLUMNS = ("rate", "p50_ms", "p99_ms", "cpu_us", "requests")
 HEAD = """\
 | server | rate /s | min - max | ours is x faster | p50 ms | p99 ms | CPU us | CPU, ours = 1 | |
 | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | --- |"""

@@ -1,4 +1,5 @@
--- One script for all plain loads of wrk: METHOD, PATH with %d for the number of a stream, STREAMS, TYPE, BODY_FILE.
+-- One script for all plain loads of wrk, told by BENCH_ variables: METHOD, PATH with %d for the number of a stream,
+-- STREAMS of them beginning after FIRST, and for requests with a body its file in BODY and its content type in TYPE.
 local path, streams = os.getenv("BENCH_PATH"), tonumber(os.getenv("BENCH_STREAMS"))
 wrk.method = os.getenv("BENCH_METHOD")
 local body_file = os.getenv("BENCH_BODY")
@@ -9,8 +10,7 @@ if body_file then
   wrk.headers["Content-Type"] = os.getenv("BENCH_TYPE")
 end
 
-local requests, next_request = {}, 0
-
+local requests, next_request = {}, tonumber(os.getenv("BENCH_FIRST"))
 
 function init(args)
   for number = 1, streams do
