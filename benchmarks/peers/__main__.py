@@ -55,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix=".bench-peers-", dir=options.folder) as name:
         folder = Path(name)
-        report = Report([*describe(folder), _peers()], options.json)
+        report = Report([*describe(folder), _versions()], options.json)
         kinds = _kinds(options, report)
         for number in range(options.rounds):
             # There and back: whoever comes first in one round comes last in the next.
@@ -81,9 +81,16 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def _peers() -> str:
-    node = subprocess.run(["node", "--version"], capture_output=True, text=True).stdout.strip()
-    return f"Peers: @durable-streams/server {NODE_VERSION} on Node {node}; Rust server {RUST_VERSION}"
+def _versions() -> str:
+    node, commit = _said("node", "--version"), _said("git", "rev-parse", "--short", "HEAD")
+    return f"Servers: ours at commit {commit}; reference {NODE_VERSION} on Node {node}; Rust {RUST_VERSION}"
+
+
+def _said(*command: str) -> str:
+    try:
+        return subprocess.run(command, capture_output=True, text=True).stdout.strip() or "unknown"
+    except OSError:
+        return "unknown"
 
 
 def _kinds(options: argparse.Namespace, report: Report) -> list[Kind]:
