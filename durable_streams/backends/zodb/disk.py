@@ -47,16 +47,14 @@ class Disk:
             position += len(data)
         return b"".join(parts)
 
-    def read_cached(self, fd: int, length: int, position: int) -> bytearray | None:
-        """The same where it needs no waiting, else None."""
-        data = bytearray(length)
+    def read_cached(self, fd: int, buffer: memoryview, position: int) -> bool:
+        """Fill ``buffer`` if that needs no waiting, and say whether it did; at the end of a file it does not."""
         try:
-            count = os.preadv(fd, [data], position, os.RWF_NOWAIT)
+            return os.preadv(fd, [buffer], position, os.RWF_NOWAIT) == len(buffer)
         except OSError as exc:
             if exc.errno in _NOT_CACHED:
-                return None
+                return False
             raise
-        return data if count == length else None
 
     def write(self, fd: int, parts: Sequence[Part], position: int) -> None:
         """Write all of ``parts`` at ``position``; when it raises, any part of them may have been written."""

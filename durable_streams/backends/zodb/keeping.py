@@ -103,6 +103,11 @@ class Keeper:
         is_old = monotonic() - care.index_saved_at >= self._tuning.index_age_s
         return grown >= self._tuning.index_bytes or (grown > 0 and is_old)
 
+    def pack_all(self) -> None:
+        """Now, whether or not it is time for it."""
+        for care in self._cares:
+            self.pack(care)
+
     def save_index(self, care: Care) -> None:
         storage = care.storage
         with storage.commits_held():

@@ -25,7 +25,7 @@ from durable_streams.backends.zodb.committing import EarlyFS, RecordDamaged
 from durable_streams.backends.zodb.disk import says_full
 from durable_streams.backends.zodb.in_memory import CurrentStorage
 from durable_streams.backends.zodb.model import Head
-from durable_streams.protocol.errors import StorageFull, StreamDamaged, StreamNotFound
+from durable_streams.protocol.errors import StorageFull, StreamDamaged, StreamNotFound, Unavailable
 from durable_streams.protocol.state import StreamState
 from durable_streams.store.contract import Change, CommitConflict
 
@@ -168,7 +168,7 @@ class Shard:
     # -- changing ----------------------------------------------------------------------------------------------
 
     def commit(self, changes: Sequence[Change]) -> None:
-        """One transaction; raises CommitConflict or StorageFull when nothing was kept."""
+        """One transaction; raises CommitConflict, StorageFull or Unavailable when nothing was kept."""
         if self.storage.failed is not None:
             raise RuntimeError("the storage has failed") from self.storage.failed
         self._manager.begin()
@@ -179,8 +179,8 @@ class Shard:
             self._abort(exc)
             if isinstance(exc, ConflictError):
                 raise CommitConflict from exc
-            if isinstance(exc, OSError) and says_full(exc) and self.storage.failed is None:
-                raise StorageFull(str(exc)) from exc
+            if isinstance(exc, OSError) and self.storage.failed is None:
+                raise (StorageFull if says_full(exc) else Unavailable)(str(exc)) from exc
             raise
         self.commits += 1
         self.storage.delete_later(unneeded)

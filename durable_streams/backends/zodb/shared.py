@@ -65,8 +65,10 @@ class OpenFile:
 
     def read(self, fd: int, length: int, position: int) -> Part:
         """At once where the system has it in memory, in a thread elsewhere; shorter at the end of the file only."""
-        cached = self._disk.read_cached(fd, length, position)
-        return self._threads.run(self._disk.read, fd, length, position) if cached is None else cached
+        data = bytearray(length)
+        if self._disk.read_cached(fd, memoryview(data), position):
+            return data
+        return self._threads.run(self._disk.read, fd, length, position)
 
     def reopen(self) -> None:
         """Go on with the file that has the name now; what is pinned goes on with the old one."""

@@ -134,6 +134,11 @@ class AcidStorage(Storage):
         if self._lock_fd >= 0:
             os.close(self._lock_fd)
 
+    @property
+    def failed(self) -> bool:
+        """Whether it is unknown what the disk holds of a shard, so that nothing more is written to that one."""
+        return any(shard.storage.failed is not None for shard in self._shards)
+
     # -- looking -------------------------------------------------------------------------------------------------
 
     def partition_of(self, name: str) -> int:

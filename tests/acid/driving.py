@@ -1,0 +1,62 @@
+"""Requests against an AcidStorage without a server; the plain model of what must be found is that of the file modes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from durable_streams.backends.zodb import AcidStorage, Tuning
+from durable_streams.protocol.requests import Request
+from durable_streams.store.contract import Change
+from tests.disk.recording import HastyDisk
+from tests.files.driving import Script, decide
+
+QUIET = Tuning(interval_s=1e9)
+"""Nothing happens behind the requests unless a test asks for it."""
+
+
+class LargeBodies(Script):
+    """Random requests whose bodies use every home that bytes can have."""
+
+    def _body(self) -> bytes:
+        return self._random.randbytes(self._random.choice((1, 100, 700, 2500, 9000, 70_000)))
+
+
+def by_shard(storage: AcidStorage, changes: Sequence[Change]) -> list[tuple[int, list[Change]]]:
+    """The changes of each shard, which are a transaction."""
+    parts: dict[int, list[Change]] = {}
+    for change in changes:
+        parts.setdefault(storage.partition_of(change.name), []).append(change)
+    return sorted(parts.items())
+
+
+def commit(storage: AcidStorage, *requests: Request, now: float = 1000.0) -> Sequence[Change]:
+    """Decide, and commit as one transaction a shard."""
+    changes = decide(storage, requests, now)  # type: ignore[arg-type]
+    for partition, part in by_shard(storage, changes):
+        storage.commit(partition, part)
+    return changes
+
+
+def build(data_dir: Path, shard_count: int = 1, **more: Any) -> AcidStorage:
+    """Not opened; without syncs and without anything behind the requests unless told."""
+    return AcidStorage(
+        data_dir, shard_count, disk=more.get("disk", HastyDisk()), tuning=more.get("tuning", QUIET)
+    )
+
+
+@contextmanager
+def opened(data_dir: Path, shard_count: int = 1, **more: Any) -> Iterator[AcidStorage]:
+    """The same, opened, and closed at the end."""
+    storage = build(data_dir, shard_count, **more)
+    storage.open()
+    try:
+        yield storage
+    finally:
+        storage.close()
+
+
+def shard_file(data_dir: Path, number: int = 0) -> Path:
+    return data_dir / "acid" / f"{number:03d}.fs"
