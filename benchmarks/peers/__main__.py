@@ -7,12 +7,15 @@ is the median over the rounds with its spread, CPU a request, and the ratio of t
 from __future__ import annotations
 
 import argparse
+import fcntl
 import json
+import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +55,24 @@ class Report:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = _parse(arguments)
+    # So that an ended run ends its server too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    with _alone():
+        return _compare(options)
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """One comparison at a time on a machine: two would measure each other."""
+    with (Path(tempfile.gettempdir()) / "durable-streams-bench.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            sys.exit("Another comparison is running on this machine; wait for its end.")
+        yield
+
+
+def _compare(options: argparse.Namespace) -> int:
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix=".bench-peers-", dir=options.folder) as name:
         folder = Path(name)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import time
 import urllib.error
@@ -15,7 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from benchmarks.peers.servers import CACHE, PORT, ROOT, Kind, Missing, run
+from benchmarks.peers.servers import CACHE, ROOT, Kind, Missing, run
 
 CLIENTS = Path(__file__).parent / "clients"
 SERVER_CORE, LOAD_CORE = "1", "0"
@@ -27,9 +28,9 @@ QUIET_SHARE = 0.05
 class Running:
     """The processes of a started server."""
 
-    def __init__(self, kind: Kind, process: subprocess.Popen[bytes], start_s: float) -> None:
+    def __init__(self, kind: Kind, process: subprocess.Popen[bytes], port: int, start_s: float) -> None:
         self.kind = kind
-        self.port = PORT
+        self.port = port
         self.start_s = start_s
         self._process = process
 
@@ -70,18 +71,31 @@ def running(kind: Kind, folder: Path, slow_sync_us: int = 0) -> Iterator[Running
 
     Raises Missing when it does not start.
     """
-    environ = os.environ | dict(kind.environ) | {"DS_STORAGE__DATA_DIR": str(folder)}
+    port = _free_port()
+    own = {name: value.replace("{port}", str(port)) for name, value in kind.environ.items()}
+    environ = os.environ | own | {"DS_STORAGE__DATA_DIR": str(folder)}
     if slow_sync_us:
         environ |= {"LD_PRELOAD": str(compiled("slow_sync.so")), "SLOW_SYNC_US": str(slow_sync_us)}
-    command = ["taskset", "-c", SERVER_CORE, *kind.command, *([str(folder)] if kind.data_as_argument else [])]
+    command = [part.replace("{port}", str(port)) for part in ("taskset", "-c", SERVER_CORE, *kind.command)]
+    command += [str(folder)] if kind.data_as_argument else []
     began = time.monotonic()
     with (folder.parent / "server.log").open("wb") as log:
-        process = subprocess.Popen(command, env=environ, cwd=ROOT, stdout=log, stderr=log)
+        process = subprocess.Popen(
+            command, env=environ, cwd=ROOT, stdout=log, stderr=log, start_new_session=True
+        )
         try:
-            _await_answer(process, kind, began)
-            yield Running(kind, process, time.monotonic() - began)
+            _await_answer(process, f"http://127.0.0.1:{port}{kind.ready_path}", began)
+            yield Running(kind, process, port, time.monotonic() - began)
         finally:
             _stop(process)
+
+
+def _free_port() -> int:
+    """A new one for every start: what answers there is this server, and nobody else's."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
@@ -89,16 +103,16 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
     try:
         process.wait(STOP_SECONDS_MAX)
     except subprocess.TimeoutExpired:
-        process.kill()
+        os.killpg(process.pid, signal.SIGKILL)
         process.wait()
 
 
-def _await_answer(process: subprocess.Popen[bytes], kind: Kind, began: float) -> None:
+def _await_answer(process: subprocess.Popen[bytes], url: str, began: float) -> None:
     while time.monotonic() - began < START_SECONDS_MAX:
         if process.poll() is not None:
             raise Missing(f"it ended at its start with code {process.returncode}")
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{PORT}{kind.ready_path}", timeout=5):
+            with urllib.request.urlopen(url, timeout=5):
                 return
         except urllib.error.HTTPError as answer:
             # No stream of that name: it is there.

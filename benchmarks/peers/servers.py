@@ -17,7 +17,6 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 CACHE = ROOT / "benchmarks" / ".cache"
 NODE_PACKAGE = Path(__file__).parent / "clients" / "node"
-PORT = 4499
 MEMORY_BYTES_MAX = str(8 << 30)
 
 NODE_VERSION = "0.3.7"
@@ -31,7 +30,10 @@ class Missing(Exception):
 
 @dataclass(frozen=True)
 class Kind:
-    """One server in one storage mode. The folder for its data comes by environment, or as the last argument."""
+    """One server in one storage mode. `{port}` in its command and environment stands for the port of this start.
+
+    The folder for its data comes by environment, or as the last argument.
+    """
 
     name: str
     command: Sequence[str]
@@ -49,7 +51,7 @@ def ours(mode: str, worker_class: str = "stream") -> Kind:
     """This server, with the log of every request turned off, as it is for its peers."""
     environ = {
         "DS_STORAGE__MODE": mode,
-        "DS_SERVER__PORT": str(PORT),
+        "DS_SERVER__PORT": "{port}",
         "DS_SERVER__HOST": "127.0.0.1",
         "DS_SERVER__WORKER_CLASS": worker_class,
         "DS_LOG__RUST_LOG": "warn",
@@ -81,7 +83,7 @@ def node(file_store: bool) -> Kind:
     shutil.copy(NODE_PACKAGE / "reference.mjs", folder)
     return Kind(
         "node file" if file_store else "node memory",
-        ("node", str(folder / "reference.mjs"), str(PORT)),
+        ("node", str(folder / "reference.mjs"), "{port}"),
         durable=file_store,
         keeps=file_store,
         data_as_argument=file_store,
@@ -98,7 +100,7 @@ def rust(mode: str) -> Kind:
         run("cargo", "install", "durable-streams-server", *version, "--root", str(CACHE / "rust"))
     environ = {
         "DS_STORAGE__MODE": mode,
-        "DS_SERVER__PORT": str(PORT),
+        "DS_SERVER__PORT": "{port}",
         "DS_LIMITS__MAX_MEMORY_BYTES": MEMORY_BYTES_MAX,
         "DS_LIMITS__MAX_STREAM_BYTES": MEMORY_BYTES_MAX,
         "DS_SERVER__SSE_RECONNECT_INTERVAL_SECS": "0",
@@ -122,9 +124,10 @@ def caddy() -> Kind:
     config = CACHE / "go" / "Caddyfile"
     config.write_text(
         "{\n\tadmin off\n\tauto_https off\n}\n"
-        f"http://127.0.0.1:{PORT} {{\n\troute /v1/stream/* {{\n\t\tdurable_streams\n\t}}\n}}\n"
+        "http://127.0.0.1:{$BENCH_PORT} {\n\troute /v1/stream/* {\n\t\tdurable_streams\n\t}\n}\n"
     )
-    return Kind("caddy memory", (str(program), "run", "--config", str(config), "--adapter", "caddyfile"))
+    command = (str(program), "run", "--config", str(config), "--adapter", "caddyfile")
+    return Kind("caddy memory", command, {"BENCH_PORT": "{port}"})
 
 
 QUICK: Mapping[str, Callable[[], Kind]] = {
