@@ -1,44 +1,38 @@
-"""The main figures as one picture: bars of the rate a second, a group a load, each scaled to its fastest server.
-
-python -m benchmarks.peers.picture RESULTS.json PICTURE.svg
-"""
+"""The main figures as one picture: bars of the rate a second, a group a load, each scaled to its fastest server."""
 
 from __future__ import annotations
 
-import json
-import sys
+from collections.abc import Mapping
 from html import escape
-from pathlib import Path
-from statistics import median
+from typing import Any
+
+from benchmarks.peers import plan
+from benchmarks.peers.table import by_row, middle, number
 
 SHOWN = (
-    "POST 100 B, 32 connections",
-    "GET 100 B, 32 connections",
-    "POST 100 B, 32 connections (sync + 2 ms)",
-    "SSE 1000 readers, saturated",
-    "catch-up 100 MB, bytes (MB/s)",
+    plan.POST_32,
+    plan.GET_32,
+    plan.POST_32_SLOW,
+    plan.SSE_SATURATED,
+    plan.CATCH_UP_BYTES,
 )
 COLOURS = {"ours": "#2a6fdb", "node": "#6aa84f", "rust": "#b7410e", "caddy": "#00a2a2"}
-LABEL_WIDTH, BAR_WIDTH, BAR_HEIGHT, GAP = 170, 480, 16, 5
+LABEL_WIDTH, BAR_WIDTH, BAR_HEIGHT, GAP = 190, 480, 16, 5
 
 
-def draw(results: dict[str, dict[str, list[dict[str, float]]]]) -> str:
+def draw(report: Mapping[str, Any]) -> str:
     """An SVG document."""
+    rows = by_row(report)
     parts: list[str] = []
     y = 10
-    for load in SHOWN:
-        rates = {
-            kind: median(figures["rate"] for figures in own[load])
-            for kind, own in results.items()
-            if load in own
-        }
-        if not rates:
-            continue
+    for row in (row for row in SHOWN if row in rows):
         y += 22
-        parts.append(f'<text x="8" y="{y}" font-weight="bold">{escape(load)}</text>')
+        unit = "MB/s" if row == plan.CATCH_UP_BYTES else "a second"
+        parts.append(f'<text x="8" y="{y}" font-weight="bold">{escape(row)} ({unit})</text>')
         y += 8
-        for kind, rate in sorted(rates.items(), key=lambda item: -item[1]):
-            parts.append(_bar(kind, rate, max(rates.values()), y))
+        rates = {server: middle(rounds, "rate") for server, rounds in rows[row].items()}
+        for server, rate in sorted(rates.items(), key=lambda item: -item[1]):
+            parts.append(_bar(server, rate, max(rates.values()), y))
             y += BAR_HEIGHT + GAP
     width = LABEL_WIDTH + BAR_WIDTH + 110
     return (
@@ -48,22 +42,12 @@ def draw(results: dict[str, dict[str, list[dict[str, float]]]]) -> str:
     )
 
 
-def _bar(kind: str, rate: float, fastest: float, y: int) -> str:
+def _bar(server: str, rate: float, fastest: float, y: int) -> str:
     length = max(1.0, BAR_WIDTH * rate / fastest)
-    colour = COLOURS[kind.partition(" ")[0]]
+    colour = COLOURS[server.partition(" ")[0]]
     baseline = y + BAR_HEIGHT - 4
     return (
-        f'<text x="{LABEL_WIDTH - 8}" y="{baseline}" text-anchor="end">{escape(kind)}</text>'
+        f'<text x="{LABEL_WIDTH - 8}" y="{baseline}" text-anchor="end">{escape(server)}</text>'
         f'<rect x="{LABEL_WIDTH}" y="{y}" width="{length:.1f}" height="{BAR_HEIGHT}" fill="{colour}"/>'
-        f'<text x="{LABEL_WIDTH + length + 6:.1f}" y="{baseline}">{rate:,.0f}</text>'
+        f'<text x="{LABEL_WIDTH + length + 6:.1f}" y="{baseline}">{number(rate)}</text>'
     )
-
-
-def main() -> int:
-    source, target = sys.argv[1:3]
-    Path(target).write_text(draw(json.loads(Path(source).read_text())["results"]))
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
