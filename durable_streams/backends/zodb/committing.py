@@ -77,14 +77,26 @@ class EarlyFS(FileStorage):  # type: ignore[misc]
         self._threads = shared.committing
         self._ids = shared.ids
         self._unneeded: list[bytes] = []
-        super().__init__(path, pack_gc=False, pack_keep_old=False)
-        if self._used_index:
-            self.garbage_bytes = _saved_garbage(path + ".index")
-        self._tfile.close()
-        os.unlink(path + ".tmp")
+        self._open_file = OpenFile(shared, path)
+        try:
+            super().__init__(path, pack_gc=False, pack_keep_old=False)
+            if self._used_index:
+                self.garbage_bytes = _saved_garbage(path + ".index")
+            self._tfile.close()
+            os.unlink(path + ".tmp")
+        except BaseException:
+            self._release()
+            raise
         self._clear_temp()
         self._ids.note(self._ltid)
-        self._open_file = OpenFile(shared, path)
+
+    def _release(self) -> None:
+        """Close whatever has been opened."""
+        self._open_file.close()
+        for opened in ("_file", "_files", "_tfile", "_lock_file"):
+            file = getattr(self, opened, None)
+            if file is not None:
+                file.close()
 
     def close(self) -> None:
         super().close()

@@ -1,0 +1,84 @@
+"""Power cuts at every moment of a run: what is left can be opened, and holds what was promised and nothing torn."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from durable_streams.backends.zodb import AcidStorage
+from tests.acid.driving import LargeBodies, build, by_shard, commit
+from tests.disk.history import POLICIES, History
+from tests.disk.recording import RecordingDisk
+from tests.files.driving import Contents, Model, append, contents, create, decide
+
+BATCHES = 24
+SHARDS = 2
+
+
+class Run:
+    """A run of a storage with everything that reached the disk, and the contents after each transaction."""
+
+    def __init__(self, tmp_path: Path, seed: int) -> None:
+        self.history = History()
+        self.random = Random(seed)
+        data_dir = tmp_path / "recorded"
+        storage = build(data_dir, SHARDS, disk=RecordingDisk(data_dir, self.history))
+        storage.open()
+        self._drive(storage)
+        storage.close()
+
+    def _drive(self, storage: AcidStorage) -> None:
+        script, model = LargeBodies(self.random), Model()
+        self.after: list[Contents] = [{}]
+        keeper = storage._keeper
+        for number in range(BATCHES):
+            for partition, changes in by_shard(storage, decide(storage, script.requests(storage), 1000.0)):
+                model.apply(changes)
+                self.after.append(model.copy())
+                self.history.note("asked")
+                storage.commit(partition, changes)
+                self.history.note("answered")
+            if number % 8 == 3:
+                for care in keeper._cares:
+                    keeper.save_index(care)
+            if number % 8 == 7:
+                keeper.pack_all()
+
+    def check(self, length: int, policy: str, target: Path) -> None:
+        """The directory left by a cut after ``length`` events holds a moment of the run that it may hold."""
+        target.mkdir()
+        self.history.crash(length, policy, self.random, target)
+        storage = build(target, SHARDS)
+        storage.open()
+        found = contents(storage)
+        notes = list(self.history.notes(length))
+        assert found in self.after[notes.count("answered") : notes.count("asked") + 1]
+        commit(storage, create("later", b"and "), append("later", b"more"))
+        storage.close()
+        storage.open()
+        assert {name: held for name, held in contents(storage).items() if name != "later"} == found
+        state = storage.load("later")
+        assert state is not None
+        assert storage.read(state, 0, state.tail) == b"and more"
+        storage.close()
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_a_power_cut_at_any_moment_loses_nothing_promised_and_tears_nothing(
+    tmp_path: Path, policy: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.CRITICAL)
+    seed = Random().randrange(10**9)
+    print(f"seed {seed}")
+    run = Run(tmp_path, seed)
+    kinds = [event.kind for event in run.history.events]
+    assert kinds.count("rename") > 2 * SHARDS, "there are packs and indexes in the run"
+    for length in range(len(run.history) + 1):
+        try:
+            run.check(length, policy, tmp_path / f"cut-{length}")
+        except BaseException:
+            print(f"after {length} events of {len(kinds)}: {kinds[:length][-5:]}")
+            raise
