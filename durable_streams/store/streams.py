@@ -126,7 +126,7 @@ class StreamStore:
         return parts[0] if len(parts) == 1 else b"".join(reversed(parts))
 
     def touch(self, state: StreamState) -> None:
-        """A client has read: the sliding window starts anew (section 5.1)."""
+        """A client has read, or repeated a write: the sliding window starts anew (section 5.1)."""
         if state.config.expiry.ttl_s is None:
             return
         recorded = self.storage.load(state.name)
@@ -147,7 +147,11 @@ class StreamStore:
 
     def append(self, request: Append) -> Appended:
         """Sections 5.2 and 5.3; raises the ProtocolError that refuses it."""
-        return cast(Appended, self._pipeline.submit(request))
+        outcome = cast(Appended, self._pipeline.submit(request))
+        if outcome.duplicate and (state := self.storage.load(request.name)) is not None:
+            # It wrote nothing, but it was a write that was accepted.
+            self.touch(state)
+        return outcome
 
     def create(self, request: Create) -> Created:
         """Section 5.1, and 4.2 for forks; raises the ProtocolError that refuses it."""
