@@ -123,4 +123,4 @@ bench: $(VENV)/dev.stamp ## Measure this server against every peer that can be i
 
 .PHONY: bench-quick
 bench-quick: $(VENV)/dev.stamp ## The same in two minutes, with Node alone
-	$(BIN)/python -m benchmarks.peers --quick --rounds 2 $(BENCH_ARGS)
+	$(BIN)/python -m benchmarks.peers --rows quick --rounds 2 $(BENCH_ARGS)

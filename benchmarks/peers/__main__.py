@@ -83,16 +83,20 @@ def _compare(options: argparse.Namespace) -> int:
             for kind in kinds if number % 2 == 0 else reversed(kinds):
                 spent = time.monotonic() - began
                 print(f"{spent:5.0f} s, round {number + 1} of {options.rounds}: {kind.name}", file=sys.stderr)
-                with tempfile.TemporaryDirectory(dir=folder) as own:
-                    _measure(kind, options, number == 0, Path(own), report)
-                report.save()
+                try:
+                    with tempfile.TemporaryDirectory(dir=folder) as own:
+                        _measure(kind, options, number == 0, Path(own), report)
+                finally:
+                    report.save()
     print(render(report.content))
     return 0
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.peers", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="Node and this server only, three loads")
+    parser.add_argument(
+        "--rows", choices=("all", "goals", "quick"), default="all", help="quick: with Node only"
+    )
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=2.0, help="how long a plain load lasts")
     parser.add_argument("--only", nargs="*", help="only servers whose name contains one of these")
@@ -117,7 +121,7 @@ def _said(*command: str) -> str:
 def _kinds(options: argparse.Namespace, report: Report) -> list[Kind]:
     """The servers that can be had; the others are noted as missing."""
     found: list[Kind] = []
-    for name, make in (QUICK if options.quick else ALL).items():
+    for name, make in (QUICK if options.rows == "quick" else ALL).items():
         if options.only and not any(part in name for part in options.only):
             continue
         try:
@@ -129,9 +133,9 @@ def _kinds(options: argparse.Namespace, report: Report) -> list[Kind]:
 
 def _measure(kind: Kind, options: argparse.Namespace, first: bool, folder: Path, report: Report) -> None:
     large = not options.skip_large
-    for group in groups(kind, options.quick, first, large):
+    for group in groups(kind, options.rows, first, large):
         _run_group(kind, group, options.seconds, folder / group.name, report)
-    if first and large and kind.keeps and not options.quick:
+    if first and large and kind.keeps and options.rows == "all":
         _time_start(kind, folder / "many", report)
 
 

@@ -86,15 +86,24 @@ QUICK_GROUP = Group(
 )
 
 
-def groups(kind: Kind, quick: bool, first_round: bool, large: bool) -> list[Group]:
-    """What is measured on a server in one round. What takes long and varies little is done in the first one."""
-    if quick:
+def groups(kind: Kind, rows: str, first_round: bool, large: bool) -> list[Group]:
+    """What is measured on a server in one round. What takes long and varies little is done in the first one.
+
+    `rows`: "quick", "goals" (those that the goals ask for) or "all".
+    """
+    if rows == "quick":
         return [QUICK_GROUP]
     if kind.main_rows_only:
         return [Group("main", MAIN)]
-    found = [Group("main", {**MAIN, **MORE, **({} if kind.keeps else FAN_OUT)})]
+    if rows == "goals":
+        live = {} if kind.keeps else {SSE_STEADY: FAN_OUT[SSE_STEADY], CATCH_UP_BYTES: MORE[CATCH_UP_BYTES]}
+        found = [Group("main", {**MAIN, **live})]
+    else:
+        found = [Group("main", {**MAIN, **MORE, **({} if kind.keeps else FAN_OUT)})]
     if kind.durable:
-        found.append(Group("slow", SLOW, SLOW_SYNC_US))
+        found.append(
+            Group("slow", {POST_32_SLOW: SLOW[POST_32_SLOW]} if rows == "goals" else SLOW, SLOW_SYNC_US)
+        )
     if first_round:
         found.append(Group("idle", {IDLE_SSE: idle(2000)}))
         if large:

@@ -14,7 +14,7 @@ Row = Mapping[str, Rounds]
 
 COLUMNS = ("rate", "p50_ms", "p99_ms", "cpu_us", "requests")
 HEAD = """\
-| server | rate /s | min - max | ours is x faster | p50 ms | p99 ms | CPU us | CPU, ours = 1 | |
+| server | rate /s | min - max (rounds) | ours is x faster | p50 ms | p99 ms | CPU us | CPU, ours = 1 | |
 | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | --- |"""
 
 
@@ -84,7 +84,7 @@ def _spread(rounds: Rounds) -> str:
     if "rate" not in rounds[0]:
         return ""
     rates = [figures["rate"] for figures in rounds]
-    return f"{number(min(rates))} - {number(max(rates))}"
+    return f"{number(min(rates))} - {number(max(rates))} ({len(rates)})"
 
 
 def _others(rounds: Rounds) -> str:
