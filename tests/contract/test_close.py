@@ -29,7 +29,7 @@ def test_a_closed_stream_stays_closed_and_readable(streams: Streams) -> None:
 
 
 def test_closing_again_is_answered_as_the_first_time_and_changes_nothing(streams: Streams) -> None:
-    streams.create(body=b"abc", ttl=60)
+    streams.create(body=b"abc")
     streams.close_stream()
     before = streams.contents()
     streams.clock.now += 5

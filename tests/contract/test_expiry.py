@@ -70,6 +70,17 @@ def test_writes_renew_the_window(streams: Streams) -> None:
     assert not is_there(streams, streams.clock.now + 0.1)
 
 
+def test_writes_that_are_repeated_renew_the_window_too(streams: Streams) -> None:
+    streams.create(ttl=10)
+    last = {"body": b"x", "close": True, "producer": ("p", 0, 0)}
+    streams.append(**last)
+    for _ in range(3):
+        streams.clock.now += 9
+        assert streams.append(**last).duplicate
+    assert is_there(streams, streams.clock.now + 9.9)
+    assert not is_there(streams, streams.clock.now + 0.1)
+
+
 def test_reads_renew_the_window(streams: Streams) -> None:
     streams.create(ttl=10)
     now = START
