@@ -51,9 +51,9 @@ class Compression:
         return _best_coding(accepted) if accepted else None
 
     def of_body(self, answer: Answer, coding: str | None) -> Answer:
-        """``answer`` with its body in ``coding``, and marked as varying."""
+        """``answer`` with its body, if it has one, in ``coding``, and marked as varying."""
         answer.headers.append(VARY)
-        if coding is not None and isinstance(answer.body, bytes):
+        if coding is not None and answer.body and isinstance(answer.body, bytes):
             answer.headers.append(("Content-Encoding", coding))
             answer.body = in_thread(_COMPRESS[coding], answer.body)
         return answer

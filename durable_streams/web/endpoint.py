@@ -144,9 +144,7 @@ class StreamEndpoint:
         page = self._store.read(state, position, self._limits.max_read_bytes)
         # Only now: a read that is refused for its offset is no read, and renews nothing.
         self._store.touch(state)
-        if read.position is None:
-            return rendering.page(page, caching.NO_STORE, None, None)
-        return self._cacheable(environ, page, read, cursor=None)
+        return self._page(environ, page, read, cursor=None)
 
     def _long_poll(self, environ: Environ, state: StreamState, position: int, read: Read) -> Answer:
         page = self._store.read(state, position, self._limits.max_read_bytes)
@@ -158,18 +156,22 @@ class StreamEndpoint:
         cursor = caching.next_cursor(self._store.clock(), read.cursor, jitter_s)
         if not page.data:
             return rendering.nothing_new(state, cursor)
-        return self._cacheable(environ, page, read, cursor)
+        return self._page(environ, page, read, cursor)
 
-    def _cacheable(self, environ: Environ, page: Page, read: Read, cursor: str | None) -> Answer:
-        """Data with its entity tag, in the coding that the client prefers; or 304 when the client has it already."""
+    def _page(self, environ: Environ, page: Page, read: Read, cursor: str | None) -> Answer:
+        """Data in the coding that the client prefers, or 304 when the client has it already."""
         state = page.state
         compressible = self._compression.applies(state.config.media_type, len(page.data))
         coding = self._compression.choose(environ) if compressible else None
-        cache_control = caching.cache_control(state, self._store.clock(), self._visibility)
-        tag = caching.entity_tag(state, page.start, page.stop, coding)
-        if read.if_none_match is not None and caching.tag_matches(read.if_none_match, tag):
-            return rendering.not_modified(page, cache_control, tag)
-        answer = rendering.page(page, cache_control, tag, cursor)
+        if read.position is None:
+            # For whoever asks later, now is another place: nothing to keep, and no tag to compare.
+            answer = rendering.page(page, caching.NO_STORE, None, cursor)
+        else:
+            cache_control = caching.cache_control(state, self._store.clock(), self._visibility)
+            tag = caching.entity_tag(state, page.start, page.stop, coding)
+            is_known = read.if_none_match is not None and caching.tag_matches(read.if_none_match, tag)
+            render = rendering.not_modified if is_known else rendering.page
+            answer = render(page, cache_control, tag, cursor)
         return self._compression.of_body(answer, coding) if compressible else answer
 
     def _record(

@@ -65,8 +65,8 @@ def page(found: Page, cache_control: str, tag: str | None, cursor: str | None) -
     return Answer(200, headers, to_array(found.data) if state.config.is_json else found.data)
 
 
-def not_modified(found: Page, cache_control: str, tag: str) -> Answer:
-    return Answer(304, _position(found, cache_control, tag, None))
+def not_modified(found: Page, cache_control: str, tag: str | None, cursor: str | None) -> Answer:
+    return Answer(304, _position(found, cache_control, tag, cursor))
 
 
 def nothing_new(state: StreamState, cursor: str) -> Answer:

@@ -70,8 +70,10 @@ def test_tags_differ_by_coding_and_answer_304_each_for_itself(app: Client) -> No
     for coding in tags:
         for other, tag in tags.items():
             conditional = {"Accept-Encoding": coding, "If-None-Match": tag}
-            status = app.get("/v1/stream/s", headers=conditional).status_code
-            assert status == (304 if coding == other else 200)
+            answer = app.get("/v1/stream/s", headers=conditional)
+            assert answer.status_code == (304 if coding == other else 200)
+            assert "Accept-Encoding" in answer.headers["Vary"]
+            assert bool(answer.data) == (coding != other)
 
 
 def test_small_bodies_and_compressed_media_stay_as_they_are(app: Client) -> None:

@@ -39,9 +39,8 @@ def test_data_that_is_there_is_answered_at_once_with_a_cursor(server: Server) ->
     assert answer.headers["Stream-Next-Offset"] == server.tail("s")
     assert "ETag" in answer.headers
     assert answer.headers["Cache-Control"].startswith("public")
-    assert (
-        server.get("s?offset=-1&live=long-poll", {"If-None-Match": answer.headers["ETag"]}).status_int == 304
-    )
+    known = server.get("s?offset=-1&live=long-poll", {"If-None-Match": answer.headers["ETag"]})
+    assert (known.status_int, known.headers["Stream-Cursor"]) == (304, str(INTERVAL))
 
 
 def test_a_page_that_does_not_reach_the_tail_is_not_marked(open_server: OpenServer) -> None:
@@ -101,6 +100,10 @@ def test_now_waits_for_what_is_yet_to_come(server: Server) -> None:
     assert reader.is_waiting
     server.post("s", b"new", TEXT)
     assert reader.rest() == b"new"
+    assert reader.headers["Stream-Cursor"] == str(INTERVAL)
+    # For whoever asks later, now is another place: no cache may answer for us.
+    assert reader.headers["Cache-Control"] == "no-store"
+    assert "Etag" not in reader.headers
 
 
 def test_a_delete_is_answered_with_404(server: Server) -> None:
