@@ -49,4 +49,5 @@ class Follower:
     @property
     def is_ahead(self) -> bool:
         """Its client's cursor lies in the future, so it cannot share what others are told."""
-        return self._cursor != caching.next_cursor(self._store.clock(), None, 1)
+        now = self._store.clock()
+        return caching.later_cursor(now, self._cursor) != caching.next_cursor(now, None, 1)

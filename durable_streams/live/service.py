@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import gevent
 from gevent.event import Event
+from gevent.lock import Semaphore
 
 from durable_streams.live.fanout import Fanout
 from durable_streams.live.hub import Hub
@@ -33,6 +34,7 @@ class StreamService:
         self.fanout = Fanout(self.store)
         self.on_ready: list[Callable[[bool], None]] = []
         """Told True when requests can be answered, and False when a stop has begun."""
+        self._opening = Semaphore()
         self._closing = Event()
         self._sweeper: gevent.Greenlet[[], None] | None = None
 
@@ -42,11 +44,12 @@ class StreamService:
 
     def open(self) -> None:
         """Open the storage, in the process that serves; raises what ``Storage.open`` raises. Twice is once."""
-        if self.store.is_open or self._closing.is_set():
-            return
-        self.store.open()
-        self._sweeper = gevent.spawn(self._sweep_for_ever)
-        self._tell(True)
+        with self._opening:
+            if self.store.is_open or self._closing.is_set():
+                return
+            self.store.open()
+            self._sweeper = gevent.spawn(self._sweep_for_ever)
+            self._tell(True)
 
     def stop_live(self) -> None:
         """A stop has begun: no longer ready, and every long-poll and event stream ends at its next boundary."""
@@ -59,10 +62,11 @@ class StreamService:
         """Make durable what was accepted and release the storage. Twice is once."""
         self.stop_live()
         self._closing.set()
-        if self._sweeper is not None:
-            self._sweeper.join()
-            self._sweeper = None
-        self.store.close()
+        with self._opening:
+            if self._sweeper is not None:
+                self._sweeper.join()
+                self._sweeper = None
+            self.store.close()
 
     def _announce(self, change: Change) -> None:
         self.hub.announce(change)

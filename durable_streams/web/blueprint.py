@@ -75,7 +75,6 @@ def _mount(state: BlueprintSetupState, service: StreamService, config: Config) -
     state.app.url_map.converters["stream_path"] = _StreamPath
 
     def streams(raw_name: str = "") -> Response:
-        service.open()
         environ = request.environ
         # Flask has decoded the name leniently; the endpoint wants what was sent.
         return _respond(endpoint, environ, environ["PATH_INFO"][len(base_path) + 1 :])
@@ -123,8 +122,7 @@ class StreamsFirst:
     Flask's dispatch costs more than the whole request otherwise does; see docs/architecture.md.
     """
 
-    def __init__(self, service: StreamService, endpoint: StreamEndpoint, otherwise: WSGIApplication) -> None:
-        self._service = service
+    def __init__(self, endpoint: StreamEndpoint, otherwise: WSGIApplication) -> None:
         self._endpoint = endpoint
         self._otherwise = otherwise
         self._base = endpoint.base_path
@@ -137,8 +135,6 @@ class StreamsFirst:
             return self._otherwise(environ, start_response)
         if not self._base and path in ("/healthz", "/readyz"):
             return self._otherwise(environ, start_response)
-        if not self._service.store.is_open:
-            self._service.open()
         return self._endpoint.serve(environ, start_response, path[self._skip :])
 
 
@@ -146,4 +142,4 @@ def put_streams_first(app: Flask, service: StreamService, config: Config) -> Non
     """Serve the streams at ``http.stream_base_path`` of ``app``, ahead of its routes."""
     endpoint = StreamEndpoint(service, config, config.http.stream_base_path.rstrip("/"), owns_connection=True)
     app.extensions[EXTENSION] = service
-    app.wsgi_app = StreamsFirst(service, endpoint, app.wsgi_app)  # type: ignore[method-assign]
+    app.wsgi_app = StreamsFirst(endpoint, app.wsgi_app)  # type: ignore[method-assign]

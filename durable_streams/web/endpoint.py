@@ -61,6 +61,7 @@ class StreamEndpoint:
         """
         limits, server = config.limits, config.server
         self.base_path = base_path
+        self._service = service
         self._store = store = service.store
         self._limits = limits
         self._visibility = config.http.cache_visibility
@@ -108,7 +109,9 @@ class StreamEndpoint:
         if handler is None:
             raise MethodNotAllowed(method, ALLOWED_METHODS)
         if not self._store.is_open:
-            raise Unavailable("the storage is not open")
+            self._service.open()
+            if not self._store.is_open:
+                raise Unavailable("the storage is closed")
         return handler(environ, name)
 
     def _create(self, environ: Environ, name: str) -> Answer:

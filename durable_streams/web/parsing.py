@@ -51,7 +51,7 @@ def parse_create(environ: Environ, name: str, body: bytes, base_path: str) -> Cr
         parse_expiry(environ.get("HTTP_STREAM_TTL"), environ.get("HTTP_STREAM_EXPIRES_AT")),
         is_true(environ.get("HTTP_STREAM_CLOSED")),
         body,
-        _fork(environ, base_path),
+        _fork(environ, base_path.rstrip("/") + "/"),
     )
 
 
@@ -97,7 +97,7 @@ def _content_type(environ: Environ) -> str | None:
     return None if value is None else check_content_type(value)
 
 
-def _fork(environ: Environ, base_path: str) -> ForkSource | None:
+def _fork(environ: Environ, prefix: str) -> ForkSource | None:
     source = environ.get("HTTP_STREAM_FORKED_FROM")
     offset = environ.get("HTTP_STREAM_FORK_OFFSET")
     sub_offset = environ.get("HTTP_STREAM_FORK_SUB_OFFSET")
@@ -106,7 +106,7 @@ def _fork(environ: Environ, base_path: str) -> ForkSource | None:
             raise BadRequest("Stream-Fork-Offset and Stream-Fork-Sub-Offset require Stream-Forked-From")
         return None
     return ForkSource(
-        _source_name(source, base_path),
+        _source_name(source, prefix, environ.get("SCRIPT_NAME", "") + prefix),
         None if offset is None else _fork_position(offset.strip()),
         0 if sub_offset is None else parse_integer("Stream-Fork-Sub-Offset", sub_offset),
     )
@@ -119,12 +119,11 @@ def _fork_position(offset: str) -> int:
     return position
 
 
-def _source_name(header: str, base_path: str) -> str:
-    """A URL path below the base, or a bare stream name; percent-decoded once."""
+def _source_name(header: str, *prefixes: str) -> str:
+    """A URL path that begins with one of ``prefixes``, or a bare stream name; percent-decoded once."""
     path = header.strip()
-    prefix = base_path.rstrip("/") + "/"
-    if path.startswith(prefix):
-        path = path[len(prefix) :]
+    prefix = next((prefix for prefix in prefixes if path.startswith(prefix)), "")
+    path = path[len(prefix) :]
     try:
         name = unquote_to_bytes(path.encode("latin-1")).decode("utf-8")
     except UnicodeDecodeError:

@@ -195,3 +195,13 @@ def test_a_client_that_is_ahead_stays_ahead_until_time_has_caught_up() -> None:
     stream.append(b"y")
     assert int(stream.news(follower)[-1].fields["streamCursor"]) == INTERVAL + 1000
     assert not follower.is_ahead
+
+
+def test_a_reader_of_a_quiet_stream_is_not_ahead_however_long_it_was_quiet() -> None:
+    stream = Stream(body=b"x")
+    follower = stream.follower()
+    stream.news(follower)
+    for _ in range(3):
+        stream.now += 3600
+        assert not follower.is_ahead
+        assert stream.news(follower) == []

@@ -139,6 +139,16 @@ def test_the_source_of_a_fork_is_a_path_or_a_name_decoded_once(server: Server, s
     assert server.get("fork").body == b"inherited own"
 
 
+def test_the_source_is_a_path_also_where_the_app_is_mounted_below_another_path(server: Server) -> None:
+    """SCRIPT_NAME is part of the URL that clients know, and of the Location that they are told."""
+    mounted = {"SCRIPT_NAME": "/outer"}
+    created = server.request("PUT", "s", b"inherited", TEXT, **mounted)
+    assert created.headers["Location"] == f"http://localhost:80/outer{BASE}s"
+    for number, source in enumerate((f"/outer{BASE}s", f"{BASE}s", "s")):
+        answer = server.request("PUT", f"fork{number}", headers=forked(source), **mounted)
+        assert answer.status_int == 201
+
+
 def test_a_source_that_is_encoded_twice_is_another_stream(server: Server) -> None:
     server.put("a", b"x", TEXT)
     assert server.put("fork", headers=forked("%2561")).status_int == 404

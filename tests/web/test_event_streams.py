@@ -324,6 +324,22 @@ def test_the_broadcaster_and_the_connection_take_turns(server: Server) -> None:
     theirs.close()
 
 
+def test_a_reader_of_a_quiet_stream_stays_with_the_broadcaster(open_server: OpenServer) -> None:
+    server = open_server(server={"sse_reconnect_interval_secs": 0, "sse_heartbeat_secs": 0.01})
+    server.put("s", b"old", TEXT)
+    ours, theirs = socket.socketpair()
+    reader = following(server, **{"gunicorn.socket": ours, "SERVER_PROTOCOL": "HTTP/1.1"})
+    reader.caught_up()
+    # Longer than a cursor is good for.
+    server.clock.now += 3600
+    assert reader.piece() == b":\n\n"
+    gevent.sleep(0)
+    assert server.service.fanout.readers == 1
+    reader.leave()
+    ours.close()
+    theirs.close()
+
+
 @pytest.mark.parametrize("protocol", ["HTTP/1.0", "HTTP/2.0"])
 def test_the_broadcaster_writes_only_where_chunks_are_understood(server: Server, protocol: str) -> None:
     ours, theirs = socket.socketpair()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import gevent
 import pytest
 from flask import abort
 
@@ -187,3 +188,44 @@ def test_requests_after_the_stop_are_unavailable(open_server: OpenServer) -> Non
     for method in ("GET", "HEAD", "PUT", "POST", "DELETE"):
         answer = server.request(method, "s")
         assert (answer.status_int, answer.headers["Retry-After"]) == (503, "1")
+
+
+class Opening(InMemoryStorage):
+    """Memory that takes its time to open, and may not open at all."""
+
+    error: Exception | None = None
+    opened = 0
+
+    def open(self) -> None:
+        self.opened += 1
+        gevent.sleep(0)
+        if self.error is not None:
+            raise self.error
+
+
+@pytest.mark.parametrize("embedded", [False, True])
+@pytest.mark.parametrize(
+    ("error", "status", "type_", "code"),
+    [
+        (Unavailable("owned by /secret/process"), 503, "unavailable", "UNAVAILABLE"),
+        (OSError("no such directory: /secret/path"), 500, "internal", "INTERNAL_ERROR"),
+    ],
+)
+def test_a_storage_that_does_not_open_is_a_problem_document_and_tried_again(
+    open_server: OpenServer, embedded: bool, error: Exception, status: int, type_: str, code: str
+) -> None:
+    storage = Opening()
+    storage.error = error
+    server = open_server(storage, embedded=embedded)
+    check_problem(server.get("s"), BASE + "s", status, type_, code)
+    storage.error = None
+    assert server.put("s", headers=TEXT).status_int == 201
+
+
+def test_requests_that_come_at_once_open_the_storage_once(open_server: OpenServer) -> None:
+    storage = Opening()
+    server = open_server(storage)
+    requests = [gevent.spawn(server.put, f"s{number}", b"x", TEXT) for number in range(5)]
+    gevent.joinall(requests, raise_error=True)
+    assert {request.value.status_int for request in requests} == {201}
+    assert storage.opened == 1
