@@ -20,6 +20,7 @@ from zlib import crc32
 from ZODB.Connection import TransactionMetaData
 from ZODB.FileStorage.FileStorage import FileStorage, TempFormatter, packed_version
 from ZODB.FileStorage.format import DATA_HDR_LEN, DataHeader, DataHeaderFromString, TxnHeader
+from ZODB.fsIndex import fsIndex
 from ZODB.POSException import ConflictError, POSKeyError, StorageTransactionError
 from ZODB.utils import p64, z64
 
@@ -30,8 +31,8 @@ log = logging.getLogger("durable_streams.storage")
 
 MAGIC: Final[bytes] = packed_version
 CHECKSUM: Final = Struct(">I")
-GARBAGE: Final = Struct(">Q")
-"""The end of a saved index."""
+INDEX_END: Final = Struct(">QI")
+"""Behind what ZODB knows of in a saved index: bytes of garbage, checksum of everything before."""
 SOON_WRITTEN_BYTES: Final = 256 << 10
 """A transaction larger than this is handed to the system in a thread."""
 FIRST_READ_BYTES: Final = 4096
@@ -48,6 +49,8 @@ class RecordDamaged(Exception):
 
     def __init__(self, path: str, position: int, what: str) -> None:
         super().__init__(f"{path} is damaged at byte {position}: {what}")
+        self.position = position
+        self.what = what
 
 
 def checksum_of(salt: bytes, oid: bytes, tid: bytes, data: bytes) -> int:
@@ -309,25 +312,29 @@ class EarlyFS(FileStorage):  # type: ignore[misc]
             yield
 
     def _save_index(self) -> None:
-        """Called by FileStorage too; an index that cannot be saved costs time at the next opening, nothing else."""
+        """Called by FileStorage too; an index that is not saved costs time at the next opening, nothing else."""
+        if self.failed is not None:
+            # It may be that of another file.
+            return
         try:
             self.write_index(self.pickled_index())
         except OSError as exc:
             log.warning("the index of %s is not saved: %s", self._file_name, exc)
 
+    def _sane(self, index: Any, pos: int) -> Any:
+        """FileStorage would do without an index that it doubts, and cut the file where it does not understand it.
+
+        Here repairing.py has seen to both; this is the id of the last transaction that the index knows of.
+        """
+        if pos <= len(MAGIC):
+            return None
+        begin = pos - 8 - self._read_num(pos - 8)
+        return self._read_txn_header(begin).tid
+
     def pickled_index(self) -> bytes:
-        """The index as it is now, in the form of ``fsIndex.save``; commits are held, or there are none."""
-        data = BytesIO()
-        pickler = Pickler(data, 3)
-        pickler.fast = True
-        pickler.dump(self._pos)
-        for prefix, positions in self._index._data.items():
-            pickler.dump((prefix, positions.toString()))
-        pickler.dump(None)
-        # ZODB stops reading before this.
-        data.write(GARBAGE.pack(self.garbage_bytes))
+        """The index as it is now; commits are held, or there are none."""
         self.indexed_bytes = self._pos
-        return data.getvalue()
+        return pickled_index(self._index, self._pos, self.garbage_bytes)
 
     def write_index(self, data: bytes) -> None:
         """Durable before it takes the place of the old one, unlike FileStorage's own."""
@@ -337,8 +344,9 @@ class EarlyFS(FileStorage):  # type: ignore[misc]
 
     def adopt(self, path: str, index: Any, size: int, garbage_before: int) -> None:
         """Go on with the packed file at ``path``, which is durable; commits are held."""
-        # It would be taken for the new file's own.
+        # It would be taken for the new file's own, so it has to go first, for certain.
         self._disk.unlink(self._file_name + ".index")
+        self._disk.sync_dir(os.path.dirname(self._file_name))
         with self._files.write_lock(), self._lock:
             self._disk.rename(path, self._file_name)
             try:
@@ -366,8 +374,23 @@ class EarlyFS(FileStorage):  # type: ignore[misc]
             raise
 
 
+def pickled_index(index: fsIndex, end: int, garbage_bytes: int) -> bytes:
+    """An index of the file up to ``end`` in the form of ``fsIndex.save``, with an end of our own."""
+    data = BytesIO()
+    pickler = Pickler(data, 3)
+    pickler.fast = True
+    pickler.dump(end)
+    for prefix, positions in index._data.items():
+        pickler.dump((prefix, positions.toString()))
+    pickler.dump(None)
+    # ZODB stops reading before this.
+    count = INDEX_END.pack(garbage_bytes, 0)[:8]
+    data.write(INDEX_END.pack(garbage_bytes, crc32(count, crc32(data.getbuffer()))))
+    return data.getvalue()
+
+
 def _saved_garbage(path: str) -> int:
     with open(path, "rb") as file:
-        file.seek(-GARBAGE.size, os.SEEK_END)
-        (count,) = GARBAGE.unpack(file.read())
+        file.seek(-INDEX_END.size, os.SEEK_END)
+        count, _ = INDEX_END.unpack(file.read())
     return int(count)

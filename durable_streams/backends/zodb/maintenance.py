@@ -16,7 +16,8 @@ from typing import Final
 
 from ZODB.utils import newTid
 
-from durable_streams.backends.zodb.disk import Disk
+from durable_streams.backends.zodb.committing import pickled_index
+from durable_streams.backends.zodb.disk import Disk, write_file
 from durable_streams.backends.zodb.errors import DirectoryDamaged, WrongLayout
 from durable_streams.backends.zodb.opening import (
     Layout,
@@ -32,7 +33,7 @@ from durable_streams.backends.zodb.opening import (
 from durable_streams.backends.zodb.packing import Copying
 from durable_streams.backends.zodb.packing import pack as pack_storage
 from durable_streams.backends.zodb.shared import Shared
-from durable_streams.backends.zodb.snapshots import Extent, Snapshot, newest_id, scan_current
+from durable_streams.backends.zodb.snapshots import Extent, Snapshot, newest_id, scan
 from durable_streams.protocol.state import ForkPoint, StreamState
 
 PIECE_BYTES: Final = 1 << 20
@@ -120,7 +121,7 @@ def _extents(layout: Layout, disk: Disk) -> Iterator[Sequence[Extent]]:
     with ExitStack() as stack:
         extents = []
         for path in layout.shards():
-            extents.append(scan_current(path, layout.salt, disk, newest))
+            extents.append(scan(path, layout.salt, disk, newest))
             stack.callback(extents[-1].close)
         yield extents
 
@@ -141,7 +142,10 @@ def backup(data_dir: Path, target: Path, disk: Disk | None = None) -> Report:
         for number, extent in enumerate(extents):
             if extent.problem is not None:
                 raise extent.problem
-            _copy(extent, copy.shard(number), disk)
+            path = copy.shard(number)
+            _copy(extent, path, disk)
+            # Opening is quick with it, and it says that all of the file was whole.
+            write_file(disk, path + ".index", pickled_index(extent.index, extent.end, 0))
     disk.sync_dir(copy.root)
     write_layout(copy, disk)
     return verify(target, disk)

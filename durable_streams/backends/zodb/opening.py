@@ -21,7 +21,7 @@ from durable_streams.backends.zodb.disk import Disk, write_file
 from durable_streams.backends.zodb.errors import DirectoryDamaged, DirectoryInUse, WrongLayout
 from durable_streams.backends.zodb.in_memory import CurrentStorage
 from durable_streams.backends.zodb.keeping import remove_remains
-from durable_streams.backends.zodb.repairing import repair_tail
+from durable_streams.backends.zodb.repairing import drop_damaged_index, repair_tail
 from durable_streams.backends.zodb.shared import Shared
 from durable_streams.backends.zodb.threads import is_patched
 
@@ -151,6 +151,7 @@ def open_file(layout: Layout, number: int, shared: Shared) -> EarlyFS:
     """The storage of one shard, its torn tail cut; raises DirectoryDamaged or OSError."""
     path = layout.shard(number)
     remove_remains(path, shared.disk)
+    drop_damaged_index(path, shared.disk)
     repair_tail(path, layout.salt, shared.disk)
     return EarlyFS(path, layout.salt, shared)
 

@@ -12,12 +12,13 @@ import os
 import pickle
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
+from zlib import crc32
 
 from ZODB.FileStorage.format import DATA_HDR_LEN, TRANS_HDR_LEN, DataHeaderFromString, TxnHeaderFromString
 from ZODB.fsIndex import fsIndex
 from ZODB.utils import u64
 
-from durable_streams.backends.zodb.committing import CHECKSUM, MAGIC, checksum_of
+from durable_streams.backends.zodb.committing import CHECKSUM, INDEX_END, MAGIC, checksum_of
 from durable_streams.backends.zodb.disk import Disk, write_file
 from durable_streams.backends.zodb.errors import DirectoryDamaged
 
@@ -25,8 +26,10 @@ log = logging.getLogger("durable_streams.storage")
 
 WINDOW_BYTES: Final = 1 << 20
 STATUS_AT: Final = 16
+_FINISHED: Final = (b" ", b"p")
 _PLAIN_STATUSES: Final = (b" " + bytes(6), b"p" + bytes(6))
 """Status and lengths of user, description and extension, as they are in every transaction but a shard's first."""
+_DESCRIPTIONS: Final = (b"", b"initial database creation")
 
 
 class Damage(NamedTuple):
@@ -69,12 +72,12 @@ class ShardFile:
     def transaction_end(self, position: int, index: fsIndex | None = None) -> int | Damage:
         """Where the transaction at ``position`` ends, or what is wrong with it; every record of it is checked.
 
-        ``index`` is told of the records of a transaction that is whole.
+        ``index``, which knows all before it, is told of the records of a transaction that is whole.
         """
         header_bytes = self.read(TRANS_HDR_LEN, position)
         if len(header_bytes) < TRANS_HDR_LEN:
             return Damage(position, "the header of a transaction is incomplete")
-        if header_bytes[STATUS_AT : STATUS_AT + 1] not in (b" ", b"p"):
+        if header_bytes[STATUS_AT : STATUS_AT + 1] not in _FINISHED:
             return Damage(position, "a transaction is not finished")
         header = TxnHeaderFromString(header_bytes)
         end: int = position + header.tlen
@@ -83,11 +86,15 @@ class ShardFile:
         if u64(self.read(8, end)) != header.tlen:
             return Damage(position, "the two lengths of a transaction differ")
         at = position + header.headerlen()
+        if self.read(at - position - TRANS_HDR_LEN, position + TRANS_HDR_LEN) not in _DESCRIPTIONS:
+            return Damage(position, "the description of a transaction is wrong")
         found: dict[bytes, int | None] = {}
         while at < end:
             record = self._record(at, header.tid, position, end)
             if isinstance(record, Damage):
                 return record
+            if index is not None and record.prev != index.get(record.oid, 0):
+                return Damage(at, "a record does not follow the one before of its object")
             found[record.oid] = at if record.plen else None
             at += record.recordlen()
         if at != end:
@@ -151,17 +158,44 @@ def first_damage(file: ShardFile, start: int) -> Damage | None:
 
 
 def indexed_end(file: ShardFile) -> int:
-    """Up to where the saved index knows the file: a transaction ends there; else where the first one begins."""
+    """Up to where the saved index knows the file, which was durable then; else where the first transaction begins.
+
+    Raises DirectoryDamaged when there is no end of a transaction.
+    """
+    start = len(MAGIC)
+    position = position_in_index(file.path + ".index")
+    if position is None or position < start + 8:
+        return start
+    if position > file.size:
+        raise DirectoryDamaged(
+            file.path, file.size, f"it ends here, and once reached to byte {position} at least"
+        )
+    length = u64(file.read(8, position - 8))
+    begin = position - 8 - length
+    header = file.read(TRANS_HDR_LEN, max(0, begin))
+    if begin < start or u64(header[8:16]) != length or header[STATUS_AT : STATUS_AT + 1] not in _FINISHED:
+        raise DirectoryDamaged(file.path, position - 8, "the transaction that ends here has been whole")
+    return position
+
+
+def position_in_index(path: str) -> int | None:
+    """Up to where a saved index knows its file; None when there is no index, or one that is damaged."""
     try:
-        with open(file.path + ".index", "rb") as index:
-            position = pickle.load(index)
-    except Exception:
-        return len(MAGIC)
-    if isinstance(position, int) and len(MAGIC) + 8 <= position <= file.size:
-        begin = position - 8 - u64(file.read(8, position - 8))
-        if begin >= len(MAGIC) and file.transaction_end(begin) == position:
-            return position
-    return len(MAGIC)
+        with open(path, "rb") as file:
+            data = file.read()
+    except FileNotFoundError:
+        return None
+    if len(data) < INDEX_END.size or INDEX_END.unpack(data[-INDEX_END.size :])[1] != crc32(data[:-4]):
+        return None
+    position = pickle.loads(data)
+    return position if isinstance(position, int) else None
+
+
+def drop_damaged_index(path: str, disk: Disk) -> None:
+    """FileStorage believes any index that it can read, and makes a new one where there is none."""
+    if os.path.exists(path + ".index") and position_in_index(path + ".index") is None:
+        log.warning("%s.index is damaged; a new one is made", path)
+        disk.unlink(path + ".index")
 
 
 def repair_tail(path: str, salt: bytes, disk: Disk) -> int:

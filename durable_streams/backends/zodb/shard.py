@@ -62,7 +62,7 @@ class Shard:
         self._db = DB(storage, cache_size=objects_max, cache_size_bytes=bytes_max)
         self._manager = transaction.TransactionManager(explicit=True)
         self._writing = self._db.open(self._manager)
-        self._begin_empty()
+        self._begin()
         self._read_manager = transaction.TransactionManager()
         self._reading = self._db.open(self._read_manager)
         self._lock = RLock()
@@ -72,10 +72,13 @@ class Shard:
         self._damaged: dict[str, str] = {}
         """Streams that could be loaded, and not be changed."""
 
-    def _begin_empty(self) -> None:
+    def _begin(self) -> None:
+        """See that the trees can be read, or plant them."""
         self._manager.begin()
         root = self._writing.root()
         if "streams" in root:
+            for tree in (root["streams"], root["deadlines"]):
+                tree._p_activate()
             self._manager.abort()
             return
         root["streams"] = OOBTree()
@@ -150,7 +153,7 @@ class Shard:
                 found.append(name)
             return found
 
-        return self.look(names)
+        return self._whole("the tree of streams", names, "streams")
 
     def queued(self, after: tuple[float, str] | None, now: float, limit: int) -> list[tuple[float, str]]:
         """Up to ``limit`` entries of the tree of deadlines that come after ``after`` and are at or before ``now``."""
@@ -163,7 +166,13 @@ class Shard:
                 found.append(entry)
             return found
 
-        return self._look("deadlines", queued)
+        return self._whole("the tree of deadlines", queued, "deadlines")
+
+    def _whole(self, what: str, reader: Callable[[Any], T], tree: str) -> T:
+        try:
+            return self._look(tree, reader)
+        except DAMAGE as exc:
+            raise StreamDamaged(f"{what} of {self.storage.getName()}: {exc!r}") from exc
 
     # -- changing ----------------------------------------------------------------------------------------------
 

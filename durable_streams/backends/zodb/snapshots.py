@@ -22,7 +22,7 @@ from durable_streams.backends.zodb.committing import MAGIC
 from durable_streams.backends.zodb.disk import Disk
 from durable_streams.backends.zodb.errors import DirectoryDamaged
 from durable_streams.backends.zodb.model import Head
-from durable_streams.backends.zodb.repairing import Damage, ShardFile, indexed_end
+from durable_streams.backends.zodb.repairing import Damage, ShardFile, indexed_end, position_in_index
 from durable_streams.protocol.state import StreamState
 
 PAYLOAD_READ_BYTES: Final = 1 << 20
@@ -48,7 +48,11 @@ class Extent:
 def newest_id(path: str, salt: bytes, disk: Disk) -> bytes:
     """The id of the last whole transaction; what the saved index knows of is not read again."""
     with closing(ShardFile(path, salt, disk)) as file:
-        position, tid = indexed_end(file), z64
+        try:
+            position = indexed_end(file)
+        except DirectoryDamaged:
+            return bytes(z64)
+        tid = z64
         if position > len(MAGIC):
             tid = file.read(len(z64), position - 8 - u64(file.read(8, position - 8)))
         while position < file.size:
@@ -59,28 +63,40 @@ def newest_id(path: str, salt: bytes, disk: Disk) -> bytes:
         return bytes(tid)
 
 
-def scan_current(path: str, salt: bytes, disk: Disk, newest: bytes) -> Extent:
-    """The transactions up to the id ``newest``, also where a pack puts another file in this one's place meanwhile."""
+def scan(path: str, salt: bytes, disk: Disk, newest: bytes) -> Extent:
+    """Read a shard's file up to the first transaction that is not whole, or has an id above ``newest``.
+
+    The owner may be writing, and may put a packed file in this one's place.
+    """
     while True:
-        extent = scan(path, salt, disk, newest)
-        if extent.file.is_current():
+        known = position_in_index(path + ".index")
+        extent = _scan(path, salt, disk, newest)
+        if extent.torn_bytes and known is not None and extent.end < known:
+            what = f"a transaction is damaged, and all up to byte {known} had been whole"
+            extent.problem = DirectoryDamaged(path, extent.end, what)
+        has_changed = position_in_index(path + ".index") != known
+        if extent.file.is_current() and not (extent.problem and has_changed):
             return extent
         extent.close()
 
 
-def scan(path: str, salt: bytes, disk: Disk, newest: bytes) -> Extent:
-    """Read a shard's file up to the first transaction that is not whole, or has an id above ``newest``."""
+def _scan(path: str, salt: bytes, disk: Disk, newest: bytes) -> Extent:
     file = ShardFile(path, salt, disk)
     extent = Extent(file, fsIndex())
     if file.read(len(MAGIC), 0) != MAGIC:
         extent.problem = DirectoryDamaged(path, 0, "it does not begin like a FileStorage")
         return extent
+    tried = -1
     while extent.end < file.size:
         tid = file.read(len(z64), extent.end)
         end = file.transaction_end(extent.end, extent.index if tid <= newest else None)
         if isinstance(end, Damage):
-            if _ends(extent, end):
+            if tried == extent.end or not _is_followed(extent):
+                _note(extent, end)
                 break
+            # It may have been written just now.
+            tried = extent.end
+            file.refresh()
         elif tid > newest:
             break
         else:
@@ -89,23 +105,19 @@ def scan(path: str, salt: bytes, disk: Disk, newest: bytes) -> Extent:
     return extent
 
 
-def _ends(extent: Extent, damage: Damage) -> bool:
-    """Note what is at the end of the whole transactions: a torn one, or damage, which has a whole one behind it.
+def _is_followed(extent: Extent) -> bool:
+    return extent.file.find_transaction(extent.end) is not None
 
-    False when it was being written, and has to be read again.
-    """
+
+def _note(extent: Extent, damage: Damage) -> None:
+    """What is at the end of the whole transactions: a torn one, or damage, which has a whole one behind it."""
     file = extent.file
     follower = file.find_transaction(extent.end)
     if follower is None:
         extent.torn_bytes = file.size - extent.end
-        return True
-    file.refresh()
-    again = file.transaction_end(extent.end)
-    if not isinstance(again, Damage):
-        return False
-    what = f"{damage.what}, and a whole transaction follows at byte {follower}"
-    extent.problem = DirectoryDamaged(file.path, damage.position, what)
-    return True
+    else:
+        what = f"{damage.what}, and a whole transaction follows at byte {follower}"
+        extent.problem = DirectoryDamaged(file.path, damage.position, what)
 
 
 class _ExtentStorage(BaseStorage):  # type: ignore[misc]

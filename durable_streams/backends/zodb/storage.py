@@ -16,8 +16,9 @@ from typing import ClassVar, Final, Literal
 
 import gevent
 
-from durable_streams.backends.zodb.committing import EarlyFS
+from durable_streams.backends.zodb.committing import EarlyFS, RecordDamaged
 from durable_streams.backends.zodb.disk import Disk
+from durable_streams.backends.zodb.errors import DirectoryDamaged
 from durable_streams.backends.zodb.in_memory import CurrentStorage
 from durable_streams.backends.zodb.keeping import Keeper, Tuning
 from durable_streams.backends.zodb.opening import check_locks, make_root, open_file, own, prepare, shard_of
@@ -116,6 +117,9 @@ class AcidStorage(Storage):
                 objects_max=max(400, OBJECTS_KEPT // self.partitions),
                 bytes_max=BYTES_KEPT // self.partitions,
             )
+        except RecordDamaged as exc:
+            storage.close()
+            raise DirectoryDamaged(storage.getName(), exc.position, exc.what) from exc
         except BaseException:
             storage.close()
             raise
@@ -171,7 +175,10 @@ class AcidStorage(Storage):
 
     def due(self, now: float, limit: int) -> list[str]:
         for number in range(self.partitions):
-            self._pass_deadlines(number, now)
+            try:
+                self._pass_deadlines(number, now)
+            except StreamDamaged:
+                log.exception("streams of shard %d cannot expire", number)
         return self._deadlines.due(now, limit, self._load_whole)
 
     def _pass_deadlines(self, number: int, now: float) -> None:

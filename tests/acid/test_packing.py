@@ -1,0 +1,155 @@
+"""Packing: what was replaced goes, what is current stays, commits and readers go on meanwhile."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from durable_streams.backends.zodb import AcidStorage, Tuning
+from durable_streams.backends.zodb.committing import EarlyFS
+from durable_streams.backends.zodb.packing import Copying, PackStopped, pack
+from durable_streams.protocol.requests import Remove
+from tests.acid.driving import LargeBodies, by_shard, commit, opened, shard_file
+from tests.files.driving import Model, append, contents, create, decide, read_all
+from tests.servers import ROOT
+
+
+def shard_of(storage: AcidStorage) -> EarlyFS:
+    file = storage._shards[0].storage
+    assert isinstance(file, EarlyFS)
+    return file
+
+
+def test_packing_keeps_what_is_current_and_nothing_else(tmp_path: Path) -> None:
+    seed = Random().randrange(10**9)
+    print(f"seed {seed}")
+    script, model = LargeBodies(Random(seed)), Model()
+    with opened(tmp_path / "data", 2) as storage:
+        for number in range(120):
+            changes = decide(storage, script.requests(storage), 1000.0)
+            model.apply(changes)
+            for partition, part in by_shard(storage, changes):
+                storage.commit(partition, part)
+            if number % 20 == 19:
+                storage._keeper.pack_all()
+                assert contents(storage) == model.contents
+        for file in (shard.storage for shard in storage._shards):
+            assert isinstance(file, EarlyFS)
+            while file.has_deletions:
+                file.delete_some()
+        storage._keeper.pack_all()
+        payload = sum(len(held) for _, held in model.contents.values())
+        rows = 3000 * (len(model.contents) + 2)
+        assert sum(shard.storage.getSize() for shard in storage._shards) < payload * 1.05 + rows
+    with opened(tmp_path / "data", 2) as storage:
+        assert contents(storage) == model.contents
+
+
+def test_a_large_stream_that_is_removed_gives_back_its_room(tmp_path: Path) -> None:
+    with opened(tmp_path / "data") as storage:
+        commit(storage, create("large"), append("large", bytes(3_000_000)))
+        commit(storage, Remove("large"))
+        commit(storage, create("s", b"x"))
+        storage._keeper.pack_all()
+        assert storage._shards[0].storage.getSize() < 10_000
+
+
+def test_what_is_garbage_is_counted_and_the_count_outlives_a_stop(tmp_path: Path) -> None:
+    with opened(tmp_path / "data") as storage:
+        commit(storage, create("s"))
+        for _ in range(200):
+            commit(storage, append("s", bytes(100)))
+        file = shard_of(storage)
+        counted, size = file.garbage_bytes, file.getSize()
+        storage._keeper.pack_all()
+        gone = size - file.getSize()
+        # Transaction headers are not counted.
+        assert 0.8 * gone < counted <= gone
+        assert file.garbage_bytes == 0
+        commit(storage, append("s", bytes(100)))
+        left = file.garbage_bytes
+        assert left > 0
+    with opened(tmp_path / "data") as storage:
+        assert shard_of(storage).garbage_bytes == left
+
+
+def test_transactions_that_come_while_a_pack_copies_are_copied_too(tmp_path: Path) -> None:
+    class Meanwhile:
+        """Threads whose every call is followed by another append, as other greenlets would make them."""
+
+        def __init__(self, storage: AcidStorage) -> None:
+            self.storage = storage
+            self.appended = 0
+
+        def run(self, function: object, *args: object) -> object:
+            assert callable(function)
+            result = function(*args)
+            if not shard_of(self.storage)._commit_lock.locked():
+                commit(self.storage, append("s", b"!" * 3000), create(f"n{self.appended}"))
+                self.appended += 1
+            return result
+
+    with opened(tmp_path / "data") as storage:
+        commit(storage, create("s"))
+        for _ in range(50):
+            commit(storage, append("s", bytes(100)))
+        file = shard_of(storage)
+        meanwhile = Meanwhile(storage)
+        assert pack(file, file._disk, meanwhile, Copying(file, file._disk, gc=False))  # type: ignore[arg-type]
+        assert meanwhile.appended > 0
+        expected = bytes(5000) + b"!" * 3000 * meanwhile.appended
+        assert read_all(storage, "s") == expected
+        commit(storage, append("s", b"after"))
+    with opened(tmp_path / "data") as storage:
+        assert read_all(storage, "s") == expected + b"after"
+        assert len(storage.names("n", "", 100)) == meanwhile.appended
+
+
+def test_a_pack_that_is_stopped_leaves_everything_as_it_was(tmp_path: Path) -> None:
+    with opened(tmp_path / "data") as storage:
+        commit(storage, create("s"), append("s", bytes(10_000)))
+        file = shard_of(storage)
+        before = shard_file(tmp_path / "data").read_bytes()
+        copying = Copying(file, file._disk, gc=False)
+        copying.stopping = True
+        with pytest.raises(PackStopped):
+            pack(file, file._disk, file._threads, copying)
+        assert shard_file(tmp_path / "data").read_bytes() == before
+        assert not shard_file(tmp_path / "data").with_suffix(".fs.pack").exists()
+        commit(storage, append("s", b"goes on"))
+
+
+def test_the_keeper_packs_by_itself_when_half_is_garbage(tmp_path: Path) -> None:
+    tuning = Tuning(interval_s=0.001, pack_bytes=50_000)
+    with opened(tmp_path / "data", tuning=tuning) as storage:
+        commit(storage, create("s"))
+        file = shard_of(storage)
+        largest = 0
+        import gevent
+
+        for _ in range(400):
+            commit(storage, append("s", bytes(100)))
+            largest = max(largest, file.getSize())
+            gevent.sleep(0.002)
+            if file.getSize() < largest:
+                break
+        assert file.getSize() < largest
+        assert read_all(storage, "s").strip(b"\0") == b""
+
+
+def test_writers_readers_packing_and_backups_at_once_in_a_patched_process(tmp_path: Path) -> None:
+    seed = str(Random().randrange(10**9))
+    print(f"seed {seed}")
+    command = [sys.executable, "-m", "tests.acid.under_load", str(tmp_path), seed]
+    finished = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert finished.returncode == 0, finished.stderr
+    done = json.loads(finished.stdout)
+    print(done)
+    assert done["packs"] > 0
+    assert done["reads"] > 0
+    assert done["backups"] == 3
