@@ -1,0 +1,153 @@
+"""The private parts of ZODB that EarlyFS, packing and the model override or use.
+
+When one of these fails after an upgrade, read what has changed there before anything else is believed.
+"""
+
+from __future__ import annotations
+
+import inspect
+from importlib.metadata import version
+from io import BytesIO
+from pathlib import Path
+
+import pytest
+from BTrees.LOBTree import LOBTree
+from BTrees.OOBTree import OOBTree
+from ZODB.BaseStorage import BaseStorage
+from ZODB.Connection import TransactionMetaData
+from ZODB.FileStorage.FileStorage import FileStorage
+from ZODB.FileStorage.fspack import FileStoragePacker
+from ZODB.fsIndex import fsIndex
+from ZODB.MappingStorage import MappingStorage
+
+from durable_streams.backends.zodb.committing import EarlyFS, pickled_index
+from durable_streams.backends.zodb.in_memory import CurrentStorage
+from durable_streams.backends.zodb.model import Segment, Segments, tree_parts
+from tests.acid.driving import commit, opened
+from tests.files.driving import create
+
+
+def test_the_version_is_the_one_that_was_read() -> None:
+    assert version("ZODB").startswith("6.")
+
+
+READING = ("load", "loadBefore", "loadSerial", "getTid", "_read_txn_header", "_lookup_pos")
+COMMITTING = ("store", "tpc_vote", "tpc_finish", "_clear_temp", "_abort")
+OPENING = ("_save_index", "_sane", "_restore_index", "_initIndex", "close")
+OVERRIDDEN = {
+    FileStorage: (*READING, *COMMITTING, *OPENING),
+    BaseStorage: ("tpc_begin", "tpc_abort", "set_max_oid", "lastTransaction"),
+    FileStoragePacker: ("copyToPacktime", "copyDataRecords", "copyOne", "close"),
+    MappingStorage: (
+        "getTid",
+        "load",
+        "loadBefore",
+        "getSize",
+        "store",
+        "tpc_begin",
+        "tpc_finish",
+        "tpc_abort",
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    ("owner", "name"), [(owner, name) for owner in OVERRIDDEN for name in OVERRIDDEN[owner]]
+)
+def test_what_is_overridden_or_called_is_there(owner: type, name: str) -> None:
+    assert callable(getattr(owner, name))
+
+
+@pytest.mark.parametrize("name", ["store", "tpc_begin", "tpc_vote", "tpc_finish", "load", "loadBefore"])
+def test_what_is_overridden_is_called_in_the_same_way(name: str) -> None:
+    expected = inspect.signature(getattr(FileStorage, name)).parameters
+    assert len(inspect.signature(getattr(EarlyFS, name)).parameters) == len(expected)
+
+
+ATTRIBUTES = (
+    "_pos",
+    "_nextpos",
+    "_tindex",
+    "_index",
+    "_index_get",
+    "_ltid",
+    "_tid",
+    "_thl",
+    "_ude",
+    "_tfile",
+)
+MORE_ATTRIBUTES = ("_file", "_files", "_file_name", "_lock", "_commit_lock", "_oid", "_tstatus", "_lock_file")
+
+
+def test_the_attributes_that_are_used_are_there(tmp_path: Path) -> None:
+    storage = FileStorage(str(tmp_path / "plain.fs"))
+    storage.tpc_begin(TransactionMetaData())
+    missing = [name for name in (*ATTRIBUTES, *MORE_ATTRIBUTES) if not hasattr(storage, name)]
+    storage.close()
+    assert missing == []
+
+
+def test_finishing_in_filestorage_is_still_what_was_rewritten() -> None:
+    """A change of this text is a change that EarlyFS may have to follow."""
+    source = inspect.getsource(FileStorage._finish_finish)
+    steps = ["self._file.flush()", "fsync(", "self._pos = self._nextpos", "self._index.update(self._tindex)"]
+    places = [source.index(step) for step in [*steps, "self._ltid = tid", "self._blob_tpc_finish()"]]
+    assert places == sorted(places)
+
+
+def test_the_packer_takes_locks_only_where_they_have_been_replaced() -> None:
+    for name in ("copyToPacktime", "copyDataRecords", "writePackedDataRecord"):
+        assert "lock" not in inspect.getsource(getattr(FileStoragePacker, name))
+    source = inspect.getsource(FileStoragePacker.copyOne)
+    assert source.count("_commit_lock") == 2
+    assert "self._lock" not in source.replace("self._commit_lock", "")
+
+
+def test_an_index_is_read_back_and_its_end_ignored(tmp_path: Path) -> None:
+    index = fsIndex()
+    for number in range(70_000):
+        index[number.to_bytes(8, "big")] = 4 + number
+    path = tmp_path / "index"
+    path.write_bytes(pickled_index(index, 12345, 678))
+    found = fsIndex.load(str(path))
+    assert found["pos"] == 12345
+    assert dict(found["index"].items()) == dict(index.items())
+    plain = tmp_path / "plain"
+    index.save(12345, str(plain))
+    assert path.read_bytes().startswith(plain.read_bytes())
+
+
+def test_the_nodes_of_a_tree_are_found_in_its_state() -> None:
+    for count in (0, 1, 20, 3000):
+        tree = OOBTree({f"{number:05d}": number for number in range(count)})
+        parts = list(tree_parts(tree))
+        leaves = [part for part in parts if not hasattr(part, "_firstbucket") and part is not tree]
+        held = sum(len(leaf) for leaf in leaves if type(leaf).__name__ == "OOBucket")
+        assert parts[0] is tree
+        assert held == (count if len(parts) > 1 else 0)
+    sealed = Segments()
+    for number in range(200):
+        sealed[number] = Segment(b"")
+    assert isinstance(sealed, LOBTree)
+    assert len({id(part) for part in tree_parts(sealed)}) > 200 / Segments.max_leaf_size
+
+
+def test_stock_zodb_can_still_read_the_file(tmp_path: Path) -> None:
+    """The checksums lie behind the pickles, where nobody else looks."""
+    with opened(tmp_path / "data") as storage:
+        commit(storage, create("s", b"x" * 10_000))
+    from ZODB.DB import DB
+
+    database = DB(FileStorage(str(tmp_path / "data" / "acid" / "000.fs"), read_only=True))
+    with database.transaction() as connection:
+        assert list(connection.root()["streams"]) == ["s"]
+        assert connection.root()["streams"]["s"].read(0, 10_000) == b"x" * 10_000
+    database.close()
+
+
+def test_a_buffer_of_records_can_be_exported_and_dropped() -> None:
+    """tpc_vote hands the memory of a BytesIO to the system without a copy."""
+    records = BytesIO(b"abc")
+    with records.getbuffer() as view:
+        assert bytes(view) == b"abc"
+    records.write(b"abcdef")
