@@ -21,7 +21,6 @@ from ZODB.fsIndex import fsIndex
 from ZODB.MappingStorage import MappingStorage
 
 from durable_streams.backends.zodb.committing import EarlyFS, pickled_index
-from durable_streams.backends.zodb.in_memory import CurrentStorage
 from durable_streams.backends.zodb.model import Segment, Segments, tree_parts
 from tests.acid.driving import commit, opened
 from tests.files.driving import create

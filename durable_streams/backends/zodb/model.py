@@ -10,7 +10,7 @@ import pickle
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from math import isnan, nan
-from struct import Struct, pack, unpack_from
+from struct import Struct, unpack_from
 from typing import Any, Final
 
 from BTrees.LOBTree import LOBTree
@@ -29,6 +29,7 @@ INLINE_ENTRIES_MAX: Final = 32
 CHUNK_BYTES: Final = 16 << 10
 """So many bytes in small chunks are put together to one, so that a head never refers to many."""
 HEAD_VERSION: Final = 1
+_LENGTH: Final = Struct(">I")
 _FIXED: Final = Struct(">BBHHIqd")
 """Version, which trees there are, number of chunks, lengths of incarnation and row, end of the segments, deadline."""
 
@@ -102,23 +103,19 @@ class Head(Persistent):  # type: ignore[misc]
         self.tail = b""
 
     def __getstate__(self) -> bytes | tuple[Any, ...]:
-        trees = (self.producers, self.references, self.sealed)
-        incarnation = self.incarnation.encode()
+        producers, references, sealed, lengths = self.producers, self.references, self.sealed, self.lengths
+        incarnation, row = self.incarnation.encode(), self.row
+        queued_at = nan if self.queued_at is None else self.queued_at
+        flags = (producers is not None) | (references is not None) << 1 | (sealed is not None) << 2
         fixed = _FIXED.pack(
-            HEAD_VERSION,
-            sum(1 << bit for bit, tree in enumerate(trees) if tree is not None),
-            len(self.lengths),
-            len(incarnation),
-            len(self.row),
-            self.sealed_stop,
-            nan if self.queued_at is None else self.queued_at,
+            HEAD_VERSION, flags, len(lengths), len(incarnation), len(row), self.sealed_stop, queued_at
         )
-        packed = b"".join(
-            (fixed, pack(f">{len(self.lengths)}I", *self.lengths), incarnation, self.row, self.tail)
-        )
-        refers = (*(tree for tree in trees if tree is not None), *self.chunks)
+        packed = b"".join((fixed, *map(_LENGTH.pack, lengths), incarnation, row, self.tail))
+        if not flags:
+            return (packed, *self.chunks) if lengths else packed
         # Pickling calls a function of ZODB for every object in here.
-        return (packed, *refers) if refers else packed
+        trees = [tree for tree in (producers, references, sealed) if tree is not None]
+        return (packed, *trees, *self.chunks)
 
     def __setstate__(self, state: bytes | tuple[Any, ...]) -> None:
         packed, *refers = (state,) if isinstance(state, bytes) else state
@@ -210,24 +207,30 @@ class Head(Persistent):  # type: ignore[misc]
 
     def record(self, before: StreamState | None, after: StreamState) -> list[Persistent]:
         """Make ``after`` the recorded state instead of ``before``; returns the objects that are not needed any more."""
+        unneeded: list[Persistent] = []
+        producers, references = after.producers, after.references
+        if (self.producers, self.references) != (None, None) or _are_many(producers) or _are_many(references):
+            unneeded = self._record_trees(before, after)
+            after = replace(
+                after,
+                producers=producers if self.producers is None else NO_PRODUCERS,
+                references=references if self.references is None else NO_REFERENCES,
+            )
+        self.row = pickle.dumps(to_row(after), protocol=4)
+        return unneeded
+
+    def _record_trees(self, before: StreamState | None, after: StreamState) -> list[Persistent]:
+        unneeded: list[Persistent] = []
         old_producers = before.producers if before else NO_PRODUCERS
         old_references = before.references if before else NO_REFERENCES
         producers = _follow(self.producers, old_producers, after.producers, _pair)
         references = _follow(self.references, old_references, after.references, str)
-        unneeded: list[Persistent] = []
         if producers is not self.producers:
             unneeded += tree_parts(self.producers)
             self.producers = producers
         if references is not self.references:
             unneeded += tree_parts(self.references)
             self.references = references
-        if producers is not None or references is not None:
-            after = replace(
-                after,
-                producers=NO_PRODUCERS if producers is not None else after.producers,
-                references=NO_REFERENCES if references is not None else after.references,
-            )
-        self.row = pickle.dumps(to_row(after), protocol=4)
         return unneeded
 
     def parts(self) -> list[Persistent]:
@@ -246,6 +249,10 @@ def _part(piece: Piece, begin: int, start: int, stop: int) -> bytes:
     return data
 
 
+def _are_many(entries: Mapping[str, Any]) -> bool:
+    return len(entries) > INLINE_ENTRIES_MAX
+
+
 def _pair(producer: ProducerState) -> tuple[int, int]:
     return producer.epoch, producer.seq
 
@@ -254,7 +261,7 @@ def _follow(
     tree: OOBTree | None, before: Mapping[str, Any], after: Mapping[str, Any], plain: Any
 ) -> OOBTree | None:
     """The tree that holds ``after``: None when it is small, a new one, or the old one with what has changed."""
-    if len(after) <= INLINE_ENTRIES_MAX:
+    if not _are_many(after):
         return None
     if tree is None:
         return OOBTree({key: plain(value) for key, value in after.items()})
