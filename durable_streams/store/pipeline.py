@@ -140,6 +140,8 @@ class _Committer:
         self._pipeline = pipeline
         self._partition = partition
         self._queue: deque[_Waiting] = deque()
+        self._decided: list[tuple[_Waiting, Answer]] = []
+        """The batch that is being put together or committed, with the answers that it will have."""
         self._wake = Event()
         self._stopping = False
         self._greenlet = gevent.spawn(self._run)
@@ -163,6 +165,15 @@ class _Committer:
         self._greenlet.join()
 
     def _run(self) -> None:
+        try:
+            self._serve()
+        except BaseException as exc:
+            self._fail(exc)
+            # Only what was not meant for a committer, such as a kill, goes on to gevent.
+            if not isinstance(exc, Exception):
+                raise
+
+    def _serve(self) -> None:
         while True:
             self._wake.wait()
             if self._queue:
@@ -177,11 +188,14 @@ class _Committer:
     def _serve_batch(self) -> None:
         batch = self._pipeline.batch()
         answers: list[tuple[_Waiting, Answer]] = []
+        self._decided = answers
         decide_until = monotonic() + BATCH_DECIDING_S_MAX
         while self._queue and len(answers) < BATCH_REQUESTS_MAX and monotonic() < decide_until:
-            waiting = self._queue.popleft()
-            answers.append((waiting, _carry_out(batch, waiting.request)))
+            answers.append((self._queue[0], _carry_out(batch, self._queue[0].request)))
+            self._queue.popleft()
         self._finish(batch, answers)
+        # Their bodies may be large, and the next batch may be long in coming.
+        self._decided = []
 
     def _finish(self, batch: Batch, answers: list[tuple[_Waiting, Answer]], attempt: int = 0) -> None:
         """Commit and answer; nobody is told anything, not even a refusal, before what it rests on is durable."""
@@ -198,8 +212,6 @@ class _Committer:
         except Unavailable as exc:
             batch.give_up()
             _answer([(waiting, exc) for waiting, _ in answers])
-        except Exception as exc:
-            self._fail(answers, exc)
         else:
             _answer(answers)
 
@@ -220,13 +232,14 @@ class _Committer:
             batch = self._pipeline.batch()
             self._finish(batch, [(waiting, _carry_out(batch, waiting.request))])
 
-    def _fail(self, answers: list[tuple[_Waiting, Answer]], exc: Exception) -> None:
+    def _fail(self, exc: BaseException) -> None:
         """What became of the batch is unknown, so going on could lose or repeat what was acknowledged."""
         self.failed = True
         log.critical("partition %d has failed and refuses all further writes", self._partition, exc_info=exc)
-        _answer([(waiting, InternalError(f"commit failed: {exc!r}")) for waiting, _ in answers])
-        while self._queue:
-            _answer([(self._queue.popleft(), Unavailable("the storage has failed"))])
+        unknown = InternalError(f"commit failed: {exc!r}")
+        _answer([(waiting, unknown) for waiting, _ in self._decided if not waiting.answer.ready()])
+        _answer([(waiting, Unavailable("the storage has failed")) for waiting in self._queue])
+        self._queue.clear()
 
 
 def _carry_out(batch: Batch, request: Request) -> Answer:

@@ -13,7 +13,9 @@ import pytest
 
 from durable_streams.backends.zodb import AcidStorage, DirectoryDamaged, DirectoryInUse, WrongLayout
 from tests.acid.driving import build, commit, opened, shard_file
+from tests.files.driving import commit as commit_files
 from tests.files.driving import create, read_all
+from tests.files.driving import opened as opened_files
 from tests.servers import ROOT
 
 
@@ -99,6 +101,24 @@ def test_a_directory_with_files_of_others_is_not_taken(tmp_path: Path) -> None:
     (tmp_path / "data" / "acid" / "thesis.txt").write_text("years of work")
     assert "thesis.txt" in refused(tmp_path / "data", WrongLayout)
     assert (tmp_path / "data" / "acid" / "thesis.txt").read_text() == "years of work"
+
+
+def test_a_directory_of_another_mode_is_not_written_to(tmp_path: Path) -> None:
+    """A setting that was changed by mistake must not look like streams that have gone."""
+    data_dir = tmp_path / "data"
+    with opened_files(data_dir) as files:
+        commit_files(files, create("s", b"kept"))
+    before = sorted(data_dir.rglob("*"))
+    assert "holds 'checkpoints' and no 'acid'" in refused(data_dir, WrongLayout)
+    assert sorted(data_dir.rglob("*")) == before
+
+
+def test_the_top_of_a_disk_is_as_good_as_any_directory(tmp_path: Path) -> None:
+    (tmp_path / "lost+found").mkdir()
+    with opened(tmp_path) as storage:
+        commit(storage, create("s", b"kept"))
+    with opened(tmp_path) as storage:
+        assert read_all(storage, "s") == b"kept"
 
 
 def test_what_a_crash_leaves_beside_a_shard_is_removed(tmp_path: Path) -> None:

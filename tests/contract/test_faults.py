@@ -11,6 +11,7 @@ from typing import Any
 
 import gevent
 import pytest
+from gevent.event import Event
 
 from durable_streams.protocol.errors import (
     InternalError,
@@ -265,6 +266,44 @@ def test_after_an_unknown_outcome_a_partition_takes_no_more(
                 streams.append(name)
         else:
             streams.append(name)
+
+
+@pytest.mark.parametrize("moment", ["while it waits", "while it commits"])
+def test_a_committer_that_is_killed_keeps_nobody_waiting(
+    moment: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nobody should (`gevent.killall` in somebody else's app would): who waits is told, and the server is not ready."""
+    kind = next(kind for kind in KINDS if kind.name == "memory-queued")
+    streams = open_faulty(kind, tmp_path, Fault(set(), StorageFull))
+    streams.create(body=b"abc")
+    began, go_on = Event(), Event()
+    commit = streams.storage.commit
+
+    def slow_commit(partition: int, changes: Any) -> None:
+        began.set()
+        go_on.wait()
+        commit(partition, changes)
+
+    streams.storage.commit = slow_commit  # type: ignore[method-assign]
+    committer = streams.store._pipeline._committers[streams.storage.partition_of("s")]
+    append = partial(gevent.spawn, streams.store.append, append_request())
+    writers = []
+    if moment == "while it commits":
+        writers = [append(), append()]
+        began.wait()
+        writers.append(append())
+        gevent.sleep(0)
+    with caplog.at_level(logging.CRITICAL):
+        committer._greenlet.kill()
+    gevent.joinall(writers)
+    refusals = [InternalError, InternalError, Unavailable]
+    assert [type(writer.exception) for writer in writers] == refusals[: len(writers)]
+    assert "refuses all further writes" in caplog.text
+    assert streams.store.failed
+    with pytest.raises(Unavailable):
+        streams.append()
+    assert streams.read() == b"abc"
+    streams.store.close()
 
 
 def test_a_request_that_cannot_be_decided_is_an_error_of_its_own(

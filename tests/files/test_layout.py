@@ -48,6 +48,14 @@ def test_a_directory_of_something_else_is_refused(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["letters.txt"]
 
 
+def test_the_top_of_a_disk_is_as_good_as_any_directory(tmp_path: Path) -> None:
+    (tmp_path / "lost+found").mkdir()
+    with opened(tmp_path) as storage:
+        commit(storage, create("a", b"1"))
+    with opened(tmp_path) as storage:
+        assert read_all(storage, "a") == b"1"
+
+
 def test_another_version_is_refused_and_both_are_named(tmp_path: Path) -> None:
     data_dir = tmp_path / "data"
     with opened(data_dir):

@@ -15,6 +15,8 @@ from durable_streams.backends.files.errors import DirectoryInUse, WrongLayout
 
 VERSION_LINE: Final = b"durable-streams files 1\n"
 _OURS: Final = {"layout", "layout.tmp", "lock", "deletions.lock"}
+_OF_THE_SYSTEM: Final = {"lost+found"}
+"""What may lie at the top of a disk."""
 
 
 class Layout:
@@ -58,7 +60,7 @@ def prepare(layout: Layout, disk: Disk) -> None:
     names = disk.names(layout.root)
     if "layout" in names:
         check_version(layout, disk)
-    elif foreign := sorted(set(names) - _OURS):
+    elif foreign := sorted(set(names) - _OURS - _OF_THE_SYSTEM):
         raise WrongLayout(
             f"{layout.root} holds {foreign[0]!r} and no file 'layout': it is not a data directory"
         )
