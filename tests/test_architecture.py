@@ -35,6 +35,9 @@ def layer(*ours: str, others: str = "") -> Layer:
     return Layer(frozenset(ours), frozenset(others.split()))
 
 
+ON_DISK = ("backends.disk", "backends.directory", "backends.report", "backends.threads")
+"""What all storages share that keep something on disk."""
+
 # A module's row is the longest name that its own begins with; a module with no row may import everything.
 LAYERS = {
     "protocol": layer("protocol"),
@@ -44,9 +47,14 @@ LAYERS = {
     "telemetry": layer("telemetry", "config"),
     "store": layer("store", "protocol"),
     "store.pipeline": layer("store", "protocol", others="gevent"),
+    "backends.disk": layer("backends.disk"),
+    "backends.directory": layer("backends.directory"),
+    "backends.report": layer("backends.report", "protocol"),
+    "backends.threads": layer("backends.threads", others="gevent"),
     "backends.memory": layer("backends.memory", "protocol", "store.contract", "store.deadlines"),
     "backends.files": layer(
         "backends.files",
+        *ON_DISK,
         "protocol",
         "store.contract",
         "store.deadlines",
@@ -55,6 +63,7 @@ LAYERS = {
     ),
     "backends.zodb": layer(
         "backends.zodb",
+        *ON_DISK,
         "protocol",
         "store.contract",
         "store.deadlines",

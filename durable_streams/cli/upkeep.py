@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
 
+from durable_streams.backends import directory
+from durable_streams.backends.report import Report
 from durable_streams.config.settings import StorageSettings
 
 
@@ -31,25 +32,14 @@ class DataDamaged(Exception):
     """What was to be copied or packed is damaged, and so it was not done."""
 
 
-class _Report(Protocol):
-    """What the backends' `verify`, `backup` and `restore` return."""
-
-    streams: int
-    payload_bytes: int
-    torn_bytes: int
-    problems: list[str]
-
-
 @dataclass(frozen=True, slots=True)
 class _Calls:
-    """The functions of one backend's maintenance, and what they raise."""
+    """The functions of one backend's maintenance."""
 
-    verify: Callable[[Path], _Report]
-    backup: Callable[[Path, Path], _Report]
-    restore: Callable[[Path, Path], _Report]
+    verify: Callable[[Path], Report]
+    backup: Callable[[Path, Path], Report]
+    restore: Callable[[Path, Path], Report]
     pack: Callable[[Path], object]
-    in_use: type[Exception]
-    wrong_layout: type[Exception]
 
 
 class Upkeep:
@@ -84,9 +74,9 @@ class Upkeep:
     def _errors(self) -> Iterator[None]:
         try:
             yield
-        except self._calls.in_use as exc:
+        except directory.DirectoryInUse as exc:
             raise DirectoryInUse(f"{exc}; stop it first") from exc
-        except self._calls.wrong_layout as exc:
+        except directory.WrongLayout as exc:
             raise NoDataDirectory(str(exc)) from exc
         except ValueError as exc:
             raise DataDamaged(str(exc)) from exc
@@ -103,31 +93,15 @@ def upkeep_of(storage: StorageSettings) -> Upkeep | None:
 
 
 def _acid_calls() -> _Calls:
-    from durable_streams.backends import zodb
     from durable_streams.backends.zodb import maintenance
 
-    return _Calls(
-        maintenance.verify,
-        maintenance.backup,
-        maintenance.restore,
-        maintenance.pack,
-        zodb.DirectoryInUse,
-        zodb.WrongLayout,
-    )
+    return _Calls(maintenance.verify, maintenance.backup, maintenance.restore, maintenance.pack)
 
 
 def _file_calls() -> _Calls:
-    from durable_streams.backends import files
     from durable_streams.backends.files import maintenance
 
-    return _Calls(
-        maintenance.verify,
-        maintenance.backup,
-        maintenance.restore,
-        _pack_files,
-        files.DirectoryInUse,
-        files.WrongLayout,
-    )
+    return _Calls(maintenance.verify, maintenance.backup, maintenance.restore, _pack_files)
 
 
 def _pack_files(data_dir: Path) -> None:
@@ -145,7 +119,7 @@ def _pack_files(data_dir: Path) -> None:
         storage.close()
 
 
-def _findings(done: str, report: _Report) -> Findings:
+def _findings(done: str, report: Report) -> Findings:
     summary = f"{done}: {report.streams:,} streams, {report.payload_bytes:,} bytes of payload"
     if report.torn_bytes:
         summary += f"; {report.torn_bytes:,} bytes behind the last whole batch belong to no answered request"

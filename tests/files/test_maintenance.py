@@ -55,7 +55,7 @@ def test_a_sound_directory_has_no_problems(tmp_path: Path) -> None:
     before = files_of(data_dir)
     report = verify(data_dir)
     assert report.problems == []
-    assert (report.streams, report.batches, report.torn_bytes) == (3, 3, 0)
+    assert (report.streams, report.commits, report.torn_bytes) == (3, 3, 0)
     assert report.payload_bytes == sum(len(held) for _, held in expected.values())
     assert files_of(data_dir) == before
 
@@ -66,7 +66,7 @@ def test_a_torn_tail_is_told_and_is_no_problem(tmp_path: Path) -> None:
     journal.write_bytes(journal.read_bytes()[:-1])
     report = verify(data_dir)
     assert report.problems == []
-    assert report.batches == 2
+    assert report.commits == 2
     assert report.torn_bytes > 0
 
 

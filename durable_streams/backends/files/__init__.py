@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from durable_streams.backends.files.disk import Disk
-from durable_streams.backends.files.errors import DirectoryDamaged, DirectoryInUse, WrongLayout
+from durable_streams.backends.directory import DirectoryDamaged, DirectoryInUse, WrongLayout
+from durable_streams.backends.disk import Disk
 from durable_streams.backends.files.storage import FileStorage
 from durable_streams.backends.files.tuning import Tuning
 

@@ -13,8 +13,8 @@ from itertools import islice
 from typing import NamedTuple
 from zlib import crc32
 
+from durable_streams.backends.disk import Disk
 from durable_streams.backends.files.checkpoints import BLOCK_STREAMS_MAX, CheckpointWriter
-from durable_streams.backends.files.disk import Disk
 from durable_streams.backends.files.index import OWN_FILE, Changed, Home, Index, Moment, Record
 from durable_streams.backends.files.journal import Journal
 from durable_streams.backends.files.layout import Layout, deletions_allowed
@@ -22,8 +22,8 @@ from durable_streams.backends.files.reading import OpenFiles
 from durable_streams.backends.files.records import Row
 from durable_streams.backends.files.recovery import Recovered
 from durable_streams.backends.files.segments import OwnFiles
-from durable_streams.backends.files.threads import Threads
 from durable_streams.backends.files.tuning import Tuning
+from durable_streams.backends.threads import Threads
 from durable_streams.protocol.state import StreamState
 from durable_streams.store.rows import to_row
 

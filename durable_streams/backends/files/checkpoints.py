@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from durable_streams.backends.files.disk import Disk
-from durable_streams.backends.files.errors import DirectoryDamaged
+from durable_streams.backends.directory import DirectoryDamaged
+from durable_streams.backends.disk import Disk
 from durable_streams.backends.files.layout import Layout, numbered
 from durable_streams.backends.files.records import (
     BLOCK_HEADER_BYTES,

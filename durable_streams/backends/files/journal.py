@@ -10,8 +10,8 @@ import os
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-from durable_streams.backends.files.disk import Disk, says_full
-from durable_streams.backends.files.errors import DirectoryDamaged
+from durable_streams.backends.directory import DirectoryDamaged
+from durable_streams.backends.disk import Disk, says_full
 from durable_streams.backends.files.layout import Layout, numbered
 from durable_streams.backends.files.records import (
     BATCH_HEADER_BYTES,

@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from durable_streams.backends.files.disk import Disk
-from durable_streams.backends.files.errors import DirectoryInUse, WrongLayout
+from durable_streams.backends.directory import WrongLayout
+from durable_streams.backends.disk import Disk, write_file
 
 VERSION_LINE: Final = b"durable-streams files 1\n"
 _OURS: Final = {"layout", "layout.tmp", "lock", "deletions.lock"}
@@ -94,17 +94,6 @@ def write_version(layout: Layout, disk: Disk) -> None:
     disk.sync_dir(layout.root)
 
 
-def write_file(disk: Disk, path: str, data: bytes) -> None:
-    """Write a whole small file and sync it; its name is not synced."""
-    fd = disk.open(path, write=True)
-    try:
-        disk.truncate(fd, 0)
-        disk.write(fd, [data], 0)
-        disk.sync(fd)
-    finally:
-        disk.close(fd)
-
-
 def sync_file(disk: Disk, path: str) -> None:
     """Make the contents of a file durable, whoever wrote it."""
     fd = disk.open(path)
@@ -112,20 +101,6 @@ def sync_file(disk: Disk, path: str) -> None:
         disk.sync(fd)
     finally:
         disk.close(fd)
-
-
-def own(layout: Layout) -> int:
-    """Become the owner of the directory until the descriptor is closed; raises DirectoryInUse."""
-    fd = os.open(layout.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        owner = os.read(fd, 20).decode("ascii", "replace").strip()
-        os.close(fd)
-        raise DirectoryInUse(layout.data_dir, owner) from None
-    os.ftruncate(fd, 0)
-    os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
-    return fd
 
 
 @contextmanager

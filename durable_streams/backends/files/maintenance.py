@@ -7,13 +7,12 @@ that is in use"). A backup is a data directory like any other.
 from __future__ import annotations
 
 from contextlib import closing, suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from durable_streams.backends.directory import DirectoryDamaged
+from durable_streams.backends.disk import Disk
 from durable_streams.backends.files.checkpoints import find_checkpoints
-from durable_streams.backends.files.disk import Disk
-from durable_streams.backends.files.errors import BytesDamaged, DirectoryDamaged
 from durable_streams.backends.files.index import NOWHERE, OWN_FILE, Index, Record
 from durable_streams.backends.files.layout import (
     Layout,
@@ -25,24 +24,10 @@ from durable_streams.backends.files.layout import (
 )
 from durable_streams.backends.files.reading import located
 from durable_streams.backends.files.recovery import load, load_records
-from durable_streams.backends.files.segments import BLOCK_BYTES, file_position
+from durable_streams.backends.files.segments import BLOCK_BYTES, BytesDamaged, file_position
+from durable_streams.backends.report import Report
 
 PIECE_BYTES: Final = 32 * BLOCK_BYTES
-
-
-@dataclass(slots=True)
-class Report:
-    """What ``verify`` has read, and everything that was wrong with it."""
-
-    streams: int = 0
-    payload_bytes: int = 0
-    """Own bytes of all streams."""
-    batches: int = 0
-    """Newest batch in the journal."""
-    torn_bytes: int = 0
-    """At the end of the journal; a crash leaves them, or a server that is writing, and nobody was promised them."""
-    problems: list[str] = field(default_factory=list)
-    """One sentence each, with file and position."""
 
 
 def verify(data_dir: Path, disk: Disk | None = None) -> Report:
@@ -57,7 +42,7 @@ def verify(data_dir: Path, disk: Disk | None = None) -> Report:
             report.problems.append(str(exc))
             return report
         if loaded.end is not None:
-            report.batches, report.torn_bytes = loaded.end.seq, loaded.end.cut
+            report.commits, report.torn_bytes = loaded.end.seq, loaded.end.cut
         for record in index.streams.values():
             report.streams += 1
             report.payload_bytes += record.state.own_bytes
@@ -87,13 +72,9 @@ def _verify_source(index: Index, record: Record, report: Report) -> None:
     fork = record.state.config.fork
     if fork is None:
         return
-    source = index.streams.get(fork.source)
-    if source is None or source.state.config.incarnation != fork.source_incarnation:
-        report.problems.append(f"stream {record.state.name!r} has lost its source {fork.source!r}")
-    elif source.state.tail < fork.position:
-        report.problems.append(
-            f"stream {record.state.name!r} begins beyond the tail of its source {fork.source!r}"
-        )
+    found = index.streams.get(fork.source)
+    source = (found.state.config.incarnation, found.state.tail) if found else None
+    report.check_fork(record.state.name, fork, source)
 
 
 class _Descriptor:

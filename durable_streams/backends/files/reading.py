@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
-from durable_streams.backends.files.disk import Disk, Part
-from durable_streams.backends.files.errors import BytesDamaged
+from durable_streams.backends.disk import Disk, Part
 from durable_streams.backends.files.index import OWN_FILE, Home, Record
 from durable_streams.backends.files.layout import Layout
-from durable_streams.backends.files.segments import Extent, Packed
-from durable_streams.backends.files.threads import Threads
+from durable_streams.backends.files.segments import BytesDamaged, Extent, Packed
+from durable_streams.backends.threads import Threads
 
 BUFFER_BYTES = 2 << 20
 

@@ -13,7 +13,7 @@ from zlib import crc32
 
 import msgspec
 
-from durable_streams.backends.files.disk import Part
+from durable_streams.backends.disk import Part
 from durable_streams.protocol.state import NO_PRODUCERS, NO_REFERENCES, ProducerState, StreamState
 from durable_streams.store.rows import to_row
 

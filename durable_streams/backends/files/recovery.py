@@ -13,14 +13,14 @@ from contextlib import closing, contextmanager
 from sys import intern
 from typing import Any, NamedTuple
 
+from durable_streams.backends.directory import DirectoryDamaged
+from durable_streams.backends.disk import Disk
 from durable_streams.backends.files.checkpoints import (
     CheckpointFile,
     Checkpoints,
     find_checkpoints,
     read_blocks,
 )
-from durable_streams.backends.files.disk import Disk
-from durable_streams.backends.files.errors import DirectoryDamaged
 from durable_streams.backends.files.index import NOWHERE, OWN_FILE, Home, Index, Record
 from durable_streams.backends.files.journal import Batch, End, JournalFile, JournalScan, create_file
 from durable_streams.backends.files.layout import Layout, deletions_allowed, numbered, sync_file

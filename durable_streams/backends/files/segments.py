@@ -11,13 +11,16 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 from zlib import crc32
 
-from durable_streams.backends.files.disk import Disk, Part
-from durable_streams.backends.files.errors import BytesDamaged
+from durable_streams.backends.disk import Disk, Part
 from durable_streams.backends.files.layout import Layout, sync_file
 
 BLOCK_BYTES: Final = 32768
 _CHECKSUM = struct.Struct("<I")
 _STORED_BYTES: Final = BLOCK_BYTES + _CHECKSUM.size
+
+
+class BytesDamaged(Exception):
+    """Payload that fails its checksum, or is missing; the reader of that stream is told, nobody else."""
 
 
 def file_position(position: int) -> int:

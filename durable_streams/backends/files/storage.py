@@ -18,12 +18,12 @@ import gevent
 from gevent.event import Event
 from gevent.lock import BoundedSemaphore
 
+from durable_streams.backends.directory import own
+from durable_streams.backends.disk import Disk, says_full
 from durable_streams.backends.files.checkpointing import Begun, Checkpointing
-from durable_streams.backends.files.disk import Disk, says_full
-from durable_streams.backends.files.errors import BytesDamaged
 from durable_streams.backends.files.index import OWN_FILE, Home, Index, Record
 from durable_streams.backends.files.journal import Journal, JournalFile, create_file
-from durable_streams.backends.files.layout import Layout, own, prepare
+from durable_streams.backends.files.layout import Layout, prepare
 from durable_streams.backends.files.reading import PayloadReader
 from durable_streams.backends.files.records import (
     JOURNAL_HEADER_BYTES,
@@ -32,9 +32,9 @@ from durable_streams.backends.files.records import (
     change_moves,
 )
 from durable_streams.backends.files.recovery import Recovered, recover, remove_orphans
-from durable_streams.backends.files.segments import OwnFiles
-from durable_streams.backends.files.threads import Threads, run_here
+from durable_streams.backends.files.segments import BytesDamaged, OwnFiles
 from durable_streams.backends.files.tuning import Tuning
+from durable_streams.backends.threads import Threads, run_here
 from durable_streams.protocol.errors import StorageFull, StreamDamaged, StreamNotFound, Unavailable
 from durable_streams.protocol.state import StreamState
 from durable_streams.store.contract import Change, Storage
@@ -76,7 +76,7 @@ class FileStorage(Storage):
         if self._is_open:
             return
         prepare(self._layout, self._disk)
-        self._lock_fd = own(self._layout)
+        self._lock_fd = own(self._layout.data_dir, self._layout.lock)
         try:
             index = Index()
             self._index = index

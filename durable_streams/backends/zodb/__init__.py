@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from durable_streams.backends.zodb.disk import Disk
-from durable_streams.backends.zodb.errors import DirectoryDamaged, DirectoryInUse, WrongLayout
+from durable_streams.backends.directory import DirectoryDamaged, DirectoryInUse, WrongLayout
+from durable_streams.backends.disk import Disk
 from durable_streams.backends.zodb.keeping import Tuning
 from durable_streams.backends.zodb.storage import AcidStorage
 

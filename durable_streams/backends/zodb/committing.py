@@ -24,7 +24,7 @@ from ZODB.fsIndex import fsIndex
 from ZODB.POSException import POSKeyError, StorageTransactionError
 from ZODB.utils import p64, z64
 
-from durable_streams.backends.zodb.disk import Part, write_file
+from durable_streams.backends.disk import Part, write_file
 from durable_streams.backends.zodb.shared import OpenFile, Shared
 
 log = logging.getLogger("durable_streams.storage")

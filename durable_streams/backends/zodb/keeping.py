@@ -15,10 +15,10 @@ from time import monotonic
 import gevent
 from gevent.event import Event
 
+from durable_streams.backends.disk import Disk
+from durable_streams.backends.threads import Threads, waiting_is_safe
 from durable_streams.backends.zodb.committing import EarlyFS
-from durable_streams.backends.zodb.disk import Disk
 from durable_streams.backends.zodb.packing import Copying, PackStopped, pack
-from durable_streams.backends.zodb.threads import Threads
 
 log = logging.getLogger("durable_streams.storage")
 
@@ -57,7 +57,7 @@ class Keeper:
         self._cares = [Care(storage) for storage in storages]
         self._disk = disk
         self._tuning = tuning
-        self._threads = Threads(1)
+        self._threads = Threads(1, beside_loop=waiting_is_safe())
         self._stopping = Event()
         self._copying: Copying | None = None
         self._greenlet = gevent.spawn(self._run)

@@ -10,20 +10,21 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from ZODB.utils import newTid
 
+from durable_streams.backends.directory import DirectoryDamaged, WrongLayout, own
+from durable_streams.backends.disk import Disk, write_file
+from durable_streams.backends.report import Report
 from durable_streams.backends.zodb.committing import pickled_index
-from durable_streams.backends.zodb.disk import Disk, write_file
-from durable_streams.backends.zodb.errors import DirectoryDamaged, WrongLayout
 from durable_streams.backends.zodb.opening import (
     Layout,
+    lock_of,
     make_root,
     open_file,
-    own,
     prepare,
     read_layout,
     root_of,
@@ -39,20 +40,6 @@ from durable_streams.protocol.state import ForkPoint, StreamState
 PIECE_BYTES: Final = 1 << 20
 
 
-@dataclass(slots=True)
-class Report:
-    """What ``verify`` has read, and everything that was wrong with it."""
-
-    streams: int = 0
-    payload_bytes: int = 0
-    """Own bytes of all streams."""
-    transactions: int = 0
-    torn_bytes: int = 0
-    """At the ends of the files; a crash leaves them, or a server that is writing, and nobody was promised them."""
-    problems: list[str] = field(default_factory=list)
-    """One sentence each, with file and position, or with the name of the stream."""
-
-
 def verify(data_dir: Path, disk: Disk | None = None) -> Report:
     """Read every record, check every checksum, and follow every stream to its bytes; raises WrongLayout."""
     disk, report = disk or Disk(), Report()
@@ -61,7 +48,7 @@ def verify(data_dir: Path, disk: Disk | None = None) -> Report:
         ends: dict[str, tuple[str, int]] = {}
         forks: list[tuple[str, ForkPoint]] = []
         for number, extent in enumerate(extents):
-            report.transactions += extent.transactions
+            report.commits += extent.transactions
             report.torn_bytes += extent.torn_bytes
             if extent.problem is not None:
                 report.problems.append(str(extent.problem))
@@ -71,7 +58,8 @@ def verify(data_dir: Path, disk: Disk | None = None) -> Report:
                     report.problems.append(
                         f"stream {state.name!r} is in shard {number}, which is not its own"
                     )
-        _verify_forks(ends, forks, report)
+        for name, fork in forks:
+            report.check_fork(name, fork, ends.get(fork.source))
     return report
 
 
@@ -86,17 +74,6 @@ def _note(
     ends[state.name] = (state.config.incarnation, state.tail)
     if state.config.fork is not None:
         forks.append((state.name, state.config.fork))
-
-
-def _verify_forks(
-    ends: dict[str, tuple[str, int]], forks: list[tuple[str, ForkPoint]], report: Report
-) -> None:
-    for name, fork in forks:
-        incarnation, tail = ends.get(fork.source, ("", 0))
-        if incarnation != fork.source_incarnation:
-            report.problems.append(f"stream {name!r} has lost its source {fork.source!r}")
-        elif tail < fork.position:
-            report.problems.append(f"stream {name!r} begins beyond the tail of its source {fork.source!r}")
 
 
 def _layout_of(data_dir: Path) -> Layout:
@@ -185,7 +162,7 @@ def pack(data_dir: Path, disk: Disk | None = None) -> Packed:
     """Give back the room of all that is not needed any more; raises DirectoryInUse while a server runs."""
     disk, began = disk or Disk(), time.monotonic()
     layout = _layout_of(data_dir)
-    fd = own(data_dir)
+    fd = own(data_dir, lock_of(data_dir))
     try:
         prepare(data_dir, layout.shard_count, disk)
         before = sum(map(os.path.getsize, layout.shards()))

@@ -6,7 +6,6 @@ The file ``layout.json`` is written last, so a directory that has one has all of
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 from dataclasses import dataclass
@@ -16,14 +15,14 @@ from zlib import crc32
 
 from gevent.thread import LockType
 
+from durable_streams.backends.directory import DirectoryDamaged, WrongLayout
+from durable_streams.backends.disk import Disk, write_file
+from durable_streams.backends.threads import waiting_is_safe
 from durable_streams.backends.zodb.committing import MAGIC, EarlyFS
-from durable_streams.backends.zodb.disk import Disk, write_file
-from durable_streams.backends.zodb.errors import DirectoryDamaged, DirectoryInUse, WrongLayout
 from durable_streams.backends.zodb.in_memory import CurrentStorage
 from durable_streams.backends.zodb.keeping import remove_remains
 from durable_streams.backends.zodb.repairing import drop_damaged_index, repair_tail
 from durable_streams.backends.zodb.shared import Shared
-from durable_streams.backends.zodb.threads import is_patched
 
 FORMAT: Final = "durable-streams acid"
 VERSION: Final = 1
@@ -139,19 +138,8 @@ def write_layout(layout: Layout, disk: Disk) -> None:
     disk.sync_dir(layout.root)
 
 
-def own(data_dir: Path) -> int:
-    """Become the owner of the directory until the descriptor is closed; raises DirectoryInUse."""
-    path = os.path.join(root_of(data_dir), "lock")
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        owner = os.read(fd, 20).decode("ascii", "replace").strip()
-        os.close(fd)
-        raise DirectoryInUse(data_dir, owner) from None
-    os.ftruncate(fd, 0)
-    os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
-    return fd
+def lock_of(data_dir: Path) -> str:
+    return os.path.join(root_of(data_dir), "lock")
 
 
 def open_file(layout: Layout, number: int, shared: Shared) -> EarlyFS:
@@ -165,7 +153,7 @@ def open_file(layout: Layout, number: int, shared: Shared) -> EarlyFS:
 
 def check_locks(storage: EarlyFS | CurrentStorage) -> None:
     """Raise RuntimeError where a greenlet that waits for a lock of ZODB would stop all others."""
-    if is_patched() and type(storage._commit_lock) is not LockType:
+    if waiting_is_safe() and type(storage._commit_lock) is not LockType:
         raise RuntimeError(
             "ZODB was imported before gevent patched the threading module; import it afterwards, in the worker"
         )

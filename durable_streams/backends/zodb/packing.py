@@ -15,9 +15,10 @@ from ZODB.FileStorage.FileStorage import RedundantPackWarning
 from ZODB.FileStorage.fspack import FileStoragePacker, PackCopier
 from ZODB.serialize import referencesf
 
+from durable_streams.backends.disk import Disk
+from durable_streams.backends.threads import Threads
 from durable_streams.backends.zodb.committing import EarlyFS
-from durable_streams.backends.zodb.disk import Disk, DiskFile
-from durable_streams.backends.zodb.threads import Threads
+from durable_streams.backends.zodb.disk_file import DiskFile
 
 REST_BYTES: Final = 1 << 20
 """Less than this is left to be copied while commits wait."""

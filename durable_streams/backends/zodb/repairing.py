@@ -18,9 +18,9 @@ from ZODB.FileStorage.format import DATA_HDR_LEN, TRANS_HDR_LEN, DataHeaderFromS
 from ZODB.fsIndex import fsIndex
 from ZODB.utils import u64
 
+from durable_streams.backends.directory import DirectoryDamaged
+from durable_streams.backends.disk import Disk, write_file
 from durable_streams.backends.zodb.committing import CHECKSUM, INDEX_END, MAGIC, checksum_of
-from durable_streams.backends.zodb.disk import Disk, write_file
-from durable_streams.backends.zodb.errors import DirectoryDamaged
 
 log = logging.getLogger("durable_streams.storage")
 

@@ -21,8 +21,8 @@ from ZODB.DB import DB
 from ZODB.FileStorage.format import CorruptedError
 from ZODB.POSException import ConflictError, POSKeyError
 
+from durable_streams.backends.disk import says_full
 from durable_streams.backends.zodb.committing import EarlyFS, RecordDamaged
-from durable_streams.backends.zodb.disk import says_full
 from durable_streams.backends.zodb.in_memory import CurrentStorage
 from durable_streams.backends.zodb.model import Head
 from durable_streams.protocol.errors import StorageFull, StreamDamaged, StreamNotFound, Unavailable

@@ -6,8 +6,8 @@ from typing import Final
 
 from ZODB.utils import newTid, z64
 
-from durable_streams.backends.zodb.disk import Disk, Part
-from durable_streams.backends.zodb.threads import Threads
+from durable_streams.backends.disk import Disk, Part
+from durable_streams.backends.threads import Threads, waiting_is_safe
 
 COMMITTING_THREADS_MAX: Final = 16
 READING_THREADS_MAX: Final = 4
@@ -34,8 +34,10 @@ class Shared:
     def __init__(self, disk: Disk, shard_count: int) -> None:
         self.disk = disk
         self.ids = TransactionIds()
-        self.committing = Threads(min(shard_count, COMMITTING_THREADS_MAX))
-        self.reading = Threads(READING_THREADS_MAX)
+        # ZODB holds locks of its own while it commits and reads.
+        beside_loop = waiting_is_safe()
+        self.committing = Threads(min(shard_count, COMMITTING_THREADS_MAX), beside_loop=beside_loop)
+        self.reading = Threads(READING_THREADS_MAX, beside_loop=beside_loop)
 
     def close(self) -> None:
         self.committing.close()

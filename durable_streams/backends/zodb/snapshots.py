@@ -18,9 +18,9 @@ from ZODB.fsIndex import fsIndex
 from ZODB.POSException import POSKeyError
 from ZODB.utils import u64, z64
 
+from durable_streams.backends.directory import DirectoryDamaged
+from durable_streams.backends.disk import Disk
 from durable_streams.backends.zodb.committing import MAGIC
-from durable_streams.backends.zodb.disk import Disk
-from durable_streams.backends.zodb.errors import DirectoryDamaged
 from durable_streams.backends.zodb.model import Head
 from durable_streams.backends.zodb.repairing import Damage, ShardFile, indexed_end, position_in_index
 from durable_streams.protocol.state import StreamState

@@ -16,12 +16,19 @@ from typing import ClassVar, Final, Literal
 
 import gevent
 
+from durable_streams.backends.directory import DirectoryDamaged, own
+from durable_streams.backends.disk import Disk
 from durable_streams.backends.zodb.committing import EarlyFS, RecordDamaged
-from durable_streams.backends.zodb.disk import Disk
-from durable_streams.backends.zodb.errors import DirectoryDamaged
 from durable_streams.backends.zodb.in_memory import CurrentStorage
 from durable_streams.backends.zodb.keeping import Keeper, Tuning
-from durable_streams.backends.zodb.opening import check_locks, make_root, open_file, own, prepare, shard_of
+from durable_streams.backends.zodb.opening import (
+    check_locks,
+    lock_of,
+    make_root,
+    open_file,
+    prepare,
+    shard_of,
+)
 from durable_streams.backends.zodb.shard import Shard
 from durable_streams.backends.zodb.shared import Shared
 from durable_streams.protocol.errors import StreamDamaged, Unavailable
@@ -103,7 +110,7 @@ class AcidStorage(Storage):
             yield from (CurrentStorage() for _ in range(self.partitions))
             return
         make_root(self._data_dir, self._disk)
-        self._lock_fd = own(self._data_dir)
+        self._lock_fd = own(self._data_dir, lock_of(self._data_dir))
         layout = prepare(self._data_dir, self.partitions, self._disk)
         for number in range(self.partitions):
             yield open_file(layout, number, self._shared)

@@ -1,4 +1,4 @@
-"""The calls to the operating system through which the acid mode changes its files, in one place.
+"""The calls to the operating system through which the storages change their files, in one place.
 
 A test can put a disk in between that records, delays or fails every call. All methods may block, may be called from any
 thread and raise OSError; policy is the callers'.
@@ -7,14 +7,15 @@ thread and raise OSError; policy is the callers'.
 from __future__ import annotations
 
 import errno
-import io
 import os
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any, Final
+from typing import Final
 
 Part = bytes | bytearray | memoryview
 
+_PARTS_MAX: Final = 1024
+"""The operating system takes no more in one call (IOV_MAX)."""
 _NOT_CACHED: Final = {errno.EAGAIN, errno.EOPNOTSUPP, errno.EINVAL}
 _FULL: Final = {errno.ENOSPC, errno.EDQUOT}
 
@@ -38,6 +39,21 @@ class Disk:
     def size(self, fd: int) -> int:
         return os.fstat(fd).st_size
 
+    def write(self, fd: int, parts: Sequence[Part], position: int) -> None:
+        """Write all of ``parts`` at ``position``; when it raises, any part of them may have been written."""
+        for first in range(0, len(parts), _PARTS_MAX):
+            some = parts[first : first + _PARTS_MAX]
+            length = sum(map(len, some))
+            written = os.pwritev(fd, some, position)
+            if written < length:
+                self._write_rest(fd, b"".join(some)[written:], position + written)
+            position += length
+
+    def _write_rest(self, fd: int, rest: bytes, position: int) -> None:
+        while rest:
+            written = os.pwrite(fd, rest, position)
+            rest, position = rest[written:], position + written
+
     def read(self, fd: int, length: int, position: int) -> bytes:
         """``length`` bytes, fewer only at the end of the file."""
         parts: list[bytes] = []
@@ -55,16 +71,6 @@ class Disk:
             if exc.errno in _NOT_CACHED:
                 return False
             raise
-
-    def write(self, fd: int, parts: Sequence[Part], position: int) -> None:
-        """Write all of ``parts`` at ``position``; when it raises, any part of them may have been written."""
-        length = sum(map(len, parts))
-        written = os.pwritev(fd, parts, position)
-        if written < length:
-            rest = memoryview(b"".join(parts))[written:]
-            while rest:
-                count = os.pwrite(fd, rest, position + length - len(rest))
-                rest = rest[count:]
 
     def truncate(self, fd: int, size: int) -> None:
         os.ftruncate(fd, size)
@@ -97,6 +103,13 @@ class Disk:
             return False
         return True
 
+    def names(self, path: str) -> list[str]:
+        """What a directory holds, in order; nothing when it is missing."""
+        try:
+            return sorted(os.listdir(path))
+        except FileNotFoundError:
+            return []
+
 
 def write_file(disk: Disk, path: str, data: Part) -> None:
     """Write a whole file and make it durable, its name excepted."""
@@ -107,52 +120,3 @@ def write_file(disk: Disk, path: str, data: Part) -> None:
         disk.sync(fd)
     finally:
         disk.close(fd)
-
-
-class DiskFile(io.RawIOBase):
-    """A file of the disk as Python's own files are, for code that wants one; put a buffer on it."""
-
-    def __init__(self, disk: Disk, path: str, *, write: bool = False) -> None:
-        self._disk = disk
-        self._writable = write
-        self._fd = disk.open(path, write=write)
-        self._at = 0
-
-    def readable(self) -> bool:
-        return True
-
-    def writable(self) -> bool:
-        return self._writable
-
-    def seekable(self) -> bool:
-        return True
-
-    def fileno(self) -> int:
-        return self._fd
-
-    def readinto(self, buffer: Any) -> int:
-        data = self._disk.read(self._fd, len(buffer), self._at)
-        buffer[: len(data)] = data
-        self._at += len(data)
-        return len(data)
-
-    def write(self, data: Any) -> int:
-        self._disk.write(self._fd, [bytes(data)], self._at)
-        self._at += len(data)
-        return len(data)
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        start = (0, self._at, self._disk.size(self._fd) if whence == os.SEEK_END else 0)[whence]
-        self._at = start + offset
-        return self._at
-
-    def truncate(self, size: int | None = None) -> int:
-        self._disk.truncate(self._fd, self._at if size is None else size)
-        return self._at if size is None else size
-
-    def close(self) -> None:
-        if not self.closed:
-            try:
-                super().close()
-            finally:
-                self._disk.close(self._fd)

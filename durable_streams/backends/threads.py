@@ -1,21 +1,37 @@
-"""Where calls that wait for the disk are made: native threads beside the event loop, by way of gevent's thread pool."""
+"""Where calls that wait for the disk are made: native threads beside the event loop, by way of gevent's thread pool.
+
+A caller that holds locks while it waits asks for `waiting_is_safe`: in a process that gevent has not patched locks are
+native ones, and a greenlet that leaves while it holds one could stop the whole loop.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, Final, ParamSpec, TypeVar
 
+import gevent
+from gevent.monkey import is_module_patched
 from gevent.threadpool import ThreadPool
 
+SHORTEST_S: Final = 1e-6
+"""A sleep that is a timer."""
 P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class Threads:
-    """At most ``threads_max`` of them; made after the fork, by the process that uses them."""
+def waiting_is_safe() -> bool:
+    """Whether locks are ones that a greenlet may hold while others run."""
+    return bool(is_module_patched("threading"))
 
-    def __init__(self, threads_max: int) -> None:
-        self._pool = ThreadPool(threads_max)
+
+class Threads:
+    """At most ``threads_max`` of them; made after the fork, by the process that uses them.
+
+    With ``beside_loop`` False there are none, and every call is made on the spot.
+    """
+
+    def __init__(self, threads_max: int, *, beside_loop: bool = True) -> None:
+        self._pool = ThreadPool(threads_max) if beside_loop else None
 
     def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Call ``function`` in a thread and wait for it; other greenlets go on meanwhile."""
@@ -25,6 +41,8 @@ class Threads:
         self, abandoned: Callable[[T], None], function: Callable[P, T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
         """The same; when the waiting greenlet is killed, ``abandoned`` gets the value as soon as there is one."""
+        if self._pool is None:
+            return function(*args, **kwargs)
         # An exception that reaches the pool is printed by it, so it is brought back as a value.
         job = self._pool.spawn(_caught, function, args, kwargs)
         try:
@@ -36,8 +54,15 @@ class Threads:
             raise error
         return value  # type: ignore[no-any-return]
 
+    def give_turn(self) -> None:
+        """Let others go on in the middle of a long calculation, and the loop look at its sockets and timers."""
+        if self._pool is not None:
+            # A sleep of 0 comes back before the loop has looked: it does so once in 50 such turns only.
+            gevent.sleep(SHORTEST_S)
+
     def close(self) -> None:
-        self._pool.kill()
+        if self._pool is not None:
+            self._pool.kill()
 
 
 def _caught(
