@@ -9,7 +9,7 @@ import pytest
 
 from durable_streams.app import create_app
 from durable_streams.config import Config
-from durable_streams.config.settings import ServerSettings
+from durable_streams.config.settings import LimitSettings, ServerSettings
 from durable_streams.worker.bodies import UNREAD_BYTES_MAX, BodyTimeout, ClientDisconnected
 from tests.worker.in_process import Conversation, answers_in, converse, stream_worker
 from tests.worker.request_samples import CHUNKED, get, post
@@ -225,5 +225,21 @@ def test_our_own_application_answers_slow_chunks_with_408() -> None:
     conversation.send(b"POST " + stream + CHUNKED + b"\r\n5\r\nab")
     (answer,) = answers_in(conversation.receive_all())
     assert (answer.status, answer.fields["content-type"]) == (408, "application/problem+json")
+    conversation.finish()
+    app.extensions["durable_streams"].close()
+
+
+@pytest.mark.parametrize("expect", [b"", b"Expect: 100-continue\r\n"], ids=["sends at once", "asks first"])
+@both_ways
+def test_our_own_application_refuses_a_large_body_before_a_byte_of_it_is_read(
+    way: bytes, expect: bytes
+) -> None:
+    app = create_app(Config(limits=LimitSettings(max_request_body_bytes=1_000_000)))
+    head = b"POST /v1/stream/large HTTP/1.1\r\nHost: x\r\nContent-Type: text/plain\r\n" + way + expect
+    conversation = Conversation(stream_worker(app))
+    conversation.send(head + b"Content-Length: 1000001\r\n\r\n")
+    (answer,) = answers_in(conversation.receive_all())
+    assert (answer.status, answer.fields["content-type"]) == (413, "application/problem+json")
+    assert answer.fields["connection"] == "close"
     conversation.finish()
     app.extensions["durable_streams"].close()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import socket
 import struct
 from collections.abc import Iterator
@@ -10,15 +9,15 @@ from typing import Any
 
 import gevent
 import pytest
-from gevent import get_hub
 from gevent.event import Event
 from gevent.socket import socketpair
 
 from durable_streams.live.client_gone import ClientWatch
 from tests.worker.in_process import Conversation, answers_in, stream_worker
+from tests.worker.leaks import alive
 from tests.worker.request_samples import get
 
-CLIENTS = 2000
+CLIENTS = 10_000
 NOTICED_S_MAX = 10
 
 
@@ -155,7 +154,7 @@ def test_clients_that_connect_and_vanish_leave_nothing_behind() -> None:
         return [b""]
 
     worker = stream_worker(app)
-    before = counted()
+    before = alive()
     for _ in range(CLIENTS // 100):
         conversations = [Conversation(worker) for _ in range(100)]
         for conversation in conversations:
@@ -167,20 +166,5 @@ def test_clients_that_connect_and_vanish_leave_nothing_behind() -> None:
     del conversations, conversation
     assert gone == CLIENTS
     waiting.clear()
-    assert counted() == before
+    assert alive() == before
     assert worker._connections == {}
-
-
-def counted() -> dict[str, int]:
-    """How many of what could leak are alive."""
-    gevent.idle()
-    gc.collect()
-    io = type(get_hub().loop.io(0, 1))
-    kinds = {
-        "greenlets": gevent.Greenlet,
-        "watchers": io,
-        "watches": ClientWatch,
-        "sockets": gevent.socket.socket,
-    }
-    everything = gc.get_objects()
-    return {name: sum(isinstance(thing, kind) for thing in everything) for name, kind in kinds.items()}
