@@ -35,7 +35,10 @@ _OUTCOMES: Final = (
 
 
 class Problem(Protocol):
-    """What a record takes from an error: the problem type, its code, and its sentence for people."""
+    """What a record takes from an error: the problem type, its code, and its sentence for people.
+
+    An error may also have a ``cause``, which is recorded instead of that sentence.
+    """
 
     @property
     def type(self) -> str: ...
@@ -128,6 +131,7 @@ def _error_fields(status: int, problem: Any) -> dict[str, Any]:
     fallback = "client_error" if status < 500 else "server_error"
     return {
         "error.type": getattr(problem, "type", None) or fallback,
-        "error.message": getattr(problem, "detail", None),
+        # What the client is told no more of than that it happened has a cause, which is for the operator.
+        "error.message": getattr(problem, "cause", None) or getattr(problem, "detail", None),
         "ds.error_code": getattr(problem, "code", None),
     }

@@ -9,6 +9,13 @@ from typing import Any
 import pytest
 
 from durable_streams.config import LogSettings
+from durable_streams.protocol.errors import (
+    InternalError,
+    ProtocolError,
+    StorageFull,
+    StreamDamaged,
+    Unavailable,
+)
 from durable_streams.telemetry import RequestLog
 from tests.telemetry.conftest import CapturedLog
 
@@ -100,6 +107,18 @@ def test_the_status_decides_level_and_message(
     record(RequestLog(LogSettings(), "memory"), status=status)
     (found,) = log.objects
     assert (found["log.level"], found["message"], found.get("error.type")) == (level, message, error_type)
+
+
+@pytest.mark.parametrize("failure", [Unavailable, StorageFull, InternalError, StreamDamaged])
+def test_a_failure_gives_the_cause_that_its_client_is_not_told(
+    install: Install, failure: Callable[[str], ProtocolError]
+) -> None:
+    log = install(format="json")
+    problem = failure("too many writes are waiting")
+    record(RequestLog(LogSettings(), "memory"), status=problem.status, problem=problem)
+    (found,) = log.objects
+    assert found["error.message"] == "too many writes are waiting"
+    assert "too many" not in problem.detail
 
 
 def test_a_problem_gives_its_type_code_and_detail(install: Install) -> None:
