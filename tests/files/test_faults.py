@@ -15,7 +15,7 @@ from durable_streams.protocol.requests import Remove, Request
 from tests.disk.recording import FaultyDisk
 from tests.files.driving import SMALL, Model, append, commit, contents, create, decide, opened, read_all
 
-CHANGING = {"open", "write", "truncate", "sync", "sync_dir", "rename", "unlink"}
+CALLS = {"open", "read", "write", "truncate", "sync", "sync_dir", "rename", "unlink"}
 
 BATCHES: Sequence[Sequence[Request] | None] = (
     [create("small", b"1"), create("large", bytes(500)), create("gone", bytes(700))],
@@ -113,10 +113,10 @@ def test_a_fault_at_any_call_loses_nothing_promised(
     tmp_path: Path, durable: bool, error: int, for_good: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.CRITICAL)
-    calls = calls_of(tmp_path, durable, CHANGING)
+    calls = calls_of(tmp_path, durable, CALLS)
     assert calls > 60
     for number in range(calls):
-        disk = FaultyDisk(CHANGING, number, error, for_good=for_good)
+        disk = FaultyDisk(CALLS, number, error, for_good=for_good)
         life = Life(tmp_path / str(number), durable, disk)
         try:
             life.run()

@@ -10,6 +10,7 @@ import logging
 import pickle
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from time import monotonic
 from typing import Any, Final, TypeVar
 
 import transaction
@@ -33,6 +34,8 @@ log = logging.getLogger("durable_streams.storage")
 
 READ_TRIES: Final = 5
 APPLIED_AT_ONCE: Final = 64
+DAMAGED_S: Final = 1.0
+"""So long a stream that could not be changed is left alone; the disk may have refused one read and no more."""
 DAMAGE: Final = (
     RecordDamaged,
     CorruptedError,
@@ -69,8 +72,8 @@ class Shard:
         """Held while the reading connection is used, should ever a greenlet have to wait in the middle."""
         self.commits = 0
         self._seen_commits = 0
-        self._damaged: dict[str, str] = {}
-        """Streams that could be loaded, and not be changed."""
+        self._damaged: dict[str, tuple[float, str]] = {}
+        """Streams that could be loaded, and not be changed: when to try again, and why not before."""
 
     def _begin(self) -> None:
         """See that the trees can be read, or plant them."""
@@ -114,7 +117,10 @@ class Shard:
     def load(self, name: str) -> StreamState | None:
         """Raises StreamDamaged."""
         if name in self._damaged:
-            raise StreamDamaged(self._damaged[name])
+            try_again_at, reason = self._damaged[name]
+            if monotonic() < try_again_at:
+                raise StreamDamaged(reason)
+            del self._damaged[name]
 
         def load(streams: OOBTree) -> StreamState | None:
             head = streams.get(name)
@@ -211,7 +217,8 @@ class Shard:
                 unneeded += apply(streams, deadlines, change)
             except DAMAGE as exc:
                 # Decided again, the others do without it.
-                self._damaged[change.name] = str(_damaged(change.name, exc))
+                reason = _damaged(change.name, exc).cause
+                self._damaged[change.name] = monotonic() + DAMAGED_S, reason
                 raise CommitConflict from exc
             if number % APPLIED_AT_ONCE == 0:
                 self._give_turn()
