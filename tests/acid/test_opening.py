@@ -11,10 +11,16 @@ from pathlib import Path
 
 import pytest
 
-from durable_streams.backends.zodb import AcidStorage, DirectoryDamaged, DirectoryInUse, WrongLayout
+from durable_streams.backends.zodb import (
+    AcidStorage,
+    DirectoryDamaged,
+    DirectoryInUse,
+    WrongLayout,
+    maintenance,
+)
 from tests.acid.driving import build, commit, opened, shard_file
 from tests.files.driving import commit as commit_files
-from tests.files.driving import create, read_all
+from tests.files.driving import create, flip, read_all
 from tests.files.driving import opened as opened_files
 from tests.servers import ROOT
 
@@ -94,6 +100,26 @@ def test_a_directory_that_is_not_ours_or_not_whole_is_refused(tmp_path: Path, ca
         commit(storage, create("s", b"kept"))
     spoil(tmp_path / "data")
     assert says in refused(tmp_path / "data", error, 2)
+
+
+def test_any_changed_byte_of_the_layout_is_refused_and_nothing_is_cut(tmp_path: Path) -> None:
+    """With another salt no checksum is right, and all of a file without an index looks like its torn end."""
+    data_dir, layout = tmp_path / "data", tmp_path / "data" / "acid" / "layout.json"
+    with opened(data_dir) as storage:
+        commit(storage, create("s", b"kept"))
+    shard_file(data_dir).with_suffix(".fs.index").unlink()
+    file = shard_file(data_dir).read_bytes()
+    for position in range(layout.stat().st_size):
+        flip(layout, position)
+        storage = build(data_dir)
+        with pytest.raises((WrongLayout, DirectoryDamaged)):
+            storage.open()
+        with pytest.raises((WrongLayout, DirectoryDamaged)):
+            maintenance.verify(data_dir)
+        flip(layout, position)
+    assert shard_file(data_dir).read_bytes() == file
+    with opened(data_dir) as storage:
+        assert read_all(storage, "s") == b"kept"
 
 
 def test_a_directory_with_files_of_others_is_not_taken(tmp_path: Path) -> None:

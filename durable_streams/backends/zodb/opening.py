@@ -75,7 +75,22 @@ def read_layout(data_dir: Path) -> Layout | None:
             f"{path} says {format!r} version {version!r} with hash {hash!r},"
             f" and this server reads {FORMAT!r} version {VERSION} with hash {HASH!r}"
         )
+    if found != _says(layout):
+        # With a wrong salt every record would seem to be damaged, and the whole of a file its torn end.
+        raise WrongLayout(f"{path} is damaged: its checksum is wrong")
     return layout
+
+
+def _says(layout: Layout) -> dict[str, str | int]:
+    """What stands in ``layout.json``."""
+    says: dict[str, str | int] = {
+        "format": FORMAT,
+        "version": VERSION,
+        "shard_count": layout.shard_count,
+        "hash": HASH,
+        "salt": layout.salt.hex(),
+    }
+    return says | {"checksum": crc32(" ".join(map(str, says.values())).encode())}
 
 
 def prepare(data_dir: Path, shard_count: int, disk: Disk) -> Layout:
@@ -125,15 +140,8 @@ def _create(layout: Layout, disk: Disk) -> None:
 
 def write_layout(layout: Layout, disk: Disk) -> None:
     """What makes a directory a data directory, whole or not there."""
-    says = {
-        "format": FORMAT,
-        "version": VERSION,
-        "shard_count": layout.shard_count,
-        "hash": HASH,
-        "salt": layout.salt.hex(),
-    }
     path = os.path.join(layout.root, "layout.json")
-    write_file(disk, path + ".tmp", json.dumps(says, indent=2).encode() + b"\n")
+    write_file(disk, path + ".tmp", json.dumps(_says(layout), indent=2).encode() + b"\n")
     disk.rename(path + ".tmp", path)
     disk.sync_dir(layout.root)
 
