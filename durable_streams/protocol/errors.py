@@ -213,6 +213,10 @@ class InternalError(ProtocolError):
         self.cause = cause
 
 
+class OutcomeUnknown(InternalError):
+    """Storage failed while it was writing; whether anything was kept is known when it is opened the next time."""
+
+
 class StreamDamaged(InternalError):
     """Stored bytes of this one stream fail their checksum; they are never served."""
 

@@ -17,7 +17,13 @@ from typing import cast
 import gevent
 from gevent.event import AsyncResult, Event
 
-from durable_streams.protocol.errors import InternalError, ProtocolError, StorageFull, Unavailable
+from durable_streams.protocol.errors import (
+    InternalError,
+    OutcomeUnknown,
+    ProtocolError,
+    StorageFull,
+    Unavailable,
+)
 from durable_streams.protocol.outcomes import Outcome
 from durable_streams.protocol.requests import Request
 from durable_streams.protocol.state import StreamState
@@ -236,7 +242,7 @@ class _Committer:
         """What became of the batch is unknown, so going on could lose or repeat what was acknowledged."""
         self.failed = True
         log.critical("partition %d has failed and refuses all further writes", self._partition, exc_info=exc)
-        unknown = InternalError(f"commit failed: {exc!r}")
+        unknown = OutcomeUnknown(f"commit failed: {exc!r}")
         _answer([(waiting, unknown) for waiting, _ in self._decided if not waiting.answer.ready()])
         _answer([(waiting, Unavailable("the storage has failed")) for waiting in self._queue])
         self._queue.clear()

@@ -14,7 +14,14 @@ from time import time
 from typing import cast
 
 from durable_streams.protocol.creating import check_fork_content_type
-from durable_streams.protocol.errors import BadRequest, InvalidOffset, Overtaken, ProtocolError, StreamDamaged
+from durable_streams.protocol.errors import (
+    BadRequest,
+    InvalidOffset,
+    OutcomeUnknown,
+    Overtaken,
+    ProtocolError,
+    StreamDamaged,
+)
 from durable_streams.protocol.expiry import has_expired, require_live
 from durable_streams.protocol.forking import check_anchor, fork_expiry, require_source
 from durable_streams.protocol.outcomes import Appended, Created, Outcome, Removed
@@ -241,10 +248,15 @@ class StreamStore:
         fork = request.incarnation
         release = ReleaseReference(point.source, point.source_incarnation, fork)
         self._forking.add(fork)
+        is_known = True
         try:
             self._pipeline.submit(TakeReference(point.source, point.source_incarnation, fork, request.name))
             try:
                 created = cast(Created, self._pipeline.submit(request))
+            except OutcomeUnknown:
+                # The next opening will know whether there is a fork; until then its source must not go.
+                is_known = False
+                raise
             except ProtocolError:
                 self._release(release)
                 raise
@@ -252,7 +264,8 @@ class StreamStore:
                 self._release(release)
             return created
         finally:
-            self._forking.discard(fork)
+            if is_known:
+                self._forking.discard(fork)
 
     def _sub_position(self, source: StreamState, anchor: int, sub_offset: int) -> int:
         """The position ``sub_offset`` bytes, or JSON messages, past ``anchor``; raises BadRequest beyond the tail."""

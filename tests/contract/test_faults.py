@@ -15,6 +15,7 @@ from gevent.event import Event
 
 from durable_streams.protocol.errors import (
     InternalError,
+    OutcomeUnknown,
     PathBlocked,
     ProtocolError,
     StorageFull,
@@ -296,7 +297,7 @@ def test_a_committer_that_is_killed_keeps_nobody_waiting(
     with caplog.at_level(logging.CRITICAL):
         committer._greenlet.kill()
     gevent.joinall(writers)
-    refusals = [InternalError, InternalError, Unavailable]
+    refusals = [OutcomeUnknown, OutcomeUnknown, Unavailable]
     assert [type(writer.exception) for writer in writers] == refusals[: len(writers)]
     assert "refuses all further writes" in caplog.text
     assert streams.store.failed

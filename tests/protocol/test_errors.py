@@ -188,6 +188,14 @@ TABLE: list[tuple[ProtocolError, int, str, str, str, str]] = [
         "INTERNAL_ERROR",
         "The server encountered an internal error.",
     ),
+    (
+        errors.OutcomeUnknown("secret"),
+        500,
+        "internal",
+        "Internal Server Error",
+        "INTERNAL_ERROR",
+        "The server encountered an internal error.",
+    ),
 ]
 
 
@@ -245,6 +253,7 @@ def test_a_refusal_carries_the_headers_of_the_protocol(error: ProtocolError, hea
     "error",
     [
         errors.InternalError("secret"),
+        errors.OutcomeUnknown("secret"),
         errors.StreamDamaged("secret"),
         errors.Unavailable("secret"),
         errors.StorageFull("secret"),
