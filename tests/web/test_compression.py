@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import re
+import threading
 import zlib
 from collections.abc import Callable
 from itertools import islice
@@ -15,6 +16,7 @@ from werkzeug.test import Client
 from durable_streams.app import create_app
 from durable_streams.config import Config
 from durable_streams.protocol.offsets import format_offset
+from durable_streams.web import compression
 from durable_streams.web.compression import BODY_BYTES_MIN
 
 TEXT = b"the same words again and again\n" * 200
@@ -90,6 +92,22 @@ def test_compression_can_be_turned_off() -> None:
     answer = app_with(compression=False).get("/v1/stream/s", headers={"Accept-Encoding": "gzip"})
     assert answer.data == TEXT
     assert "Vary" not in answer.headers
+
+
+@pytest.mark.parametrize("coding", DECODERS)
+def test_the_loop_does_not_compress(app: Client, coding: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    threads: list[int] = []
+    compress = compression._COMPRESS[coding]
+
+    def noted(body: bytes) -> bytes:
+        threads.append(threading.get_ident())
+        return compress(body)
+
+    monkeypatch.setitem(compression._COMPRESS, coding, noted)
+    answer = app.get("/v1/stream/s", headers={"Accept-Encoding": coding})
+    assert DECODERS[coding](answer.data) == TEXT
+    assert threads
+    assert threading.get_ident() not in threads
 
 
 def test_event_streams_are_compressed_only_when_asked_for() -> None:
