@@ -311,9 +311,16 @@ class StreamStore:
         if state is None:
             return
         for incarnation, name in state.references.items():
-            fork = self.storage.load(name)
-            if incarnation not in self._forking and (fork is None or fork.config.incarnation != incarnation):
+            if incarnation not in self._forking and not self._may_be_there(name, incarnation):
                 self._release(ReleaseReference(state.name, state.config.incarnation, incarnation))
+
+    def _may_be_there(self, name: str, incarnation: str) -> bool:
+        try:
+            fork = self.storage.load(name)
+        except StreamDamaged:
+            # It may be restored.
+            return True
+        return fork is not None and fork.config.incarnation == incarnation
 
     def _recheck(self, state: StreamState, now: float) -> None:
         self._drop_orphans(state)
@@ -352,7 +359,11 @@ class StreamStore:
     def _record_renewals(self) -> None:
         now = self.clock()
         for name in list(self._renewals):
-            state = self.storage.load(name)
+            try:
+                state = self.storage.load(name)
+            except StreamDamaged as exc:
+                log.error("the window of a stream is not recorded: %s", exc.cause)
+                continue
             if state is not None:
                 at = min(self._renewals.get(name), now)
                 self._pipeline.submit_later(Renew(name, state.config.incarnation, at))

@@ -25,6 +25,7 @@ from durable_streams.protocol.errors import (
 )
 from durable_streams.protocol.expiry import has_expired
 from durable_streams.protocol.outcomes import Appended
+from durable_streams.protocol.state import RECHECK_DELETED_S
 from durable_streams.store.batch import Limits
 from durable_streams.store.contract import CommitConflict
 from durable_streams.store.deciding import decide
@@ -219,6 +220,45 @@ def test_one_damaged_stream_does_not_keep_the_sweeper_from_the_others(
     assert streams.store.sweep() == 2
     storage.damaged.clear()
     assert list(streams.contents()) == ["a"]
+
+
+def test_a_damaged_fork_is_a_fork_to_its_source(lives: Callable[[Fault], Streams]) -> None:
+    streams = lives(Fault(set(), StorageFull))
+    streams.create(body=b"abc")
+    streams.fork("damaged")
+    streams.fork("other")
+    storage = streams.storage
+    assert isinstance(storage, FaultyStorage)
+    storage.damaged.add("damaged")
+    streams.remove()
+    streams.clock.now += RECHECK_DELETED_S
+    assert streams.sweep() == 1
+    streams.remove("other")
+    storage.damaged.clear()
+    assert streams.read("damaged") == b"abc"
+
+
+def test_a_damaged_stream_does_not_keep_a_stop_from_its_work(
+    lives: Callable[[Fault], Streams],
+) -> None:
+    streams = lives(Fault(set(), StorageFull))
+    for name in ("a", "b"):
+        streams.create(name, ttl=800)
+    streams.clock.now += 50
+    for name in ("a", "b"):
+        streams.store.touch(streams.find(name))
+    storage = streams.storage
+    assert isinstance(storage, FaultyStorage)
+    storage.damaged.add("a")
+    writers = [gevent.spawn(streams.store.append, append_request("b")) for _ in range(5)]
+    gevent.sleep(0)
+    streams.store.close()
+    gevent.joinall(writers, raise_error=True)
+    if type(storage.inner).__module__.startswith("durable_streams.backends.files"):
+        streams.open()
+        state = streams.storage.load("b")
+        assert state is not None
+        assert (state.tail, state.renewed_at) == (5, streams.clock.now)
 
 
 def test_when_there_is_no_room_for_all_there_may_be_for_some(tmp_path: Path) -> None:
