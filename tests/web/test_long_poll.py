@@ -14,6 +14,7 @@ from tests.web.conftest import OpenServer
 from tests.web.driving import CLOSE, JSON, PATIENCE_S, START, TEXT, Reader, Server
 
 INTERVAL = (int(START) - CURSOR_EPOCH_S) // CURSOR_INTERVAL_S
+MANY = 10_000
 FOR_EVER = {"long_poll_timeout_secs": 3600}
 
 
@@ -62,6 +63,16 @@ def test_an_append_answers_everybody_who_waits(server: Server) -> None:
         assert "Stream-Closed" not in reader.headers
     assert other_stream.is_waiting
     other_stream.leave()
+
+
+def test_one_append_answers_ten_thousand_who_wait(server: Server) -> None:
+    target = f"s?offset={server.tail('s')}&live=long-poll"
+    readers = [Reader(server.flask, target, {}, {}) for _ in range(MANY)]
+    while server.service.hub.watchers < MANY:
+        gevent.sleep(0)
+    server.post("s", b"new", TEXT)
+    assert {(reader.rest(), reader.status) for reader in readers} == {(b"new", 200)}
+    assert server.service.hub.watchers == 0
 
 
 def test_json_is_answered_as_an_array(server: Server) -> None:
