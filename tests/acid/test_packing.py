@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import logging
 import subprocess
 import sys
 from pathlib import Path
 from random import Random
+from time import monotonic
 
 import pytest
 
 from durable_streams.backends.zodb import AcidStorage, Tuning
 from durable_streams.backends.zodb.committing import EarlyFS
 from durable_streams.backends.zodb.packing import Copying, PackStopped, pack
+from durable_streams.backends.zodb.repairing import position_in_index
 from durable_streams.protocol.requests import Remove
 from tests.acid.driving import LargeBodies, by_shard, commit, opened, shard_file
+from tests.disk.recording import FaultyDisk
 from tests.files.driving import Model, append, contents, create, decide, read_all
 from tests.servers import ROOT
 
@@ -140,6 +145,43 @@ def test_the_keeper_packs_by_itself_when_half_is_garbage(tmp_path: Path) -> None
                 break
         assert file.getSize() < largest
         assert read_all(storage, "s").strip(b"\0") == b""
+
+
+@pytest.mark.parametrize(
+    "tuning", [Tuning(1e9, index_bytes=20_000), Tuning(1e9, index_age_s=0.0)], ids=["large", "old"]
+)
+def test_the_keeper_saves_an_index_that_knows_too_little(tmp_path: Path, tuning: Tuning) -> None:
+    with opened(tmp_path / "data", tuning=tuning) as storage:
+        keeper, file = storage._keeper, shard_of(storage)
+        (care,) = keeper._cares
+        commit(storage, create("s", bytes(30_000)))
+        keeper._look_after(care)
+        known = position_in_index(file.getName() + ".index")
+        assert known == file.indexed_bytes == file.getSize()
+        keeper._look_after(care)
+        commit(storage, append("s", b"little"))
+        keeper._look_after(care)
+        grown = tuning.index_age_s == 0.0
+        assert position_in_index(file.getName() + ".index") == (file.getSize() if grown else known)
+
+
+def test_an_index_that_cannot_be_saved_is_tried_again_later_and_holds_up_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.CRITICAL)
+    disk = FaultyDisk(set(), 0, errno.ENOSPC, for_good=True)
+    with opened(tmp_path / "data", tuning=Tuning(1e9, index_age_s=0.0), disk=disk) as storage:
+        keeper, file = storage._keeper, shard_of(storage)
+        (care,) = keeper._cares
+        commit(storage, create("s", b"a"))
+        disk.kinds = {"write"}
+        keeper._guarded(care, keeper._look_after)
+        assert care.not_before > monotonic()
+        disk.kinds = set()
+        commit(storage, append("s", b"b"))
+        keeper._guarded(care, keeper._look_after)
+        assert position_in_index(file.getName() + ".index") == file.getSize()
+        assert read_all(storage, "s") == b"ab"
 
 
 def test_writers_readers_packing_and_backups_at_once_in_a_patched_process(tmp_path: Path) -> None:
