@@ -5,6 +5,10 @@ from __future__ import annotations
 import fcntl
 import os
 from pathlib import Path
+from typing import Final
+
+OF_THE_SYSTEM: Final = frozenset({"lost+found"})
+"""What may lie at the top of a disk, and belongs to nobody."""
 
 
 class DirectoryInUse(OSError):
@@ -26,6 +30,11 @@ class DirectoryDamaged(ValueError):
         super().__init__(f"{path} is damaged at byte {position}: {what}")
         self.path = path
         self.position = position
+
+
+def names_in(directory: Path) -> list[str]:
+    """What somebody has put into a directory, in order."""
+    return sorted(set(os.listdir(directory)) - OF_THE_SYSTEM)
 
 
 def own(data_dir: Path, lock: str) -> int:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from durable_streams.backends.directory import names_in
 from durable_streams.cli.command import Command, no_arguments
 from durable_streams.cli.upkeep import (
     DataDamaged,
@@ -98,7 +99,7 @@ def _restore(upkeep: Upkeep, data_dir: Path, parsed: argparse.Namespace) -> Find
 
 def _check_empty(directory: Path) -> None:
     """Nothing that is there is ever written over."""
-    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
+    if directory.exists() and (not directory.is_dir() or names_in(directory)):
         raise Refused(ExitCode.NOT_EMPTY, f"{directory} is not empty; nothing was written")
 
 

@@ -10,13 +10,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from durable_streams.backends.directory import WrongLayout
+from durable_streams.backends.directory import OF_THE_SYSTEM, WrongLayout
 from durable_streams.backends.disk import Disk, write_file
 
 VERSION_LINE: Final = b"durable-streams files 1\n"
 _OURS: Final = {"layout", "layout.tmp", "lock", "deletions.lock"}
-_OF_THE_SYSTEM: Final = {"lost+found"}
-"""What may lie at the top of a disk."""
 
 
 class Layout:
@@ -60,7 +58,7 @@ def prepare(layout: Layout, disk: Disk) -> None:
     names = disk.names(layout.root)
     if "layout" in names:
         check_version(layout, disk)
-    elif foreign := sorted(set(names) - _OURS - _OF_THE_SYSTEM):
+    elif foreign := sorted(set(names) - _OURS - OF_THE_SYSTEM):
         raise WrongLayout(
             f"{layout.root} holds {foreign[0]!r} and no file 'layout': it is not a data directory"
         )

@@ -10,7 +10,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 from typing import Final
 
-from durable_streams.backends.directory import DirectoryDamaged
+from durable_streams.backends.directory import DirectoryDamaged, names_in
 from durable_streams.backends.disk import Disk
 from durable_streams.backends.files.checkpoints import find_checkpoints
 from durable_streams.backends.files.index import NOWHERE, OWN_FILE, Index, Record
@@ -114,7 +114,7 @@ def restore(source: Path, data_dir: Path, disk: Disk | None = None) -> Report:
 
 def _make_empty(layout: Layout, disk: Disk) -> None:
     layout.data_dir.mkdir(parents=True, exist_ok=True)
-    if any(layout.data_dir.iterdir()):
+    if names_in(layout.data_dir):
         raise ValueError(f"{layout.data_dir} is not empty")
     for path in (layout.journals, layout.checkpoints, layout.streams):
         disk.make_dir(path)

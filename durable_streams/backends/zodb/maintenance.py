@@ -16,7 +16,7 @@ from typing import Final
 
 from ZODB.utils import newTid
 
-from durable_streams.backends.directory import DirectoryDamaged, WrongLayout, own
+from durable_streams.backends.directory import DirectoryDamaged, WrongLayout, names_in, own
 from durable_streams.backends.disk import Disk, write_file
 from durable_streams.backends.report import Report
 from durable_streams.backends.zodb.committing import pickled_index
@@ -111,7 +111,7 @@ def backup(data_dir: Path, target: Path, disk: Disk | None = None) -> Report:
     """
     disk, source = disk or Disk(), _layout_of(data_dir)
     target.mkdir(parents=True, exist_ok=True)
-    if any(target.iterdir()):
+    if names_in(target):
         raise ValueError(f"{target} is not empty")
     make_root(target, disk)
     copy = Layout(root_of(target), source.shard_count, source.salt)

@@ -15,7 +15,7 @@ from zlib import crc32
 
 from gevent.thread import LockType
 
-from durable_streams.backends.directory import DirectoryDamaged, WrongLayout
+from durable_streams.backends.directory import DirectoryDamaged, WrongLayout, names_in
 from durable_streams.backends.disk import Disk, write_file
 from durable_streams.backends.threads import waiting_is_safe
 from durable_streams.backends.zodb.committing import MAGIC, EarlyFS
@@ -28,8 +28,6 @@ FORMAT: Final = "durable-streams acid"
 VERSION: Final = 1
 HASH: Final = "crc32"
 _REMAINS: Final = (".lock", ".tmp", ".fs")
-_OF_THE_SYSTEM: Final = {"lost+found"}
-"""What may lie at the top of a disk."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,10 +112,8 @@ def make_root(data_dir: Path, disk: Disk) -> None:
     """Raises WrongLayout where something else lies, such as the streams of another mode."""
     data_dir.parent.mkdir(parents=True, exist_ok=True)
     root = root_of(data_dir)
-    if data_dir.exists() and not os.path.exists(root):
-        foreign = sorted(set(os.listdir(data_dir)) - _OF_THE_SYSTEM)
-        if foreign:
-            raise WrongLayout(f"{data_dir} holds {foreign[0]!r} and no 'acid': it is not a data directory")
+    if data_dir.exists() and not os.path.exists(root) and (foreign := names_in(data_dir)):
+        raise WrongLayout(f"{data_dir} holds {foreign[0]!r} and no 'acid': it is not a data directory")
     for path in (str(data_dir), root):
         if disk.make_dir(path):
             disk.sync_dir(os.path.dirname(os.path.abspath(path)))
