@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import logging
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from durable_streams.store.contract import Change, CommitConflict
 from tests.acid.driving import QUIET, build, by_shard, commit, opened
 from tests.disk.recording import FaultyDisk
 from tests.files.driving import Contents, Model, append, contents, create, decide, read_all
+from tests.servers import ROOT
 
 CALLS = {"open", "read", "write", "truncate", "sync", "sync_dir", "rename", "unlink"}
 SHARDS = 2
@@ -198,6 +201,51 @@ def test_a_sync_that_fails_stops_all_writing_of_its_shard_and_leaves_reading(
         commit(storage, create(other, b"goes on"))
         with pytest.raises(RuntimeError, match="the storage has failed"):
             storage._keeper.pack_all()
+
+
+KILLED_IN_A_COMMIT = """
+from gevent import monkey; monkey.patch_all()
+import os, sys
+from pathlib import Path
+import gevent
+from tests.acid.driving import commit, opened
+from tests.disk.recording import HastyDisk
+from tests.files.driving import append, create, read_all
+
+class HeldDisk(HastyDisk):
+    begun = False
+    def write(self, fd, parts, position):
+        if sum(map(len, parts)) > 500_000:
+            self.begun = True
+            os.read(held, 1)
+        super().write(fd, parts, position)
+
+held, let_go = os.pipe()
+disk, data_dir = HeldDisk(), Path(sys.argv[1])
+with opened(data_dir, disk=disk) as storage:
+    commit(storage, create("a", b"before"))
+    committing = gevent.spawn(commit, storage, append("a", bytes(1_000_000)))
+    while not disk.begun:
+        gevent.sleep(0.001)
+    committing.kill()
+    print(storage.failed)
+    try:
+        commit(storage, create("b"))
+    except RuntimeError as exc:
+        print(exc)
+    os.write(let_go, b".")
+    print(read_all(storage, "a"))
+"""
+
+
+def test_who_is_killed_in_a_commit_leaves_a_shard_that_writes_no_more(tmp_path: Path) -> None:
+    """The thread that writes for it goes on, so nobody else may write to the same place."""
+    command = [sys.executable, "-c", KILLED_IN_A_COMMIT, str(tmp_path / "data")]
+    finished = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=30)
+    assert finished.returncode == 0, finished.stderr
+    assert finished.stdout.splitlines() == ["True", "the storage has failed", "b'before'"]
+    with opened(tmp_path / "data") as storage:
+        assert read_all(storage, "a") == b"before"
 
 
 def test_a_read_that_fails_concerns_that_stream_alone(

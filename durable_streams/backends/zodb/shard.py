@@ -201,6 +201,9 @@ class Shard:
         self.storage.delete_later(unneeded)
 
     def _abort(self, exc: BaseException) -> None:
+        if not isinstance(exc, Exception) and isinstance(self.storage, EarlyFS):
+            # A kill: a thread may still be writing, to where the next transaction would go.
+            self.storage.failed = exc
         try:
             self._manager.abort()
         except Exception:
