@@ -14,6 +14,7 @@ from typing import Any, Final
 from ZODB.FileStorage.FileStorage import RedundantPackWarning
 from ZODB.FileStorage.fspack import FileStoragePacker, PackCopier
 from ZODB.serialize import referencesf
+from ZODB.utils import p64, z64
 
 from durable_streams.backends.disk import Disk
 from durable_streams.backends.threads import Threads
@@ -49,25 +50,12 @@ class Copying(FileStoragePacker):  # type: ignore[misc]
         self.path: str = self._name + ".pack"
         self._disk = disk
         self._commit_lock = _NoLock()
-        self._check = self.gc.checkTxn
-        self.gc.checkTxn = self._check_and_stop
-
-    def _check_and_stop(self, *arguments: Any) -> None:
-        self._stop_if_wanted()
-        self._check(*arguments)
-
-    def _stop_if_wanted(self) -> None:
-        if self.stopping:
-            raise PackStopped
-
-    def copyDataRecords(self, pos: int, th: Any) -> Any:  # noqa: N802
-        self._stop_if_wanted()
-        return super().copyDataRecords(pos, th)
+        self._index_now = storage._index.__getstate__()
 
     def copy_old(self) -> bool:
         """Copy what is current; whether that makes the file smaller."""
         try:
-            self.gc.findReachable()
+            self._find_current()
         except RedundantPackWarning:
             return False
         self._tfile = BufferedRandom(DiskFile(self._disk, self.path, write=True))
@@ -75,9 +63,56 @@ class Copying(FileStoragePacker):  # type: ignore[misc]
         self._file.seek(0)
         self._tfile.write(self._file.read(self._metadata_size))
         self._copier = PackCopier(self._tfile, self.index, self.tindex)
-        self.copied, copied_to = self.copyToPacktime()
+        self._copy_current()
+        self.copied = self.file_end
+        copied_to = self._tfile.tell()
         self._sync()
         return bool(copied_to < self.copied)
+
+    def _find_current(self) -> None:
+        if self.gc.gc:
+            self.gc.findReachable()
+        else:
+            self.gc.reachable.__setstate__(self._index_now)
+
+    def _copy_current(self) -> None:
+        """Nothing else is looked at, unlike in ``copyToPacktime``: the garbage between may be many times as long."""
+        copied_from = started = 0
+        for position in sorted(self.gc.reachable.values()):
+            self._stop_if_wanted()
+            header = self._read_data_header(position)
+            if not self.gc.isReachable(header.oid, position):
+                self.fail(position, "the index has another object here")
+            if not header.plen:
+                continue
+            data = self._file.read(header.plen)
+            if header.tloc != copied_from:
+                self._end_transaction(started)
+                copied_from, started = header.tloc, self._begin_transaction(header.tloc)
+            self.writePackedDataRecord(header, data, started)
+        self._end_transaction(started)
+
+    def _begin_transaction(self, position: int) -> int:
+        """Copy the header of the transaction at ``position``, and return where to."""
+        header = self._read_txn_header(position)
+        header.status = "p"
+        started: int = self._tfile.tell()
+        self._tfile.write(header.asString())
+        return started
+
+    def _end_transaction(self, started: int) -> None:
+        """Only now its length is known."""
+        if started:
+            end = self._tfile.tell()
+            length = p64(end - started)
+            self._tfile.seek(started + len(z64))
+            self._tfile.write(length)
+            self._tfile.seek(end)
+            self._tfile.write(length)
+
+    def _stop_if_wanted(self) -> None:
+        if self.stopping:
+            raise PackStopped
 
     def copy_new(self, end: int) -> None:
         """Copy the transactions that came since, up to position ``end``."""
