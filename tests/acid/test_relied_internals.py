@@ -14,11 +14,12 @@ import pytest
 from BTrees.LOBTree import LOBTree
 from BTrees.OOBTree import OOBTree
 from ZODB.BaseStorage import BaseStorage
-from ZODB.Connection import TransactionMetaData
+from ZODB.Connection import Connection, TransactionMetaData
 from ZODB.FileStorage.FileStorage import FileStorage
 from ZODB.FileStorage.fspack import FileStoragePacker
 from ZODB.fsIndex import fsIndex
 from ZODB.MappingStorage import MappingStorage
+from ZODB.serialize import ObjectWriter
 
 from durable_streams.backends.zodb.committing import EarlyFS, pickled_index
 from durable_streams.backends.zodb.model import Segment, Segments, tree_parts
@@ -36,7 +37,9 @@ OPENING = ("_save_index", "_sane", "_restore_index", "_initIndex", "close")
 OVERRIDDEN = {
     FileStorage: (*READING, *COMMITTING, *OPENING),
     BaseStorage: ("tpc_begin", "tpc_abort", "set_max_oid", "lastTransaction"),
-    FileStoragePacker: ("copyToPacktime", "copyDataRecords", "copyOne", "close"),
+    FileStoragePacker: ("copyOne", "writePackedDataRecord", "close"),
+    Connection: ("_commit", "_store_objects"),
+    ObjectWriter: ("persistent_id", "serialize", "__iter__"),
     MappingStorage: (
         "getTid",
         "load",
@@ -95,8 +98,7 @@ def test_finishing_in_filestorage_is_still_what_was_rewritten() -> None:
 
 
 def test_the_packer_takes_locks_only_where_they_have_been_replaced() -> None:
-    for name in ("copyToPacktime", "copyDataRecords", "writePackedDataRecord"):
-        assert "lock" not in inspect.getsource(getattr(FileStoragePacker, name))
+    assert "lock" not in inspect.getsource(FileStoragePacker.writePackedDataRecord)
     source = inspect.getsource(FileStoragePacker.copyOne)
     assert source.count("_commit_lock") == 2
     assert "self._lock" not in source.replace("self._commit_lock", "")
@@ -150,3 +152,14 @@ def test_a_buffer_of_records_can_be_exported_and_dropped() -> None:
     with records.getbuffer() as view:
         assert bytes(view) == b"abc"
     records.write(b"abcdef")
+
+
+def test_storing_the_objects_of_a_transaction_is_still_what_was_rewritten() -> None:
+    source = inspect.getsource(Connection._commit)
+    steps = [
+        "for obj in self._registered_objects:",
+        "oid in self._added",
+        "oid in self._creating or not obj._p_changed",
+    ]
+    places = [source.index(step) for step in [*steps, "self._store_objects(ObjectWriter(obj), transaction)"]]
+    assert places == sorted(places)

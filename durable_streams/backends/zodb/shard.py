@@ -18,7 +18,6 @@ from BTrees.OOBTree import OOBTree, OOTreeSet
 from gevent.lock import RLock
 from persistent import Persistent
 from transaction.interfaces import AlreadyInTransaction
-from ZODB.DB import DB
 from ZODB.FileStorage.format import CorruptedError
 from ZODB.POSException import ConflictError, POSKeyError
 
@@ -26,6 +25,7 @@ from durable_streams.backends.disk import says_full
 from durable_streams.backends.zodb.committing import EarlyFS, RecordDamaged
 from durable_streams.backends.zodb.in_memory import CurrentStorage
 from durable_streams.backends.zodb.model import Head
+from durable_streams.backends.zodb.writing import Database
 from durable_streams.protocol.errors import StorageFull, StreamDamaged, StreamNotFound, Unavailable
 from durable_streams.protocol.state import StreamState
 from durable_streams.store.contract import Change, CommitConflict
@@ -62,7 +62,7 @@ class Shard:
         """``objects_max``, ``bytes_max``: how much each of the two connections keeps in memory."""
         self.storage = storage
         self._give_turn = give_turn
-        self._db = DB(storage, cache_size=objects_max, cache_size_bytes=bytes_max)
+        self._db = Database(storage, cache_size=objects_max, cache_size_bytes=bytes_max)
         self._manager = transaction.TransactionManager(explicit=True)
         self._writing = self._db.open(self._manager)
         self._begin()
