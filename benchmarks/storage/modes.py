@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from durable_streams.app import build_storage
 from durable_streams.config import Config
+from durable_streams.serving.collector import settle_collector
 from durable_streams.store.batch import Limits
 from durable_streams.store.streams import StreamStore
 
@@ -28,6 +29,7 @@ def open_store(mode: str, data_dir: Path) -> Iterator[StreamStore]:
     settings = {"storage": {**MODES[mode], "data_dir": str(data_dir)}}
     store = StreamStore(build_storage(Config.model_validate(settings)), Limits())
     store.open()
+    settle_collector()
     try:
         yield store
     finally:

@@ -6,7 +6,6 @@ storage makes before would not survive either.
 
 from __future__ import annotations
 
-import gc
 import logging
 import signal
 from types import FrameType
@@ -14,6 +13,7 @@ from typing import Any
 
 import gevent
 
+from durable_streams.serving.collector import settle_collector
 from durable_streams.serving.parser_refusals import answer_with_problems
 from durable_streams.startup import Phase, refuse_start
 
@@ -35,8 +35,7 @@ def begin(worker: Any) -> None:
     except Exception as exc:
         log.debug("the storage could not be opened", exc_info=exc)
         refuse_start(Phase.OPEN_STORAGE, str(exc) or repr(exc))
-    # What was loaded stays: the collector would walk over 100,000 streams again and again, 100 ms at a time.
-    gc.freeze()
+    settle_collector()
     _end_waits_on_stop(service)
 
 

@@ -17,7 +17,7 @@ from tests.crash.client import Client
 from tests.servers import Server, running_server
 
 MEBIBYTE = 1 << 20
-IDLE_STREAMS = 20_000
+IDLE_STREAMS = 40_000
 # What acid keeps in memory is the whole database, not only what is worth keeping at hand.
 IDLE_STREAM_BYTES_MAX = dict.fromkeys(MODES, 1024) | {"acid in-memory": 2048}
 LARGE_MEBIBYTES = 32
