@@ -9,7 +9,7 @@ from durable_streams.live.deadline import deadline
 from durable_streams.protocol.errors import BodyTimeout, InvalidBody, RequestBodyTooLarge
 from durable_streams.web.answer import Environ
 
-PIECE_BYTES: Final = 64 * 1024
+PIECE_BYTES: Final = 1024 * 1024
 _LENGTH_DIGITS_MAX: Final = 18
 SLOWEST_BYTES_PER_S: Final = 100_000
 """Beyond the first seconds a body must arrive at this rate."""
