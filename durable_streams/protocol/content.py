@@ -78,7 +78,7 @@ def to_appended_messages(body: bytes) -> bytes:
 
 def to_array(stored: bytes) -> bytes:
     """The body of a read: a JSON array of all messages in a run of whole stored lines."""
-    return b"[" + stored[:-2] + b"]"
+    return b"".join((b"[", memoryview(stored)[:-2], b"]"))
 
 
 def _utf8(body: bytes) -> str:

@@ -334,16 +334,12 @@ class StreamStore:
         data = self.read_bytes(state, start - before, stop)
         if before and data[0] != _LINE_BREAK:
             raise InvalidOffset("Invalid offset: it lies inside a JSON message")
-        data = data[before:]
-        if stop < state.tail:
-            data = self._whole_messages(state, data, stop)
+        end = len(data) if stop == state.tail else data.rfind(b"\n") + 1
+        data = data[before:end] if end > before else self._whole_message(state, data[before:], stop)
         return Page(state, start, start + len(data), data)
 
-    def _whole_messages(self, state: StreamState, data: bytes, stop: int) -> bytes:
-        end = data.rfind(b"\n") + 1
-        if end:
-            return data[:end]
-        parts = [data]
+    def _whole_message(self, state: StreamState, begun: bytes, stop: int) -> bytes:
+        parts = [begun]
         while True:
             more = self.read_bytes(state, stop, min(state.tail, stop + SCAN_BYTES))
             stop += len(more)
