@@ -14,6 +14,9 @@ LOCK_VENV := .venv-lock
 NODE_TESTS := tests
 BIN := $(VENV)/bin
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
+# A lock file names everything. Left to look for dependencies, pip finds a newer release of `coverage[toml]` than the
+# locked `coverage`, and refuses it for want of a hash.
+INSTALL_LOCKED := $(PIP_INSTALL) --no-deps --require-hashes
 
 # Test processes run in parallel, one a core; a module's tests stay together, so that they share its server.
 PYTEST_WORKERS ?= auto
@@ -81,20 +84,20 @@ $(VENV)/run.stamp: requirements/run.txt pyproject.toml
 	@$(MAKE) --no-print-directory python
 	@echo "Installing the locked dependencies into $(VENV) (first start, or the lock has changed) ..."
 	@"$(PYTHON)" -m venv $(VENV)
-	@$(BIN)/python $(PIP_INSTALL) --require-hashes -r requirements/run.txt
+	@$(BIN)/python $(INSTALL_LOCKED) -r requirements/run.txt
 	@$(BIN)/python $(PIP_INSTALL) --no-deps --no-build-isolation --editable .
 	@touch $@
 
 $(VENV)/dev.stamp: $(VENV)/run.stamp requirements/dev.txt
 	@echo "Installing the locked development tools into $(VENV) ..."
-	@$(BIN)/python $(PIP_INSTALL) --require-hashes -r requirements/dev.txt
+	@$(BIN)/python $(INSTALL_LOCKED) -r requirements/dev.txt
 	@touch $@
 
 $(CLIENT_VENV)/client.stamp: requirements/client.txt
 	@$(MAKE) --no-print-directory python
 	@echo "Installing the official Python client into $(CLIENT_VENV) ..."
 	@"$(PYTHON)" -m venv $(CLIENT_VENV)
-	@$(CLIENT_VENV)/bin/python $(PIP_INSTALL) --require-hashes -r requirements/client.txt
+	@$(CLIENT_VENV)/bin/python $(INSTALL_LOCKED) -r requirements/client.txt
 	@touch $@
 
 $(LOCK_VENV)/lock.stamp:
