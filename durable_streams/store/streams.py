@@ -24,7 +24,7 @@ from durable_streams.protocol.errors import (
 )
 from durable_streams.protocol.expiry import has_expired, require_live
 from durable_streams.protocol.forking import check_anchor, fork_expiry, require_source
-from durable_streams.protocol.outcomes import Appended, Created, Outcome, Removed
+from durable_streams.protocol.outcomes import Appended, Created, Done, Outcome, Removed
 from durable_streams.protocol.requests import (
     Append,
     Create,
@@ -304,23 +304,34 @@ class StreamStore:
             except ProtocolError as exc:
                 log.warning("stream %r keeps a reference for now: %r", reference.name, exc)
                 return
-            reference = _reference_of(outcome)
+            reference = _reference_of(outcome) or self._next_orphan(outcome)
+
+    def _next_orphan(self, outcome: Outcome) -> ReleaseReference | None:
+        """A soft-deleted stream does not outlive its last fork for the sake of references that a crash left."""
+        state = outcome.state if isinstance(outcome, Done) else None
+        if state is None or not state.deleted:
+            return None
+        if not all(self._is_orphan(*reference) for reference in state.references.items()):
+            return None
+        return ReleaseReference(state.name, state.config.incarnation, next(iter(state.references)))
 
     def _drop_orphans(self, state: StreamState | None) -> None:
         """Release references whose fork never came to be, or has gone, because of a crash between two steps."""
         if state is None:
             return
         for incarnation, name in state.references.items():
-            if incarnation not in self._forking and not self._may_be_there(name, incarnation):
+            if self._is_orphan(incarnation, name):
                 self._release(ReleaseReference(state.name, state.config.incarnation, incarnation))
 
-    def _may_be_there(self, name: str, incarnation: str) -> bool:
+    def _is_orphan(self, incarnation: str, name: str) -> bool:
+        if incarnation in self._forking:
+            return False
         try:
             fork = self.storage.load(name)
         except StreamDamaged:
             # It may be restored.
-            return True
-        return fork is not None and fork.config.incarnation == incarnation
+            return False
+        return fork is None or fork.config.incarnation != incarnation
 
     def _recheck(self, state: StreamState, now: float) -> None:
         self._drop_orphans(state)

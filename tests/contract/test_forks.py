@@ -379,15 +379,26 @@ def test_a_reference_of_an_older_fork_of_that_name_holds_nothing(streams: Stream
 def test_a_fork_whose_end_was_not_told_to_its_source_is_noticed(streams: Streams) -> None:
     streams.create(body=b"abc")
     streams.fork("fork")
-    streams.fork("other")
     streams.remove()
     streams.store._pipeline.submit(Remove("fork"))
-    streams.remove("other")
     assert "s" in streams.contents()
     streams.clock.now += RECHECK_DELETED_S - 1
     assert streams.sweep() == 0
     streams.clock.now += 1
     assert streams.sweep() == 1
+    assert streams.contents() == {}
+
+
+def test_a_deleted_source_goes_with_its_last_fork_whatever_a_crash_left_it(streams: Streams) -> None:
+    streams.create(body=b"abc")
+    for fork in ("one", "two", "three", "last"):
+        streams.fork(fork)
+    streams.remove()
+    streams.store._pipeline.submit(Remove("one"))
+    streams.store._pipeline.submit(Remove("two"))
+    streams.remove("three")
+    assert streams.read("last") == b"abc"
+    streams.remove("last")
     assert streams.contents() == {}
 
 
