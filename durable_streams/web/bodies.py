@@ -50,8 +50,9 @@ class BodyReader:
     def _read_pieces(self, source: Any, length: int | None) -> bytes:
         pieces: list[bytes] = []
         size = 0
-        while length is None or size < length:
-            piece = _next_piece(source, PIECE_BYTES if length is None else min(PIECE_BYTES, length - size))
+        wanted = self._bytes_max + 1 if length is None else length
+        while size < wanted:
+            piece = _next_piece(source, min(PIECE_BYTES, wanted - size))
             if not piece:
                 break
             pieces.append(piece)
