@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
@@ -22,6 +23,8 @@ ACTIONS = 300
 NUMBERS = itertools.count(1)
 """Each scene works in streams of its own."""
 MEMORY = {"DS_STORAGE__MODE": "memory"}
+
+T = TypeVar("T")
 
 
 class Scene:
@@ -47,14 +50,27 @@ class Scene:
 
     def pick(self, *, is_json: bool = False, closed: bool = False) -> tuple[str, Known]:
         """A stream of the lane that is there, with content."""
-        return next(
-            (name, known)
-            for name, known in self.lane.world.streams.items()
-            if (known.is_json, known.closed) == (is_json, closed)
-            and not known.deleted
-            and known.ttl_s is None
-            and known.content
+        return self.first(
+            lambda: (
+                (name, known)
+                for name, known in self.lane.world.streams.items()
+                if (known.is_json, known.closed) == (is_json, closed)
+                and not known.deleted
+                and known.ttl_s is None
+                and known.content
+            )
         )
+
+    def pick_removed(self) -> str:
+        """A stream that the lane has deleted and not made again."""
+        world = self.lane.world
+        return self.first(lambda: (name for name in world.removed if name not in world.streams))
+
+    def first(self, candidates: Callable[[], Iterator[T]]) -> T:
+        """The lane works on until there is one: what it does is random."""
+        while (found := next(candidates(), None)) is None:
+            self.lane.act(self.client)
+        return found
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +116,7 @@ def test_a_stream_that_has_gone_is_found(scene: Scene) -> None:
 
 
 def test_a_stream_that_has_come_back_is_found(scene: Scene) -> None:
-    name = next(name for name in scene.lane.world.removed if name not in scene.lane.world.streams)
+    name = scene.pick_removed()
     scene.client.send("PUT", name)
     with pytest.raises(Violation, match="was deleted, and answers 200"):
         scene.check()
