@@ -175,10 +175,11 @@ class Fanout:
         for count, member in enumerate(members, 1):
             if count % SENDS_PER_TURN == 0:
                 give_turn()
+            if member.joined and member.position not in frames:
+                frames[member.position] = self._frame(state, member.position, cursor)
+            # Only now: while the frame was being read, this reader may have left.
             if not member.joined:
                 continue
-            if member.position not in frames:
-                frames[member.position] = self._frame(state, member.position, cursor)
             frame, stop = frames[member.position]
             if frame:
                 member.send(frame, stop)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from typing import Any
 
 import gevent
 import pytest
@@ -167,6 +168,29 @@ def test_a_reader_whose_client_has_gone_leaves_at_once(service: StreamService) -
         reader.greenlet.get()
     assert service.fanout.readers == 0
     reader.close()
+
+
+def test_a_reader_that_leaves_while_its_event_is_read_is_sent_nothing(
+    service: StreamService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A storage on disk lets others go on meanwhile, and who has left goes on by itself from where it was."""
+    next_data = fanout_module.next_data
+
+    def leaving_meanwhile(*arguments: Any) -> bytes:
+        leaving.greenlet.kill()
+        return next_data(*arguments)
+
+    create(service, "s")
+    leaving, staying = Reader(service, "s"), Reader(service, "s")
+    monkeypatch.setattr(fanout_module, "next_data", leaving_meanwhile)
+    append(service, "s", b"data")
+    staying.receive(b"data:data")
+    leaving.ours.close()
+    assert leaving.theirs.recv(100) == b""
+    service.fanout.stop()
+    staying.greenlet.join()
+    leaving.close()
+    staying.close()
 
 
 def test_a_broken_socket_takes_out_only_its_reader(service: StreamService) -> None:
