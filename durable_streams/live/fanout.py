@@ -164,8 +164,10 @@ class Fanout:
         try:
             state = self._store.find(name)
             self._send_to_all(state, members)
-        except ProtocolError as error:
-            log.debug("stream %r cannot be broadcast: %s", name, error)
+        except Exception as error:
+            # Each reader meets the error in its own greenlet; this one is everybody's, and must go on.
+            level = logging.DEBUG if isinstance(error, ProtocolError) else logging.ERROR
+            log.log(level, "stream %r cannot be broadcast", name, exc_info=error)
             for member in members:
                 member.release()
 

@@ -193,6 +193,28 @@ def test_a_reader_that_leaves_while_its_event_is_read_is_sent_nothing(
     staying.close()
 
 
+def test_the_broadcaster_outlives_a_round_that_fails(
+    service: StreamService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(*arguments: Any) -> bytes:
+        raise RuntimeError("nobody has thought of it")
+
+    create(service, "broken")
+    create(service, "whole")
+    broken, whole = Reader(service, "broken"), Reader(service, "whole")
+    with monkeypatch.context() as patch:
+        patch.setattr(fanout_module, "next_data", failing)
+        append(service, "broken", b"data")
+        # Let go, so that its own greenlet meets the error, or gets by without it.
+        assert broken.greenlet.get() is True
+    append(service, "whole", b"data")
+    whole.receive(b"data:data")
+    service.fanout.stop()
+    whole.greenlet.join()
+    broken.close()
+    whole.close()
+
+
 def test_a_broken_socket_takes_out_only_its_reader(service: StreamService) -> None:
     create(service, "s")
     broken, whole = Reader(service, "s"), Reader(service, "s")
