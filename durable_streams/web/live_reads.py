@@ -113,6 +113,9 @@ class LiveReads:
             follower.state = self._same(follower.state)
             while event := follower.next_event():
                 yield event
+                if self._hub.stopping:
+                    # Far behind, it would hold up the stop; it resumes from the offset of this event.
+                    return
             left = until - monotonic()
             if follower.ended or left <= 0 or self._hub.stopping:
                 return

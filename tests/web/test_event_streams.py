@@ -11,12 +11,13 @@ from typing import Any
 import gevent
 import pytest
 from gevent import socket
+from werkzeug.test import Client
 
 from durable_streams.live.events import EVENT_BYTES_MAX
 from durable_streams.web import live_reads
 from tests.event_streams import Event
 from tests.web.conftest import OpenServer
-from tests.web.driving import BYTES, CLOSE, JSON, TEXT, Reader, Server
+from tests.web.driving import BASE, BYTES, CLOSE, JSON, TEXT, Reader, Server
 from tests.web.test_long_poll import INTERVAL, just_after_the_look
 
 ENDLESS = {"sse_reconnect_interval_secs": 0, "sse_heartbeat_secs": 3600}
@@ -228,6 +229,16 @@ def test_the_stop_ends_connections_at_the_end_of_an_event(server: Server) -> Non
     assert [event.kind for event in events] == ["data", "control"]
     late = following(server).events()
     assert text_of(late) == "old"
+
+
+def test_the_stop_waits_for_no_reader_to_catch_up(server: Server) -> None:
+    server.put("b", b"x" * (3 * EVENT_BYTES_MAX), TEXT)
+    answer = Client(server.flask).get(BASE + "b?offset=-1&live=sse")
+    pieces = iter(answer.response)
+    assert next(pieces).endswith(b"\n\n")
+    server.service.stop_live()
+    assert list(pieces) == []
+    answer.close()
 
 
 def test_a_connection_ends_after_its_time_and_may_be_resumed(open_server: OpenServer) -> None:
