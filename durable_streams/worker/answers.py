@@ -11,12 +11,12 @@ from time import time
 from types import TracebackType
 from typing import Any, Final
 
-from gevent import get_hub
 from gunicorn import SERVER
 from gunicorn.http.wsgi import HEADER_VALUE_RE, STATUS_RE, TOKEN_RE
 from gunicorn.util import hop_headers, http_date
 
-from durable_streams.worker.bodies import TURN_BYTES, ClientDisconnected, RequestBody
+from durable_streams.worker.bodies import ClientDisconnected, RequestBody
+from durable_streams.worker.turns import TURN_BYTES, give_turn
 
 REMEMBERED_MAX: Final = 512
 """Field names and status lines that are looked at once and then known. More are looked at every time."""
@@ -216,11 +216,6 @@ class PlainAnswer:
             rest = rest[TURN_BYTES:]
         give_turn(self._sock)
         send_all(self._sock, bytes(rest) + after)
-
-
-def give_turn(sock: Any) -> None:
-    """Let everybody go first for whom there is something to do. `sleep(0)` would not look for that up to 5 ms."""
-    get_hub().wait(sock._write_event)
 
 
 def send_all(sock: Any, data: bytes | memoryview) -> None:

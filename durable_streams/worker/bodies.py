@@ -14,13 +14,15 @@ from typing import Any, Final
 
 import gevent
 
+from durable_streams.worker.turns import TURN_BYTES, give_turn
+
 SLOWEST_BYTES_PER_S: Final = 100_000
 """Beyond the first seconds a body must arrive at this rate."""
 UNREAD_BYTES_MAX: Final = 64 * 1024
 """An unread rest up to this is thrown away to keep the connection; behind more of it the connection is closed."""
-TURN_BYTES: Final = 256 * 1024
-"""After so many bytes, in or out, the other connections get a turn."""
 PIECE_BYTES: Final = 64 * 1024
+UNPARSED_BYTES: Final = 4096
+"""In the tiniest chunks so many cost gunicorn's parser 2 ms; more at once would cost more than as many times that."""
 CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
@@ -121,12 +123,39 @@ class RequestBody(io.RawIOBase):
         return size
 
 
+class Inflow:
+    """What gunicorn's body reader gets to read until ``end()``: a piece at a time, and before each one a turn."""
+
+    def __init__(self, unreader: Any, sock: Any) -> None:
+        self._unreader = unreader
+        self._sock = sock
+        self.ahead: bytes = unreader.take_buffered()
+        """Of what has come already, what has not been given out."""
+        unreader.chunk = self._chunk
+
+    def end(self) -> None:
+        """The unreader goes on by itself, from where it is."""
+        del self._unreader.chunk
+        self._unreader.unread(self._unreader.take_buffered() + self.ahead)
+        self.ahead = b""
+
+    def _chunk(self, size_hint: int | None = None) -> bytes:
+        """In the place of the unreader's method, which is told how much is wanted where the parser knows."""
+        give_turn(self._sock)
+        size = max(UNPARSED_BYTES, min(size_hint or 0, TURN_BYTES))
+        if not self.ahead:
+            data: bytes = self._sock.recv(size)
+            return data
+        piece, self.ahead = self.ahead[:size], self.ahead[size:]
+        return piece
+
+
 class GuardedBody:
-    """gunicorn's own body reader, in time and never short. For requests that its own parser has read."""
+    """gunicorn's own body reader, in time, never short, and fair. For requests that its own parser has read."""
 
     def __init__(self, request: Any, sock: Any, timeout_s: float) -> None:
         self._body = request.body
-        self._unreader = request.unreader
+        self._inflow = Inflow(request.unreader, sock)
         self._sock = sock
         self._clock = BodyClock(timeout_s)
         self._received = 0
@@ -146,6 +175,10 @@ class GuardedBody:
         if self._left is None:
             return self._body.reader.parser is not None
         return bool(self._left) and (self._is_awaited or self._left > UNREAD_BYTES_MAX)
+
+    def leave(self) -> None:
+        """Nobody reads it any more, except to throw away the rest."""
+        self._inflow.end()
 
     def read(self, size: int | None = -1) -> bytes:
         """Raises ClientDisconnected, BodyTimeout, and gunicorn's errors about chunks."""
@@ -168,7 +201,7 @@ class GuardedBody:
     def _guarded(self, size: int) -> Iterator[None]:
         if self._is_awaited:
             self._is_awaited = False
-            if not self._unreader.buf.getvalue():
+            if not self._inflow.ahead:
                 self._sock.sendall(CONTINUE)
         due = self._received + (min(size, TURN_BYTES) if self._left is None else self._left)
         late = BodyTimeout("the request body arrived too slowly")

@@ -16,7 +16,7 @@ from gunicorn import util
 from gunicorn.http import get_parser
 from gunicorn.http.errors import NoMoreData
 
-from durable_streams.worker.answers import PlainAnswer, give_turn
+from durable_streams.worker.answers import PlainAnswer
 from durable_streams.worker.bodies import (
     CONTINUE,
     PIECE_BYTES,
@@ -26,6 +26,7 @@ from durable_streams.worker.bodies import (
     RequestBody,
 )
 from durable_streams.worker.plain_heads import PlainRequest
+from durable_streams.worker.turns import give_turn
 
 if TYPE_CHECKING:
     from durable_streams.worker.stream_worker import StreamWorker

@@ -177,6 +177,8 @@ class StreamWorker(GeventWorker):  # type: ignore[misc]
         except (BodyTimeout, ClientDisconnected) as exc:
             self.log.debug("Ignored an incomplete request: %s", exc)
             raise StopIteration from exc
+        finally:
+            body.leave()
 
     def count_request(self) -> None:
         """gunicorn's `max_requests`."""

@@ -10,7 +10,7 @@ import gevent
 import pytest
 
 from durable_streams.worker import answers, connections
-from durable_streams.worker.bodies import TURN_BYTES
+from durable_streams.worker.turns import TURN_BYTES
 from tests.worker.in_process import (
     Answer,
     Conversation,

@@ -206,6 +206,25 @@ def test_others_are_served_while_a_body_is_being_received() -> None:
     assert statuses(uploading.finish()) == [200]
 
 
+def test_a_body_in_tiny_chunks_does_not_keep_others_waiting() -> None:
+    """A chunk costs as much as its bytes do in thousands, and a fast client always has more of them ready."""
+    served: list[tuple[str, int]] = []
+
+    def app(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        served.append((environ["PATH_INFO"], len(environ["wsgi.input"].read())))
+        start_response("200 OK", [])
+        return [b""]
+
+    worker = stream_worker(app)
+    before, uploading, after = (Conversation(worker) for _ in range(3))
+    uploading.sock.sendall(post(CHUNKED, b"1\r\nx\r\n" * 10_000 + b"0\r\n\r\n") + NEXT)
+    for other in (before, after):
+        other.sock.sendall(get(b"/other"))
+    assert statuses(uploading.finish()) == [200, 200]
+    assert served == [("/other", 0), ("/other", 0), ("/a", 10_000), ("/next", 0)]
+    assert [statuses(other.finish()) for other in (before, after)] == [[200], [200]]
+
+
 def test_the_time_for_a_body_is_the_applications_or_the_environments(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("DS_SERVER__BODY_TIMEOUT_SECS", raising=False)
     assert stream_worker().body_timeout_s == 10

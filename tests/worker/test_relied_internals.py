@@ -119,6 +119,7 @@ SIGNATURES: list[tuple[Any, str, str]] = [
     (wsgi.base_environ, "cfg", "StreamWorker._base_environ calls it"),
     (parser.Parser.finish_body, "self, deadline, max_bytes", "Connection._answer_unusual calls it"),
     (unreader.Unreader.take_buffered, "self", "Connection._answer_unusual calls it"),
+    (unreader.SocketUnreader.chunk, "self, size_hint", "bodies.Inflow replaces it"),
     (body.Body.readline, "self, size", "GuardedBody.readline calls it"),
     (Message.should_close, "self", "StreamWorker.handle_request wraps it"),
     (Request.set_body_reader, "self", "it gives a request without a length an empty body"),
