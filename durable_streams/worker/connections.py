@@ -132,7 +132,7 @@ class Connection:
         if not self._run(environ, answer):
             return None
         if not answer.keep_alive or not (body is None or body.throw_away(THROW_AWAY_S)):
-            self._close_gently(more_may_come=body is not None and body.unread > 0)
+            self.close_gently(more_may_come=body is not None and body.unread > 0)
             return None
         return data[end:]
 
@@ -176,7 +176,7 @@ class Connection:
             util.write_error(self.sock, status, reason, "")
         except OSError:
             return
-        self._close_gently(more_may_come=True)
+        self.close_gently(more_may_come=True)
 
     def _answer_unusual(self, data: bytes) -> bytes | None:
         """One request by gunicorn's own way, from the bytes that have come."""
@@ -203,12 +203,12 @@ class Connection:
             return None
         except Exception as exc:
             worker.handle_error(request, self.sock, self._addr, exc)
-            self._close_gently(more_may_come=True)
+            self.close_gently(more_may_come=True)
             return None
-        self._close_gently(more_may_come=request is not None and request.body.is_left_behind)
+        self.close_gently(more_may_come=request is not None and request.body.is_left_behind)
         return None
 
-    def _close_gently(self, more_may_come: bool) -> None:
+    def close_gently(self, more_may_come: bool) -> None:
         """Close so that the last answer arrives, also at a client that is still sending."""
         if more_may_come or is_readable(self.sock):
             linger(self.sock, LINGER_S if self._worker.alive else LINGER_STOPPING_S)

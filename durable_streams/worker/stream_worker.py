@@ -179,6 +179,9 @@ class StreamWorker(GeventWorker):  # type: ignore[misc]
             raise StopIteration from exc
         finally:
             body.leave()
+            if self._ssl_context is not None and body.is_left_behind:
+                # gunicorn closes at once, and the reset would take the answer with it.
+                self._connections[gevent.getcurrent()].close_gently(more_may_come=True)
 
     def count_request(self) -> None:
         """gunicorn's `max_requests`."""

@@ -87,6 +87,16 @@ def test_a_client_gets_the_refusal_of_a_body_that_it_sends_to_its_end(running: G
     assert (answer.status, answer.body) == (413, b"refused")
 
 
+def test_over_tls_a_client_gets_the_refusal_too(tmp_path: Path, tls_files: TlsFiles) -> None:
+    options = ["--certfile", str(tls_files.certificate), "--keyfile", str(tls_files.key)]
+    body = b"x" * 10_000_000
+    with gunicorn(tmp_path, *options) as server, with_tls(server.connect(), tls_files.authority) as sock:
+        sock.sendall(b"POST /refuse HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+        (answer,) = answers_in(receive_all(sock))
+        assert (answer.status, answer.fields["connection"]) == (413, "close")
+        assert server.stop() == 0
+
+
 def test_a_stop_ends_what_waits_answers_what_runs_and_resets_nobody(tmp_path: Path) -> None:
     with gunicorn(tmp_path) as server:
         live = [opened(server, get(b"/events"), b"begun") for _ in range(LIVE)]
