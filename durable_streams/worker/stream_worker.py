@@ -135,6 +135,8 @@ class StreamWorker(GeventWorker):  # type: ignore[misc]
             if self._serves_own_loop and isinstance(addr, tuple):
                 connection.serve()
             else:
+                # Without keep-alive gunicorn waits for the request without a timer, and so for ever.
+                connection.idle_since = 0.0 if self.keeps_alive else monotonic()
                 super().handle(listener, connection.sock, addr)
         except OSError as exc:
             self.log.debug("the connection has broken: %s", exc)
@@ -168,6 +170,7 @@ class StreamWorker(GeventWorker):  # type: ignore[misc]
 
     def handle_request(self, listener_name: Any, req: Any, sock: Any, addr: Any) -> Any:
         """A request that gunicorn's parser has read: guard what gunicorn leaves unguarded, then go its way."""
+        self._connections[gevent.getcurrent()].idle_since = 0.0
         refuse_wrong_host(req)
         body = req.body = GuardedBody(req, sock, self.body_timeout_s)
         wants_close = req.should_close

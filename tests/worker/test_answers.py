@@ -353,6 +353,17 @@ def test_an_idle_connection_is_ended_unless_something_has_come() -> None:
     assert [answer.status for answer in answers_in(speaking.finish())] == [200]
 
 
+def test_a_silent_connection_is_ended_also_on_gunicorns_own_way_without_keep_alive() -> None:
+    """There gunicorn itself waits for the one request without any timer."""
+    worker = stream_worker(keepalive=0, proxy_protocol="v1")
+    silent = Conversation(worker)
+    gevent.idle()
+    worker.end_idle(float("inf"))
+    assert silent.receive_all() == b""
+    silent.finish()
+    assert [answer.status for answer in answers_in(converse(worker, get()))] == [200]
+
+
 def test_a_client_that_sends_half_a_head_is_not_waited_for_for_ever() -> None:
     worker = stream_worker(keepalive=1)
     conversation = Conversation(worker)
