@@ -72,8 +72,8 @@ class Compression:
 
 @lru_cache(maxsize=256)
 def _best_coding(accepted: str) -> str | None:
-    offered = parse_accept_header(accepted, Accept)
-    return offered.best_match(["zstd", "gzip"])
+    best = parse_accept_header(accepted, Accept).best_match(["zstd", "gzip", "identity"])
+    return None if best == "identity" else best
 
 
 def _gzip(body: bytes) -> bytes:

@@ -51,6 +51,11 @@ def app() -> Client:
         ("br", None),
         ("gzip;q=0", None),
         ("identity", None),
+        ("gzip;q=0.5, identity", None),
+        ("gzip;q=0.5, identity;q=0.5", "gzip"),
+        ("gzip, identity;q=0", "gzip"),
+        ("*, zstd;q=0", "gzip"),
+        ("*;q=0", None),
         ("", None),
     ],
 )
