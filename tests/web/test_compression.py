@@ -15,6 +15,7 @@ from werkzeug.test import Client
 
 from durable_streams.app import create_app
 from durable_streams.config import Config
+from durable_streams.live.turns import in_thread
 from durable_streams.protocol.offsets import format_offset
 from durable_streams.web import compression
 from durable_streams.web.compression import BODY_BYTES_MIN
@@ -125,6 +126,23 @@ def test_event_streams_are_compressed_only_when_asked_for() -> None:
     )
     compressed = first_event(app_with(compress_sse=True), "zstd")
     assert without_cursor(DECODERS["zstd"](compressed)) == without_cursor(plain)
+
+
+@pytest.mark.parametrize("coding", DECODERS)
+def test_the_loop_does_not_compress_large_events_either(coding: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+
+    def noted(function: Callable[[bytes], bytes], event: bytes) -> bytes:
+        sizes.append(len(event))
+        return in_thread(function, event)
+
+    monkeypatch.setattr(compression, "in_thread", noted)
+    app = app_with(compress_sse=True)
+    first_event(app, coding)
+    assert sizes == []
+    app.post("/v1/stream/s", data=TEXT * 3, headers={"Content-Type": "text/plain"})
+    first_event(app, coding)
+    assert sizes > [len(TEXT) * 3]
 
 
 def first_event(app: Client, accepted: str) -> bytes:
