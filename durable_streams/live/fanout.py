@@ -29,6 +29,8 @@ from durable_streams.store.streams import StreamStore
 
 SENDS_PER_TURN = 256
 """About 3 ms of sending; then everybody else gets a turn."""
+BYTES_PER_SEND = 16 * 1024
+"""So many more bytes in a send take as long as one more send."""
 
 PAUSE_S_MAX = 0.02
 STALLED_S_MAX = 60.0
@@ -174,8 +176,10 @@ class Fanout:
     def _send_to_all(self, state: StreamState, members: list[_Member]) -> None:
         frames: dict[int, tuple[bytes, int]] = {}
         cursor = caching.next_cursor(self._store.clock(), None, 1)
-        for count, member in enumerate(members, 1):
-            if count % SENDS_PER_TURN == 0:
+        sends = 0
+        for member in members:
+            if sends >= SENDS_PER_TURN:
+                sends = 0
                 give_turn()
             if member.joined and member.position not in frames:
                 frames[member.position] = self._frame(state, member.position, cursor)
@@ -185,6 +189,7 @@ class Fanout:
             frame, stop = frames[member.position]
             if frame:
                 member.send(frame, stop)
+                sends += 1 + len(frame) // BYTES_PER_SEND
                 if stop < state.tail:
                     self._changed[state.name] = None
 

@@ -170,6 +170,27 @@ def test_a_reader_whose_client_has_gone_leaves_at_once(service: StreamService) -
     reader.close()
 
 
+@pytest.mark.parametrize(("size", "sends"), [(1, 4), (50_000, 1)])
+def test_others_get_a_turn_the_sooner_the_larger_the_event_is(
+    service: StreamService, monkeypatch: pytest.MonkeyPatch, size: int, sends: int
+) -> None:
+    steps: list[str] = []
+    send, give_turn = fanout_module._Member.send, fanout_module.give_turn
+    monkeypatch.setattr(fanout_module._Member, "send", lambda *it: (steps.append("send"), send(*it)))
+    monkeypatch.setattr(fanout_module, "give_turn", lambda: (steps.append("turn"), give_turn()))
+    monkeypatch.setattr(fanout_module, "SENDS_PER_TURN", 4)
+    create(service, "s")
+    readers = [Reader(service, "s") for _ in range(9)]
+    append(service, "s", b"x" * size)
+    for reader in readers:
+        reader.receive(b"data:x")
+    assert steps[: 2 * sends + 1] == ["send"] * sends + ["turn"] + ["send"] * sends
+    service.fanout.stop()
+    gevent.joinall([reader.greenlet for reader in readers], raise_error=True)
+    for reader in readers:
+        reader.close()
+
+
 def test_a_reader_that_leaves_while_its_event_is_read_is_sent_nothing(
     service: StreamService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
