@@ -26,7 +26,7 @@ SPARE_DESCRIPTORS: Final = 1024
 
 def unfit_setting(cfg: Any) -> str | None:
     """Why gunicorn's settings, wherever they came from, do not fit this server."""
-    if cfg.workers > 1:
+    if cfg.workers != 1:
         return ONE_WORKER.format(count=cfg.workers)
     if cfg.preload_app:
         return PRELOAD

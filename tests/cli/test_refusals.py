@@ -41,6 +41,7 @@ REFUSALS = [
         "holds no certificate in PEM form",
     ),
     ({"WEB_CONCURRENCY": "2"}, ExitCode.CONFIGURATION, Phase.VALIDATE_CONFIG, "workers = 2"),
+    ({"WEB_CONCURRENCY": "0"}, ExitCode.CONFIGURATION, Phase.VALIDATE_CONFIG, "workers = 0"),
     ({"DS_SERVER__HOST": "192.0.2.1"}, ExitCode.CANNOT_LISTEN, Phase.BIND_LISTENER, "192.0.2.1:"),
     ({"DS_SERVER__HOST": "host.invalid"}, ExitCode.CANNOT_LISTEN, Phase.BIND_LISTENER, "host.invalid:"),
 ]
