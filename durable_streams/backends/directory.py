@@ -9,6 +9,8 @@ from typing import Final
 
 OF_THE_SYSTEM: Final = frozenset({"lost+found"})
 """What may lie at the top of a disk, and belongs to nobody."""
+_MARKS: Final = {"layout": "file-fast or file-durable", "acid/layout.json": "acid"}
+"""The file that makes a directory a data directory, and the modes that make it."""
 
 
 class DirectoryInUse(OSError):
@@ -35,6 +37,14 @@ class DirectoryDamaged(ValueError):
 def names_in(directory: Path) -> list[str]:
     """What somebody has put into a directory, in order."""
     return sorted(set(os.listdir(directory)) - OF_THE_SYSTEM)
+
+
+def kind_of(data_dir: Path) -> str:
+    """The end of the sentence why a directory is not one of the mode that is set."""
+    for mark, mode in _MARKS.items():
+        if (data_dir / mark).exists():
+            return f"it was made with storage.mode = {mode}"
+    return "it is not a data directory"
 
 
 def own(data_dir: Path, lock: str) -> int:

@@ -135,7 +135,8 @@ def test_a_directory_of_another_mode_is_not_written_to(tmp_path: Path) -> None:
     with opened_files(data_dir) as files:
         commit_files(files, create("s", b"kept"))
     before = sorted(data_dir.rglob("*"))
-    assert "holds 'checkpoints' and no 'acid'" in refused(data_dir, WrongLayout)
+    said = refused(data_dir, WrongLayout)
+    assert "holds 'checkpoints' and no 'acid': it was made with storage.mode = file-fast or file-durable" in said
     assert sorted(data_dir.rglob("*")) == before
 
 

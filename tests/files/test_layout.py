@@ -48,6 +48,13 @@ def test_a_directory_of_something_else_is_refused(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["letters.txt"]
 
 
+def test_a_directory_of_acid_is_called_what_it_is(tmp_path: Path) -> None:
+    (tmp_path / "acid").mkdir()
+    (tmp_path / "acid" / "layout.json").touch()
+    with pytest.raises(WrongLayout, match=r"no file 'layout': it was made with storage\.mode = acid"):
+        FileStorage(tmp_path, True).open()
+
+
 def test_the_top_of_a_disk_is_as_good_as_any_directory(tmp_path: Path) -> None:
     (tmp_path / "lost+found").mkdir()
     with opened(tmp_path) as storage:

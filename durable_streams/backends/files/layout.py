@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from durable_streams.backends.directory import OF_THE_SYSTEM, WrongLayout
+from durable_streams.backends.directory import OF_THE_SYSTEM, WrongLayout, kind_of
 from durable_streams.backends.disk import Disk, write_file
 
 VERSION_LINE: Final = b"durable-streams files 1\n"
@@ -60,7 +60,7 @@ def prepare(layout: Layout, disk: Disk) -> None:
         check_version(layout, disk)
     elif foreign := sorted(set(names) - _OURS - OF_THE_SYSTEM):
         raise WrongLayout(
-            f"{layout.root} holds {foreign[0]!r} and no file 'layout': it is not a data directory"
+            f"{layout.root} holds {foreign[0]!r} and no file 'layout': {kind_of(layout.data_dir)}"
         )
     else:
         write_version(layout, disk)
@@ -74,7 +74,7 @@ def check_version(layout: Layout, disk: Disk) -> None:
     try:
         fd = disk.open(layout.version)
     except FileNotFoundError:
-        raise WrongLayout(f"{layout.root} holds no file 'layout': it is not a data directory") from None
+        raise WrongLayout(f"{layout.root} holds no file 'layout': {kind_of(layout.data_dir)}") from None
     try:
         line = disk.read(fd, 100, 0)
     finally:

@@ -16,7 +16,7 @@ from typing import Final
 
 from ZODB.utils import newTid
 
-from durable_streams.backends.directory import DirectoryDamaged, WrongLayout, names_in, own
+from durable_streams.backends.directory import DirectoryDamaged, WrongLayout, kind_of, names_in, own
 from durable_streams.backends.disk import Disk, write_file
 from durable_streams.backends.report import Report
 from durable_streams.backends.zodb.committing import pickled_index
@@ -79,7 +79,7 @@ def _note(
 def _layout_of(data_dir: Path) -> Layout:
     layout = read_layout(data_dir)
     if layout is None:
-        raise WrongLayout(f"{root_of(data_dir)} holds no file 'layout.json': it is not a data directory")
+        raise WrongLayout(f"{root_of(data_dir)} holds no file 'layout.json': {kind_of(data_dir)}")
     for path in layout.shards():
         if not os.path.exists(path):
             raise DirectoryDamaged(path, 0, "the file is missing")

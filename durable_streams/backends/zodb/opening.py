@@ -15,7 +15,7 @@ from zlib import crc32
 
 from gevent.thread import LockType
 
-from durable_streams.backends.directory import DirectoryDamaged, WrongLayout, names_in
+from durable_streams.backends.directory import DirectoryDamaged, WrongLayout, kind_of, names_in
 from durable_streams.backends.disk import Disk, write_file
 from durable_streams.backends.threads import waiting_is_safe
 from durable_streams.backends.zodb.committing import MAGIC, EarlyFS
@@ -113,7 +113,7 @@ def make_root(data_dir: Path, disk: Disk) -> None:
     data_dir.parent.mkdir(parents=True, exist_ok=True)
     root = root_of(data_dir)
     if data_dir.exists() and not os.path.exists(root) and (foreign := names_in(data_dir)):
-        raise WrongLayout(f"{data_dir} holds {foreign[0]!r} and no 'acid': it is not a data directory")
+        raise WrongLayout(f"{data_dir} holds {foreign[0]!r} and no 'acid': {kind_of(data_dir)}")
     for path in (str(data_dir), root):
         if disk.make_dir(path):
             disk.sync_dir(os.path.dirname(os.path.abspath(path)))
