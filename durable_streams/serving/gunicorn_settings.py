@@ -16,7 +16,7 @@ from durable_streams.config import Config, ConfigError, ConfigLoadOptions
 from durable_streams.config.tls_files import check_tls_files
 from durable_streams.serving import start_checks, worker_hooks
 from durable_streams.serving.arbiter_signals import take_over_signals
-from durable_streams.startup import Phase, load_config_or_exit, refuse_start
+from durable_streams.startup import ExitCode, Phase, load_config_or_exit, refuse_start
 from durable_streams.telemetry import announce_listening, announce_stopped, install_logging
 
 WORKER_CLASSES: Final = {"stream": "durable_streams.worker.StreamWorker", "gevent": "gevent"}
@@ -31,6 +31,8 @@ _served: Config | None = None
 class ServerLog(Logger):  # type: ignore[misc]
     """gunicorn's own messages, through the handler and the filter of everything else."""
 
+    start_is_refused = False
+
     def setup(self, cfg: Any) -> None:
         super().setup(cfg)
         # Whoever names a file on gunicorn's command line gets gunicorn's messages there.
@@ -38,6 +40,13 @@ class ServerLog(Logger):  # type: ignore[misc]
             self._set_handler(self.error_log, None, None)
             self.error_log.setLevel(logging.NOTSET)
             self.error_log.propagate = True
+
+    def error(self, msg: str, *args: Any, **kwargs: Any) -> None:
+        """A worker that could not start has said why; gunicorn's three lines about it would hide that one."""
+        if args[1:] == (ExitCode.WORKER_NOT_STARTED,):
+            self.start_is_refused = True
+        if not self.start_is_refused:
+            super().error(msg, *args, **kwargs)
 
 
 def configure(options: ConfigLoadOptions | None = None) -> dict[str, Any]:
@@ -90,8 +99,7 @@ def gunicorn_settings(config: Config) -> dict[str, Any]:
         "proc_name": "durable-streams-server",
         "control_socket_disable": True,
         "on_starting": check_start,
-        "when_ready": announce_ready,
-        "post_worker_init": worker_hooks.begin,
+        "post_worker_init": begin_serving,
         "worker_exit": worker_hooks.end,
         "nworkers_changed": keep_one_worker,
         "on_exit": announce_exit,
@@ -127,11 +135,13 @@ def _refuse(arbiter: Any, phase: Phase, reason: str) -> None:
     refuse_start(phase, reason, config=_served)
 
 
-def announce_ready(arbiter: Any) -> None:
-    """gunicorn's hook when it listens."""
-    scheme = "https" if arbiter.cfg.is_ssl else "http"
-    urls = [start_checks.listener_url(listener.sock, scheme) for listener in arbiter.LISTENERS]
-    announce_listening(urls, served_config().storage)
+def begin_serving(worker: Any) -> None:
+    """gunicorn's hook in a new worker. What the storage guarantees is said when it has been opened, not before."""
+    config = served_config()
+    worker_hooks.begin(worker, config)
+    scheme = "https" if worker.cfg.is_ssl else "http"
+    urls = [start_checks.listener_url(listener, scheme) for listener in worker.sockets]
+    announce_listening(urls, config.storage, worker.ppid)
 
 
 def keep_one_worker(arbiter: Any, new_count: int, old_count: int | None) -> None:
@@ -145,4 +155,5 @@ def keep_one_worker(arbiter: Any, new_count: int, old_count: int | None) -> None
 
 def announce_exit(arbiter: Any) -> None:
     """gunicorn's hook when everything has ended."""
-    announce_stopped()
+    if not getattr(arbiter.log, "start_is_refused", False):
+        announce_stopped()

@@ -13,6 +13,8 @@ from typing import Any
 
 import gevent
 
+from durable_streams.config import Config, ConfigError
+from durable_streams.config.errors import shown
 from durable_streams.serving.collector import settle_collector
 from durable_streams.serving.parser_refusals import answer_with_problems
 from durable_streams.startup import Phase, refuse_start
@@ -22,8 +24,8 @@ EXTENSION = "durable_streams"
 log = logging.getLogger("durable_streams.serving")
 
 
-def begin(worker: Any) -> None:
-    """gunicorn's hook in a new worker, before it takes a connection; a storage that cannot be opened ends it."""
+def begin(worker: Any, config: Config) -> None:
+    """In a new worker, before it takes a connection; a storage that cannot be opened ends it."""
     # A terminal sends Ctrl-C to both processes, and the arbiter alone decides.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     answer_with_problems()
@@ -34,9 +36,19 @@ def begin(worker: Any) -> None:
         service.open()
     except Exception as exc:
         log.debug("the storage could not be opened", exc_info=exc)
-        refuse_start(Phase.OPEN_STORAGE, str(exc) or repr(exc))
+        refuse_start(Phase.OPEN_STORAGE, _wrong_data_dir(exc, config), config=config)
     settle_collector()
     _end_waits_on_stop(service)
+
+
+def _wrong_data_dir(exc: Exception, config: Config) -> str:
+    """Said as of every other wrong setting: the key, its value, why not, and where it came from."""
+    reason = str(exc) or repr(exc)
+    if isinstance(exc, OSError) and exc.strerror and exc.filename:
+        reason = f"cannot open {exc.filename}: {exc.strerror}"
+    key = "storage.data_dir"
+    value = shown(str(config.storage.data_dir))
+    return str(ConfigError(reason, key=key, value=value, origin=config.source_of(key)))
 
 
 def end(arbiter: Any, worker: Any) -> None:

@@ -36,12 +36,12 @@ def storage_name(storage: StorageSettings) -> str:
     return storage.mode
 
 
-def announce_listening(urls: Sequence[str], storage: StorageSettings) -> None:
-    """The server accepts connections at `urls`."""
+def announce_listening(urls: Sequence[str], storage: StorageSettings, pid: int) -> None:
+    """The server accepts connections at `urls`; `pid` is the process to send signals to."""
     name = storage_name(storage)
     _announce(
         f"listening on {' and '.join(urls)}, storage {name}: {GUARANTEES[name]}",
-        {"ds.storage.backend": name, "process.pid": os.getpid()},
+        {"ds.storage.backend": name, "process.pid": pid},
     )
 
 

@@ -136,7 +136,9 @@ def test_a_directory_of_another_mode_is_not_written_to(tmp_path: Path) -> None:
         commit_files(files, create("s", b"kept"))
     before = sorted(data_dir.rglob("*"))
     said = refused(data_dir, WrongLayout)
-    assert "holds 'checkpoints' and no 'acid': it was made with storage.mode = file-fast or file-durable" in said
+    assert (
+        "holds 'checkpoints' and no 'acid': it was made with storage.mode = file-fast or file-durable" in said
+    )
     assert sorted(data_dir.rglob("*")) == before
 
 

@@ -84,6 +84,26 @@ def test_a_port_in_use_is_one_line(command: tuple[str, ...], tmp_path: Path) -> 
     assert f"cannot listen on 127.0.0.1:{port}: the port is in use by another process" in line
 
 
+@both_commands
+def test_a_storage_that_cannot_be_opened_is_one_line_that_names_the_setting(
+    command: tuple[str, ...], tmp_path: Path
+) -> None:
+    (tmp_path / "thesis.txt").touch()
+    returned, line = refused(command, {"DS_STORAGE__MODE": "acid"}, tmp_path)
+    assert returned == ExitCode.WORKER_NOT_STARTED == 3
+    assert f"[open_storage] storage.data_dir = '{tmp_path}': {tmp_path} holds 'thesis.txt'" in line
+    assert "(from environment variable DS_STORAGE__DATA_DIR)" in line
+
+
+def test_a_data_directory_that_is_none_is_refused_in_the_form_of_the_log(tmp_path: Path) -> None:
+    taken, file = tmp_path / "taken", tmp_path / "mine.toml"
+    taken.touch()
+    file.write_text("[storage]\nmode = 'file-durable'\n[log]\nformat = 'json'\n")
+    _, line = refused(GUNICORN, {"DS_CONFIG": str(file)}, taken)
+    said = json.loads(line)["message"]
+    assert f"[open_storage] storage.data_dir = '{taken}': cannot open {taken}: Not a directory" in said
+
+
 @pytest.mark.parametrize(
     ("option", "words"),
     [

@@ -39,8 +39,9 @@ def test_the_line_of_listening_says_where_what_and_how_safe(
     install: Install, storage: dict[str, Any], name: str, promise: str
 ) -> None:
     log = install()
-    announce_listening(["http://127.0.0.1:4437"], StorageSettings(**storage))
+    announce_listening(["http://127.0.0.1:4437"], StorageSettings(**storage), 81)
     (line,) = log.lines
+    assert line.endswith(" process.pid=81")
     assert f"listening on http://127.0.0.1:4437, storage {name}: {promise}" in line
 
 
