@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 from flask import Flask, Response
@@ -10,10 +11,14 @@ from werkzeug.exceptions import HTTPException
 from durable_streams.config import Config
 from durable_streams.protocol.errors import InternalError, MethodNotAllowed, ProtocolError, RouteNotFound
 from durable_streams.store.contract import Storage
+from durable_streams.telemetry import RequestLog
 from durable_streams.web.blueprint import build_service, put_streams_first
 from durable_streams.web.browsers import BrowserHeaders
+from durable_streams.web.flask_requests import note_refusal, record_requests
 from durable_streams.web.health import build_health_blueprint
 from durable_streams.web.problems import problem_answer
+
+log = logging.getLogger("durable_streams.web")
 
 
 def create_app(config: Config | None = None, storage: Storage | None = None) -> Flask:
@@ -27,6 +32,7 @@ def create_app(config: Config | None = None, storage: Storage | None = None) -> 
     app.url_map.merge_slashes = False
     app.register_blueprint(build_health_blueprint(lambda: service.is_ready))
     _answer_with_problems(app, BrowserHeaders(config.http.cors_origins))
+    record_requests(app, RequestLog(config.log, config.storage.mode))
     put_streams_first(app, service, config)
     return app
 
@@ -53,7 +59,11 @@ def _answer_with_problems(app: Flask, browsers: BrowserHeaders) -> None:
     def refuse(exc: Exception) -> Response:
         from flask import request
 
-        answer = problem_answer(_as_protocol_error(exc, request.method), request.environ)
+        error = _as_protocol_error(exc, request.method)
+        if error.status >= 500:
+            log.error("request failed: %s %s", request.method, request.path, exc_info=exc)
+        note_refusal(error)
+        answer = problem_answer(error, request.environ)
         return Response(answer.body, answer.status, answer.headers)
 
     def for_browsers(response: Response) -> Response:
