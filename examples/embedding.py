@@ -53,12 +53,17 @@ app = create_app()
 
 def main() -> None:
     """Serve on the loopback address until interrupted."""
+    import signal
+
+    import gevent
     from gevent import monkey
     from gevent.pywsgi import WSGIServer
 
     monkey.patch_all()
+    server = WSGIServer(("127.0.0.1", 5000), app)
+    gevent.signal_handler(signal.SIGINT, server.stop)
     print("http://127.0.0.1:5000")
-    WSGIServer(("127.0.0.1", 5000), app).serve_forever()
+    server.serve_forever()
 
 
 if __name__ == "__main__":
