@@ -16,12 +16,13 @@ def next_data(store: StreamStore, state: StreamState, position: int, bytes_max: 
     if position >= state.tail:
         return b""
     page = store.read(state, position, bytes_max)
+    data = page.data
     if state.config.is_json or not is_text(state.config.content_type):
-        return page.data
-    if page.at_tail and state.closed:
-        return page.data
-    whole = sse.whole_characters(page.data)
-    return page.data[:whole] if whole or page.at_tail else page.data
+        return data
+    if page.at_tail:
+        return data if state.closed else data[: sse.whole_characters(data)]
+    # A line break of two characters would be two line breaks in two events, so its first one waits for the next event.
+    return data[: sse.whole_characters(data.removesuffix(b"\r"))] or data
 
 
 def event(state: StreamState, data: bytes, stop: int, cursor: str) -> bytes:

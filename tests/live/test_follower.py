@@ -141,6 +141,14 @@ def test_characters_are_whole_where_an_event_has_room_for_one() -> None:
         assert "".join(event.data for event in events if event.kind == "data") == text
 
 
+@pytest.mark.parametrize("bytes_max", [2, 3, 4, 5])
+def test_a_line_break_of_two_characters_stays_one_wherever_events_end(bytes_max: int) -> None:
+    stream = Stream(body=b"a\r\nb\rc\n\r\n\r\r")
+    events = stream.news(stream.follower(bytes_max=bytes_max))
+    assert "".join(event.data for event in events if event.kind == "data") == "a\nb\nc\n\n\n\n"
+    assert events[-1].fields["upToDate"]
+
+
 def test_bytes_of_other_types_are_not_looked_at() -> None:
     stream = Stream("image/png", b"\xe2\x82")
     data, control = stream.news(stream.follower())
