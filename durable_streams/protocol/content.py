@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Final, NoReturn
 
@@ -58,14 +59,10 @@ def to_messages(body: bytes) -> bytes:
     """
     text = _utf8(body)
     try:
-        if text.lstrip(_JSON_SPACE).startswith("["):
-            messages = [bytes(raw) for raw in _split_array(body)]
-        else:
-            _check_value(body)
-            messages = [body]
+        messages = _split(body)
     except (msgspec.MsgspecError, RecursionError):
         messages = _split_slowly(text)
-    return b"".join([_one_line(message) + MESSAGE_END for message in messages])
+    return MESSAGE_END.join([*messages, b""])
 
 
 def to_appended_messages(body: bytes) -> bytes:
@@ -88,9 +85,20 @@ def _utf8(body: bytes) -> str:
         raise InvalidJson(f"not UTF-8 at byte {exc.start}") from None
 
 
-def _one_line(message: bytes) -> bytes:
+def _split(body: bytes) -> Sequence[bytes | msgspec.Raw]:
+    line = _one_line(body)
+    if line != body:
+        # Checked as it came: a line break inside a string is no JSON, but the space that it has become would be.
+        _check_value(body)
+    if line.startswith(b"["):
+        return _split_array(line)
+    _check_value(line)
+    return [line]
+
+
+def _one_line(text: bytes) -> bytes:
     # A line break can stand only between tokens: inside a string it must be escaped.
-    return message.strip(b" \t\r\n").replace(b"\r", b" ").replace(b"\n", b" ")
+    return text.strip(b" \t\r\n").replace(b"\r", b" ").replace(b"\n", b" ")
 
 
 def _refuse_constant(name: str) -> NoReturn:
@@ -103,7 +111,7 @@ _scan = json.JSONDecoder(parse_int=str, parse_float=str, parse_constant=_refuse_
 
 def _split_slowly(text: str) -> list[bytes]:
     try:
-        return [message.encode("utf-8") for message in _messages_in(text)]
+        return [_one_line(message.encode("utf-8")) for message in _messages_in(text)]
     except RecursionError:
         raise InvalidJson("nested too deeply") from None
     except StopIteration as exc:
