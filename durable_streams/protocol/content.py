@@ -20,6 +20,8 @@ from durable_streams.protocol.errors import BadRequest, EmptyArray, InvalidJson
 
 DEFAULT_CONTENT_TYPE: Final = "application/octet-stream"
 MESSAGE_END: Final = b",\n"
+HEADER_SPACE: Final = " \t"
+"""What may stand around a header's value; in HTTP nothing else is white space."""
 
 _TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 _MEDIA_TYPE = re.compile(rf"{_TOKEN}/{_TOKEN}")
@@ -31,13 +33,13 @@ _check_value = msgspec.json.Decoder(msgspec.Raw).decode
 @lru_cache(maxsize=1024)
 def media_type(content_type: str) -> str:
     """The type without parameters, in lower case: what two content types are compared by."""
-    return content_type.partition(";")[0].strip().lower()
+    return content_type.partition(";")[0].strip(HEADER_SPACE).lower()
 
 
 @lru_cache(maxsize=1024)
 def check_content_type(content_type: str) -> str:
     """``content_type`` without outer white space; raises BadRequest unless it names a media type."""
-    text = content_type.strip()
+    text = content_type.strip(HEADER_SPACE)
     if not _MEDIA_TYPE.fullmatch(media_type(text)):
         raise BadRequest(f"Invalid header value for Content-Type: {text!r} is not a media type")
     return text

@@ -6,6 +6,7 @@ import re
 from datetime import datetime
 from typing import Final
 
+from durable_streams.protocol.content import HEADER_SPACE
 from durable_streams.protocol.errors import BadRequest, InvalidHeader
 from durable_streams.protocol.requests import Producer
 from durable_streams.protocol.state import NO_EXPIRY, Expiry
@@ -15,18 +16,16 @@ SAFE_INTEGER_MAX: Final = 2**53 - 1
 
 _DAY, _TIME = r"\d{4}-\d{2}-\d{2}", r"(?:[01]\d|2[0-3]):[0-5]\d"
 _RFC3339 = re.compile(rf"({_DAY})[Tt]({_TIME}:[0-5]\d)(\.\d+)?([Zz]|[+-]{_TIME})", re.ASCII)
-_SPACE = " \t"
-"""What may stand around a header's value; in HTTP nothing else is white space."""
 
 
 def is_true(value: str | None) -> bool:
     """``Stream-Closed`` counts only when it is ``true``, in any case (section 4.1)."""
-    return value is not None and value.strip(_SPACE).lower() == "true"
+    return value is not None and value.strip(HEADER_SPACE).lower() == "true"
 
 
 def parse_integer(name: str, value: str) -> int:
     """A non-negative decimal integer of at most 2^53 - 1, without sign, leading zeros or anything else."""
-    text = value.strip(_SPACE)
+    text = value.strip(HEADER_SPACE)
     if not (text.isascii() and text.isdigit()) or (text[0] == "0" and len(text) > 1):
         raise InvalidHeader(name, f"{text!r} is not a non-negative integer")
     if len(text) > 16 or int(text) > SAFE_INTEGER_MAX:
@@ -41,7 +40,7 @@ def parse_expiry(ttl: str | None, expires_at: str | None) -> Expiry:
     if ttl is not None:
         return Expiry(ttl_s=parse_integer("Stream-TTL", ttl))
     if expires_at is not None:
-        text = expires_at.strip(_SPACE)
+        text = expires_at.strip(HEADER_SPACE)
         return Expiry(expires_at=parse_instant("Stream-Expires-At", text), expires_at_text=text)
     return NO_EXPIRY
 
@@ -66,6 +65,6 @@ def parse_producer(producer_id: str | None, epoch: str | None, seq: str | None) 
         return None
     if producer_id is None or epoch is None or seq is None:
         raise BadRequest("Producer-Id, Producer-Epoch and Producer-Seq must be given together")
-    if not producer_id.strip(_SPACE):
+    if not producer_id.strip(HEADER_SPACE):
         raise InvalidHeader("Producer-Id", "it must not be empty")
     return Producer(producer_id, parse_integer("Producer-Epoch", epoch), parse_integer("Producer-Seq", seq))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import unquote_to_bytes
 
-from durable_streams.protocol.content import check_content_type
+from durable_streams.protocol.content import HEADER_SPACE, check_content_type
 from durable_streams.protocol.errors import (
     BadRequest,
     InvalidHeader,
@@ -107,7 +107,7 @@ def _fork(environ: Environ, prefix: str) -> ForkSource | None:
         return None
     return ForkSource(
         _source_name(source, prefix, environ.get("SCRIPT_NAME", "") + prefix),
-        None if offset is None else _fork_position(offset.strip()),
+        None if offset is None else _fork_position(offset.strip(HEADER_SPACE)),
         0 if sub_offset is None else parse_integer("Stream-Fork-Sub-Offset", sub_offset),
     )
 
@@ -121,7 +121,7 @@ def _fork_position(offset: str) -> int:
 
 def _source_name(header: str, *prefixes: str) -> str:
     """A URL path that begins with one of ``prefixes``, or a bare stream name; percent-decoded once."""
-    path = header.strip()
+    path = header.strip(HEADER_SPACE)
     prefix = next((prefix for prefix in prefixes if path.startswith(prefix)), "")
     path = path[len(prefix) :]
     try:

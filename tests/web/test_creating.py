@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from urllib.parse import quote
+
 import pytest
 
 from tests.web.driving import BASE, CLOSE, JSON, TEXT, Headers, Server
@@ -139,6 +141,17 @@ def test_the_source_of_a_fork_is_a_path_or_a_name_decoded_once(server: Server, s
     assert server.get("fork").body == b"inherited own"
 
 
+@pytest.mark.parametrize(
+    "last", ["\N{LATIN SMALL LETTER A WITH GRAVE}", "\N{LATIN CAPITAL LETTER A WITH RING ABOVE}"]
+)
+def test_the_source_may_be_written_in_utf_8_whatever_its_last_byte_is(server: Server, last: str) -> None:
+    """A0 and 85 are white space in Latin-1, which is how header values come, but not in a header."""
+    name = f"voil{last}"
+    server.put(quote(name), b"inherited", TEXT)
+    assert server.put("fork", headers=forked(BASE + name.encode().decode("latin-1"))).status_int == 201
+    assert server.get("fork").body == b"inherited"
+
+
 def test_the_source_is_a_path_also_where_the_app_is_mounted_below_another_path(server: Server) -> None:
     """SCRIPT_NAME is part of the URL that clients know, and of the Location that they are told."""
     mounted = {"SCRIPT_NAME": "/outer"}
@@ -185,6 +198,7 @@ FORK_REFUSALS: list[tuple[Headers, int, str]] = [
     (forked("s", offset="0000000000000000_0000000000000099"), 400, "BAD_REQUEST"),
     (forked("s", offset="nonsense"), 400, "INVALID_OFFSET"),
     (forked("s", offset="now"), 400, "INVALID_OFFSET"),
+    (forked("s", offset=ZERO + "\xa0"), 400, "INVALID_OFFSET"),
     (forked("s", sub_offset="1"), 400, "BAD_REQUEST"),
     (forked("s", offset="-1", sub_offset="4"), 400, "BAD_REQUEST"),
     (forked("s", offset="-1", sub_offset="-1"), 400, "BAD_REQUEST"),
