@@ -44,6 +44,11 @@ def test_data_that_is_there_is_answered_at_once_with_a_cursor(server: Server) ->
     assert (known.status_int, known.headers["Stream-Cursor"]) == (304, str(INTERVAL))
 
 
+def test_only_an_event_stream_is_resumed_by_a_last_event_id(server: Server) -> None:
+    answer = server.get("s?offset=-1&live=long-poll", {"Last-Event-ID": server.tail("s")})
+    assert (answer.status_int, answer.body) == (200, b"old")
+
+
 def test_a_page_that_does_not_reach_the_tail_is_not_marked(open_server: OpenServer) -> None:
     server = open_server(limits={"max_read_bytes": 2})
     server.put("s", b"abc", {**TEXT, **CLOSE})

@@ -143,6 +143,8 @@ def test_now_is_the_tail_and_is_never_cached(server: Server) -> None:
         ("offset=-1&live=ws", "BAD_REQUEST"),
         ("offset=-1&live=", "BAD_REQUEST"),
         ("offset=-1&live=SSE", "BAD_REQUEST"),
+        ("offset=%ff", "INVALID_OFFSET"),
+        ("offset=-1&live=%ff", "BAD_REQUEST"),
         ("offset=-1&live=sse&live=sse", "BAD_REQUEST"),
         ("live=long-poll", "BAD_REQUEST"),
         ("live=sse", "BAD_REQUEST"),
