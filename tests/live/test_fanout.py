@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import gevent
@@ -20,6 +21,7 @@ from durable_streams.live.waiting import ClientGone
 from durable_streams.protocol.requests import Append, Create
 from durable_streams.protocol.state import NO_EXPIRY
 from durable_streams.store.batch import Limits
+from durable_streams.store.contract import Change
 
 SECONDS_MAX = 20.0
 CHUNK = re.compile(rb"([0-9a-f]+)\r\n")
@@ -137,7 +139,16 @@ def test_a_stalled_reader_holds_up_nobody_and_loses_nothing(service: StreamServi
     lively.close()
 
 
-@pytest.mark.parametrize("ending", ["close", "delete", "stop"])
+def replace_in_one_step(service: StreamService, name: str) -> None:
+    """What a batch does in which a stream goes and another takes its name."""
+    before = service.store.find(name)
+    config = replace(before.config, incarnation="another")
+    change = Change(before, replace(before, config=config, tail=3), [b"new"])
+    service.store.storage.commit(0, [change])
+    service.fanout.announce(change)
+
+
+@pytest.mark.parametrize("ending", ["close", "delete", "replace", "stop"])
 def test_the_end_of_a_stream_or_of_the_server_lets_readers_go(service: StreamService, ending: str) -> None:
     create(service, "s")
     reader = Reader(service, "s")
@@ -145,6 +156,8 @@ def test_the_end_of_a_stream_or_of_the_server_lets_readers_go(service: StreamSer
         append(service, "s", b"", close=True)
     elif ending == "delete":
         service.store.remove("s")
+    elif ending == "replace":
+        replace_in_one_step(service, "s")
     else:
         service.stop_live()
     assert reader.greenlet.get() is True
