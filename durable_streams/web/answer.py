@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
-from durable_streams.live.turns import PIECE_BYTES, in_pieces
+from durable_streams.live.turns import PIECE_BYTES, LargeBody
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse
@@ -37,5 +37,5 @@ class Answer:
             headers.append(("Content-Length", str(len(body))))
         start_response(STATUS_LINES[self.status], headers)
         if len(body) > PIECE_BYTES:
-            return in_pieces(body)
+            return LargeBody(body)
         return [body] if body else []

@@ -11,7 +11,7 @@ from gevent import socket
 from gevent.event import Event
 
 from durable_streams.live.deadline import deadline
-from durable_streams.live.turns import PIECE_BYTES, give_turn, in_pieces, in_thread
+from durable_streams.live.turns import PIECE_BYTES, LargeBody, give_turn, in_thread
 from durable_streams.live.waiting import ClientGone, wait_for
 
 PATIENCE_S = 30.0
@@ -110,7 +110,7 @@ def test_of_two_deadlines_the_earlier_is_blamed() -> None:
 @pytest.mark.parametrize("size", [0, 1, PIECE_BYTES, PIECE_BYTES + 1, 3 * PIECE_BYTES])
 def test_the_pieces_of_a_body_are_the_body(size: int) -> None:
     body = bytes(size)
-    pieces = list(in_pieces(body))
+    pieces = list(LargeBody(body))
     assert b"".join(pieces) == body
     assert all(0 < len(piece) <= PIECE_BYTES for piece in pieces)
 
@@ -124,7 +124,7 @@ def test_between_two_pieces_others_get_a_turn() -> None:
             gevent.sleep(0)
 
     greenlet = gevent.spawn(other)
-    for _ in in_pieces(bytes(3 * PIECE_BYTES)):
+    for _ in LargeBody(bytes(3 * PIECE_BYTES)):
         turns.append("piece")
     greenlet.join()
     assert turns[:3] == ["piece", "other", "piece"] or turns[:4] == ["piece", "other", "other", "piece"]
