@@ -32,7 +32,7 @@ serve: $(VENV)/run.stamp ## Install what is missing and serve on port 4437
 
 .PHONY: test
 test: $(VENV)/dev.stamp $(CLIENT_VENV)/client.stamp node-packages ## Run every test, and check the coverage of protocol/ and store/
-	$(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist loadscope --cov --cov-report= $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist loadscope --no-loadscope-reorder --cov --cov-report= $(PYTEST_ARGS)
 	$(BIN)/python -m coverage report --skip-covered --show-missing --fail-under=95 \
 		--include='durable_streams/protocol/*,durable_streams/store/*'
 

@@ -20,6 +20,11 @@ def absent(what: str) -> None:
     pytest.skip(what)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What is long comes first: begun last, it would keep one process busy while the others have nothing to do."""
+    items.sort(key=lambda item: item.get_closest_marker("long") is None)
+
+
 @pytest.fixture(scope="module", params=SERVER_KINDS, ids=lambda kind: kind.name)
 def server_kind(request: pytest.FixtureRequest) -> ServerKind:
     """Every kind of server in turn."""

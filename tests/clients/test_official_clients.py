@@ -14,30 +14,31 @@ from uuid import uuid4
 import pytest
 
 from tests.clients.source_text import SEED, as_lines, json_messages, text_of_many_scripts
-from tests.servers import ROOT, Server, ServerKind, TlsFiles, running_server
+from tests.servers import ROOT, SERVER_KINDS, Server, TlsFiles, running_server
 
 RUN_SECONDS_MAX = 120
 # Far less than the text, so that every client has to follow a page to the next one.
 PAGE_BYTES = 65_536
 
 MODES = ("catch-up", "long-poll", "sse")
+# TLS ends in the worker, above all storages: https is repeated for the two workers.
+PLACES = [("http", kind) for kind in SERVER_KINDS]
+PLACES += [("https", kind) for kind in SERVER_KINDS if kind.environ["DS_STORAGE__MODE"] == "memory"]
 
-pytestmark = pytest.mark.server
+pytestmark = [pytest.mark.server, pytest.mark.long]
 
 
-@pytest.fixture(scope="module", params=("http", "https"))
+@pytest.fixture(scope="module", params=PLACES, ids=lambda place: f"{place[0]}-{place[1].name}")
 def server(
-    request: pytest.FixtureRequest,
-    server_kind: ServerKind,
-    tls_files: TlsFiles,
-    tmp_path_factory: pytest.TempPathFactory,
+    request: pytest.FixtureRequest, tls_files: TlsFiles, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Server]:
+    scheme, server_kind = request.param
     settings = {
         "DS_LIMITS__MAX_READ_BYTES": str(PAGE_BYTES),
         "DS_SERVER__LONG_POLL_TIMEOUT_SECS": "5",
         **server_kind.environ,
     }
-    tls = tls_files if request.param == "https" else None
+    tls = tls_files if scheme == "https" else None
     with running_server(tmp_path_factory.mktemp("clients"), settings, tls) as running:
         yield running
 

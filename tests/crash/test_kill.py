@@ -23,7 +23,7 @@ from tests.crash.client import Client
 from tests.crash.lanes import Lane, Load, Shared, Violation, expect
 from tests.servers import GUNICORN, ROOT, Server, running_server, server_environ
 
-pytestmark = pytest.mark.server
+pytestmark = [pytest.mark.server, pytest.mark.long]
 
 ROUNDS = int(os.environ.get("CRASH_ROUNDS", "20"))
 BUSY = (*GUNICORN[:-1], "tests.crash.busy_server:app")
