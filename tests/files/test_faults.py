@@ -13,7 +13,18 @@ from durable_streams.backends.files import FileStorage
 from durable_streams.protocol.errors import ProtocolError, StorageFull, StreamDamaged, Unavailable
 from durable_streams.protocol.requests import Remove, Request
 from tests.disk.recording import FaultyDisk
-from tests.files.driving import SMALL, Model, append, commit, contents, create, decide, opened, read_all
+from tests.files.driving import (
+    SMALL,
+    Model,
+    append,
+    commit,
+    contents,
+    copy_of,
+    create,
+    decide,
+    opened,
+    read_all,
+)
 
 CALLS = {"open", "read", "write", "truncate", "sync", "sync_dir", "rename", "unlink"}
 
@@ -144,6 +155,28 @@ def test_a_full_disk_refuses_what_has_no_room_and_serves_again_when_there_is_som
         assert read_all(storage, "a") == b"before and after"
     with opened(tmp_path / "data") as storage:
         assert read_all(storage, "a") == b"before and after"
+
+
+def test_a_disk_that_became_full_while_a_journal_was_made_can_be_opened(tmp_path: Path) -> None:
+    disk = FaultyDisk({"write"}, 0, errno.ENOSPC, for_good=True)
+    disk.kinds = set()
+    with opened(tmp_path / "data", disk=disk) as storage:
+        commit(storage, create("a", b"kept"))
+        disk.kinds = {"write"}
+        with pytest.raises(OSError, match="No space left"):
+            storage.checkpoint()
+        killed = copy_of(tmp_path / "data", tmp_path / "killed")
+        disk.kinds = set()
+    full = FaultyDisk({"write"}, 0, errno.ENOSPC, for_good=True)
+    with opened(killed, disk=full) as storage:
+        assert read_all(storage, "a") == b"kept"
+        with pytest.raises(StorageFull):
+            commit(storage, append("a", b" and more"))
+        full.kinds = set()
+        commit(storage, append("a", b" and more"))
+        storage.checkpoint()
+    with opened(killed) as storage:
+        assert read_all(storage, "a") == b"kept and more"
 
 
 def test_a_sync_that_fails_stops_all_writing_and_leaves_reading(tmp_path: Path) -> None:

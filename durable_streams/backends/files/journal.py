@@ -271,6 +271,7 @@ class JournalScan:
         # that goes on writing.
         for number in reversed(self.numbers):
             self._readers.insert(0, JournalReader(self._disk, self._layout.journal(number), number))
+        self._leave_out_unfinished()
         for place, reader in enumerate(self._readers):
             self._check_header(reader)
             for batch in reader.batches():
@@ -293,6 +294,12 @@ class JournalScan:
             reader.close()
         cut = sum(reader.size - reader.end for reader in rest)
         return End(torn.number, torn.header, torn.end, self._seq, cut)
+
+    def _leave_out_unfinished(self) -> None:
+        """A newest file that was just being made holds nothing yet, and writing had not moved over to it."""
+        *older, newest = self._readers
+        if older and newest.header is None and newest.size <= JOURNAL_HEADER_BYTES:
+            self._readers = older
 
     def _check_header(self, reader: JournalReader) -> None:
         """A header is durable before anything follows it, so only the newest file can be without."""
