@@ -120,3 +120,12 @@ def write_file(disk: Disk, path: str, data: Part) -> None:
         disk.sync(fd)
     finally:
         disk.close(fd)
+
+
+def sync_file(disk: Disk, path: str) -> None:
+    """Make the contents of a file durable, whoever wrote it."""
+    fd = disk.open(path)
+    try:
+        disk.sync(fd)
+    finally:
+        disk.close(fd)

@@ -9,7 +9,7 @@ from random import Random
 import pytest
 
 from durable_streams.backends.zodb import AcidStorage
-from tests.acid.driving import LargeBodies, build, by_shard, commit
+from tests.acid.driving import LargeBodies, build, by_shard, commit, opened
 from tests.disk.history import POLICIES, History
 from tests.disk.recording import RecordingDisk
 from tests.files.driving import Contents, Model, append, contents, create, decide
@@ -65,6 +65,32 @@ class Run:
         assert storage.read(state, 0, state.tail) == b"and more"
         storage.close()
 
+    def check_second_life(self, length: int, policy: str, target: Path) -> None:
+        """The process is killed after ``length`` events; the power fails while the next one serves what is left."""
+        first, second = list(self.history.notes(length)), self.history.until(length)
+        target.mkdir()
+        second.crash(length, "kept", self.random, target)
+        storage = build(target, SHARDS, disk=RecordingDisk(target, second))
+        storage.open()
+        shown = [contents(storage)]
+        second.note("shown")
+        for request in (create("later", b"and "), append("later", b"more")):
+            commit(storage, request)
+            shown.append(contents(storage))
+            second.note("shown")
+        storage.close()
+        for moment in second.before_syncs(length):
+            left = target.with_name(f"{target.name}-{moment}")
+            left.mkdir()
+            second.crash(moment, policy, self.random, left)
+            with opened(left, SHARDS) as storage:
+                found = contents(storage)
+            count = list(second.notes(moment)).count("shown")
+            if count:
+                assert found in shown[count - 1 :]
+            else:
+                assert found in self.after[first.count("answered") : first.count("asked") + 1]
+
 
 @pytest.mark.parametrize("policy", POLICIES)
 def test_a_power_cut_at_any_moment_loses_nothing_promised_and_tears_nothing(
@@ -82,3 +108,16 @@ def test_a_power_cut_at_any_moment_loses_nothing_promised_and_tears_nothing(
         except BaseException:
             print(f"after {length} events of {len(kinds)}: {kinds[:length][-5:]}")
             raise
+
+
+def test_what_a_killed_process_had_not_synced_is_as_durable_as_all_else_once_it_is_served(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.CRITICAL)
+    seed = Random().randrange(10**9)
+    print(f"seed {seed}")
+    run = Run(tmp_path, seed)
+    for length in run.history.moments(run.random):
+        policy = run.random.choice(("dropped", "reordered"))
+        print(f"killed after {length} events, the last a {run.history.events[length - 1].kind}; then {policy}")
+        run.check_second_life(length, policy, tmp_path / f"killed-{length}")

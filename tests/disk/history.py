@@ -77,6 +77,28 @@ class History:
         """Something that the test wants to find again at this place, such as an acknowledgement."""
         self.add("note", "", what)
 
+    def until(self, length: int) -> History:
+        """The first ``length`` events, to which the next process adds its own: a kill loses and syncs nothing."""
+        beginning = History()
+        beginning.events = self.events[:length]
+        return beginning
+
+    def before_syncs(self, length: int) -> Iterator[int]:
+        """The lengths from ``length`` on after which the most can be lost: a sync comes next, or nothing."""
+        for number, event in enumerate(self.events[length:], length):
+            if event.kind in ("sync", "sync_dir"):
+                yield number
+        yield len(self)
+
+    def moments(self, random: Random) -> list[int]:
+        """One length after each kind of event in each kind of file, and after the first event: where to kill."""
+        kinds: dict[tuple[str, str, str], list[int]] = {}
+        for number, event in enumerate(self.events, 1):
+            folder, name = os.path.split(event.path)
+            kind = event.kind, folder.split("/")[0], os.path.splitext(name)[1]
+            kinds.setdefault(kind, []).append(number)
+        return sorted({random.choice(numbers) for numbers in kinds.values()})
+
     def notes(self, length: int) -> Iterator[Any]:
         """What was noted in the first ``length`` events."""
         return (event.arguments[0] for event in self.events[:length] if event.kind == "note")

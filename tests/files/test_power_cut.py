@@ -10,7 +10,7 @@ import pytest
 from durable_streams.backends.files import FileStorage
 from tests.disk.history import POLICIES, History
 from tests.disk.recording import HastyDisk, RecordingDisk
-from tests.files.driving import SMALL, Contents, Model, Script, append, commit, contents, create, decide
+from tests.files.driving import SMALL, Contents, Model, Script, append, commit, contents, create, decide, opened
 
 BATCHES = 45
 
@@ -56,6 +56,33 @@ class Run:
         self._go_on(storage, found)
         storage.close()
 
+    def check_second_life(self, length: int, policy: str, target: Path) -> None:
+        """The process is killed after ``length`` events; the power fails while the next one serves what is left."""
+        first, second = list(self.history.notes(length)), self.history.until(length)
+        target.mkdir()
+        second.crash(length, "kept", self.random, target)
+        storage = FileStorage(target, self.durable, disk=RecordingDisk(target, second), tuning=SMALL)
+        storage.open()
+        shown = [contents(storage)]
+        second.note("shown")
+        for request in (create("later", b"and "), append("later", b"more")):
+            commit(storage, request)
+            shown.append(contents(storage))
+            second.note("shown")
+            storage.checkpoint()
+        storage.close()
+        for moment in second.before_syncs(length):
+            left = target.with_name(f"{target.name}-{moment}")
+            left.mkdir()
+            second.crash(moment, policy, self.random, left)
+            with opened(left, self.durable, tuning=SMALL) as storage:
+                found = contents(storage)
+            count = list(second.notes(moment)).count("shown")
+            if count:
+                assert found in shown[count - 1 if self.durable else 0 :]
+            else:
+                assert found in self.after[self._promised(first, policy) : first.count("asked") + 1]
+
     def _promised(self, notes: list[str], policy: str) -> int:
         """How many batches must be there."""
         if self.durable or policy == "kept":
@@ -90,3 +117,16 @@ def test_a_power_cut_at_any_moment_loses_nothing_promised_and_tears_nothing(
                 f"after {length} events of {len(run.history)}: {[e.kind for e in run.history.events[:length]][-5:]}"
             )
             raise
+
+
+@pytest.mark.parametrize("durable", [True, False], ids=["file-durable", "file-fast"])
+def test_what_a_killed_process_had_not_synced_is_as_durable_as_all_else_once_it_is_served(
+    tmp_path: Path, durable: bool
+) -> None:
+    seed = Random().randrange(10**9)
+    print(f"seed {seed}")
+    run = Run(tmp_path, durable, seed)
+    for length in run.history.moments(run.random):
+        policy = run.random.choice(("dropped", "reordered"))
+        print(f"killed after {length} events, the last a {run.history.events[length - 1].kind}; then {policy}")
+        run.check_second_life(length, policy, tmp_path / f"killed-{length}")

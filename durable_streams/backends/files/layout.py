@@ -58,6 +58,8 @@ def prepare(layout: Layout, disk: Disk) -> None:
     names = disk.names(layout.root)
     if "layout" in names:
         check_version(layout, disk)
+        # A server that was killed may have given names that are not durable yet; what follows rests on them.
+        disk.sync_dir(layout.root)
     elif foreign := sorted(set(names) - _OURS - OF_THE_SYSTEM):
         raise WrongLayout(
             f"{layout.root} holds {foreign[0]!r} and no file 'layout': {kind_of(layout.data_dir)}"
@@ -90,15 +92,6 @@ def write_version(layout: Layout, disk: Disk) -> None:
     write_file(disk, unfinished, VERSION_LINE)
     disk.rename(unfinished, layout.version)
     disk.sync_dir(layout.root)
-
-
-def sync_file(disk: Disk, path: str) -> None:
-    """Make the contents of a file durable, whoever wrote it."""
-    fd = disk.open(path)
-    try:
-        disk.sync(fd)
-    finally:
-        disk.close(fd)
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from durable_streams.backends.directory import DirectoryDamaged, names_in
-from durable_streams.backends.disk import Disk
+from durable_streams.backends.disk import Disk, sync_file
 from durable_streams.backends.files.checkpoints import find_checkpoints
 from durable_streams.backends.files.index import NOWHERE, OWN_FILE, Index, Record
 from durable_streams.backends.files.layout import (
@@ -19,7 +19,6 @@ from durable_streams.backends.files.layout import (
     check_version,
     deletions_held,
     numbered,
-    sync_file,
     write_version,
 )
 from durable_streams.backends.files.reading import located

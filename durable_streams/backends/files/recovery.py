@@ -14,7 +14,7 @@ from sys import intern
 from typing import Any, NamedTuple
 
 from durable_streams.backends.directory import DirectoryDamaged
-from durable_streams.backends.disk import Disk
+from durable_streams.backends.disk import Disk, sync_file
 from durable_streams.backends.files.checkpoints import (
     CheckpointFile,
     Checkpoints,
@@ -23,7 +23,7 @@ from durable_streams.backends.files.checkpoints import (
 )
 from durable_streams.backends.files.index import NOWHERE, OWN_FILE, Home, Index, Record
 from durable_streams.backends.files.journal import Batch, End, JournalFile, JournalScan, create_file
-from durable_streams.backends.files.layout import Layout, deletions_allowed, numbered, sync_file
+from durable_streams.backends.files.layout import Layout, deletions_allowed, numbered
 from durable_streams.backends.files.records import (
     BEGINS,
     GOES,
@@ -64,6 +64,9 @@ def recover(disk: Disk, layout: Layout, index: Index, keep_up: Callable[[list[Re
     ``keep_up`` is told, batch by batch, which records have changed, so that it can move payload out of memory.
     """
     loaded = load(disk, layout, index, keep_up)
+    # As in `prepare`: what a server that was killed has named, and not made durable, is built upon from now on.
+    for folder in (layout.checkpoints, layout.journals):
+        disk.sync_dir(folder)
     footer = loaded.checkpoints.footer
     covered = [n for n in numbered(disk.names(layout.journals), ".log") if n < footer.journal]
     garbage = [*loaded.checkpoints.unused, *map(layout.journal, covered)]

@@ -11,8 +11,8 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 from zlib import crc32
 
-from durable_streams.backends.disk import Disk, Part
-from durable_streams.backends.files.layout import Layout, sync_file
+from durable_streams.backends.disk import Disk, Part, sync_file
+from durable_streams.backends.files.layout import Layout
 
 BLOCK_BYTES: Final = 32768
 _CHECKSUM = struct.Struct("<I")

@@ -16,7 +16,7 @@ from zlib import crc32
 from gevent.thread import LockType
 
 from durable_streams.backends.directory import DirectoryDamaged, WrongLayout, kind_of, names_in
-from durable_streams.backends.disk import Disk, write_file
+from durable_streams.backends.disk import Disk, sync_file, write_file
 from durable_streams.backends.threads import waiting_is_safe
 from durable_streams.backends.zodb.committing import MAGIC, EarlyFS
 from durable_streams.backends.zodb.in_memory import CurrentStorage
@@ -26,6 +26,7 @@ from durable_streams.backends.zodb.shared import Shared
 
 FORMAT: Final = "durable-streams acid"
 VERSION: Final = 1
+LAYOUT_NAME: Final = "layout.json"
 HASH: Final = "crc32"
 _REMAINS: Final = (".lock", ".tmp", ".fs")
 
@@ -58,7 +59,7 @@ def root_of(data_dir: Path) -> str:
 def read_layout(data_dir: Path) -> Layout | None:
     """None when there is no ``layout.json``; raises WrongLayout when this server cannot read it."""
     root = root_of(data_dir)
-    path = os.path.join(root, "layout.json")
+    path = os.path.join(root, LAYOUT_NAME)
     try:
         with open(path, "rb") as file:
             found = json.load(file)
@@ -105,6 +106,8 @@ def prepare(data_dir: Path, shard_count: int, disk: Disk) -> Layout:
     for path in layout.shards():
         if not os.path.exists(path):
             raise DirectoryDamaged(path, 0, "the file is missing")
+    # A server that was killed may have given names that are not durable yet: that of a packed file, for one.
+    disk.sync_dir(layout.root)
     return layout
 
 
@@ -114,9 +117,11 @@ def make_root(data_dir: Path, disk: Disk) -> None:
     root = root_of(data_dir)
     if data_dir.exists() and not os.path.exists(root) and (foreign := names_in(data_dir)):
         raise WrongLayout(f"{data_dir} holds {foreign[0]!r} and no 'acid': {kind_of(data_dir)}")
-    for path in (str(data_dir), root):
-        if disk.make_dir(path):
-            disk.sync_dir(os.path.dirname(os.path.abspath(path)))
+    if disk.make_dir(str(data_dir)):
+        disk.sync_dir(os.path.dirname(os.path.abspath(data_dir)))
+    disk.make_dir(root)
+    if not os.path.exists(os.path.join(root, LAYOUT_NAME)):
+        disk.sync_dir(str(data_dir))
 
 
 def _create(layout: Layout, disk: Disk) -> None:
@@ -136,7 +141,7 @@ def _create(layout: Layout, disk: Disk) -> None:
 
 def write_layout(layout: Layout, disk: Disk) -> None:
     """What makes a directory a data directory, whole or not there."""
-    path = os.path.join(layout.root, "layout.json")
+    path = os.path.join(layout.root, LAYOUT_NAME)
     write_file(disk, path + ".tmp", json.dumps(_says(layout), indent=2).encode() + b"\n")
     disk.rename(path + ".tmp", path)
     disk.sync_dir(layout.root)
@@ -152,6 +157,8 @@ def open_file(layout: Layout, number: int, shared: Shared) -> EarlyFS:
     remove_remains(path, shared.disk)
     drop_damaged_index(path, shared.disk)
     repair_tail(path, layout.salt, shared.disk)
+    # A transaction that is whole and was not synced is served from now on, and an index will say that it is there.
+    sync_file(shared.disk, path)
     return EarlyFS(path, layout.salt, shared)
 
 
