@@ -7,12 +7,14 @@ from pathlib import Path
 from random import Random
 
 import pytest
+from ZODB.FileStorage.format import DATA_HDR_LEN
 
 from durable_streams.backends.zodb import AcidStorage, DirectoryDamaged, maintenance
 from durable_streams.protocol.errors import StreamDamaged
+from durable_streams.protocol.requests import Remove
 from durable_streams.store.contract import CommitConflict
 from tests.acid.driving import build, commit, opened, shard_file
-from tests.files.driving import Contents, append, contents, create, flip
+from tests.files.driving import Contents, append, contents, create, flip, read_all
 
 LARGE = Random(1).randbytes(150_000)
 
@@ -94,3 +96,19 @@ def test_a_stream_that_can_be_loaded_and_not_be_changed_does_not_hold_up_the_oth
             storage.load("s")
         commit(storage, create("other", b"x"))
         assert storage.names("", "", 10) == ["other", "s"]
+
+
+def test_a_damaged_stream_that_goes_does_not_hold_up_the_others(tmp_path: Path) -> None:
+    """Its objects are deleted with one of the next transactions, whatever that is about."""
+    with opened(tmp_path / "data") as storage:
+        commit(storage, create("s", b"s" * 3000), create("other"))
+    file = shard_file(tmp_path / "data")
+    data = file.read_bytes()
+    flip(file, data.rindex(b"\x80\x03c", 0, data.index(b"s" * 3000)) - DATA_HDR_LEN)
+    with opened(tmp_path / "data") as storage:
+        commit(storage, Remove("s"))
+        commit(storage, append("other", b"goes on"))
+        storage._keeper.pack_all()
+    with opened(tmp_path / "data") as storage:
+        assert storage.names("", "", 10) == ["other"]
+        assert read_all(storage, "other") == b"goes on"

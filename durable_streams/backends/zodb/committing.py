@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from io import BytesIO
 from pickle import Pickler
 from struct import Struct
@@ -146,6 +146,12 @@ class EarlyFS(FileStorage):  # type: ignore[misc]
         finally:
             self._open_file.unpin()
 
+    def _length_at(self, oid: bytes, position: int) -> int:
+        """Of a record that is about to go; 0 when it cannot be read, which is no matter then."""
+        with suppress(RecordDamaged, OSError):
+            return int(self._header_at(oid, position).recordlen())
+        return 0
+
     def _parsed(self, oid: bytes, position: int, end: int, stored: Part) -> DataHeader:
         """The header of the record at ``position`` that ``stored`` begins with, in a file that ends at ``end``."""
         try:
@@ -203,8 +209,7 @@ class EarlyFS(FileStorage):  # type: ignore[misc]
         for oid in some:
             previous = self._index_get(oid, 0)
             if previous and oid not in self._tindex:
-                header = self._header_at(oid, previous)
-                self._replaced_bytes += header.recordlen() + DATA_HDR_LEN + 8
+                self._replaced_bytes += self._length_at(oid, previous) + DATA_HDR_LEN + 8
                 self._tindex[oid] = self._pos + self._thl + self._tfile.tell()
                 self._tfile.write(_DATA_HEADER.pack(oid, self._tid, previous, self._pos, 0, 0) + z64)
         return len(some)
