@@ -314,3 +314,20 @@ def test_every_call_of_an_opening_may_fail_and_the_next_opening_succeeds(
         with opened(tmp_path / "data") as storage:
             assert contents(storage) == expected
     assert number > 10
+
+
+def test_a_torn_end_is_cut_on_a_disk_that_is_full(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.CRITICAL)
+    with opened(tmp_path / "data") as storage:
+        commit(storage, create("s", b"kept"))
+    with (tmp_path / "data" / "acid" / "000.fs").open("ab") as file:
+        file.write(b"torn")
+    disk = FaultyDisk({"write"}, 0, errno.ENOSPC, for_good=True)
+    with opened(tmp_path / "data", disk=disk) as storage:
+        assert read_all(storage, "s") == b"kept"
+        with pytest.raises(StorageFull):
+            commit(storage, append("s", b" and more"))
+        disk.kinds = set()
+        commit(storage, append("s", b" and more"))
+    with opened(tmp_path / "data") as storage:
+        assert read_all(storage, "s") == b"kept and more"

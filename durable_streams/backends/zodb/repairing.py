@@ -19,7 +19,7 @@ from ZODB.fsIndex import fsIndex
 from ZODB.utils import u64
 
 from durable_streams.backends.directory import DirectoryDamaged
-from durable_streams.backends.disk import Disk, write_file
+from durable_streams.backends.disk import Disk, says_full, write_file
 from durable_streams.backends.zodb.committing import CHECKSUM, INDEX_END, MAGIC, checksum_of
 
 log = logging.getLogger("durable_streams.storage")
@@ -223,8 +223,20 @@ def repair_tail(path: str, salt: bytes, disk: Disk) -> int:
         file.close()
 
 
+def _keep(file: ShardFile, position: int, disk: Disk) -> None:
+    """For people, where there is room for it: nobody was answered for these bytes."""
+    path = file.path + ".cut"
+    try:
+        write_file(disk, path, file.read(file.size - position, position))
+    except OSError as exc:
+        if not says_full(exc):
+            raise
+        log.warning("%s: what is cut is not kept: %s", file.path, exc)
+        disk.unlink(path)
+
+
 def _cut(file: ShardFile, position: int, disk: Disk) -> None:
-    write_file(disk, file.path + ".cut", file.read(file.size - position, position))
+    _keep(file, position, disk)
     fd = disk.open(file.path, write=True)
     try:
         disk.truncate(fd, position)
