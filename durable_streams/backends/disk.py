@@ -18,11 +18,17 @@ _PARTS_MAX: Final = 1024
 """The operating system takes no more in one call (IOV_MAX)."""
 _NOT_CACHED: Final = {errno.EAGAIN, errno.EOPNOTSUPP, errno.EINVAL}
 _FULL: Final = {errno.ENOSPC, errno.EDQUOT}
+_BUSY: Final = {errno.EMFILE, errno.ENFILE, errno.ENOMEM}
 
 
 def says_full(error: OSError) -> bool:
     """Whether the disk, or the owner's share of it, is full."""
     return error.errno in _FULL
+
+
+def says_busy(error: OSError) -> bool:
+    """Whether there is no descriptor or memory to spare now, which says nothing of the file."""
+    return error.errno in _BUSY
 
 
 class Disk:

@@ -18,7 +18,7 @@ Failure
     ``StorageFull`` and ``Unavailable`` mean that nothing of the batch was kept and the backend goes on.
     ``CommitConflict`` means that somebody else changed a stream of the batch: load, decide and commit again.
     Any other exception means that the outcome is unknown: the partition refuses all further work.
-    ``StreamDamaged`` from ``load`` or ``read`` concerns that stream alone.
+    ``StreamDamaged`` from ``load`` or ``read`` concerns that stream alone, ``Unavailable`` that call alone.
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pytest
 from durable_streams.backends.files import FileStorage
 from durable_streams.protocol.errors import ProtocolError, StorageFull, StreamDamaged, Unavailable
 from durable_streams.protocol.requests import Remove, Request
-from tests.disk.recording import FaultyDisk
+from tests.disk.recording import FaultyDisk, HastyDisk
 from tests.files.driving import (
     SMALL,
     Model,
@@ -245,3 +246,34 @@ def test_small_payload_that_cannot_be_read_costs_one_checkpoint_and_then_that_st
         with pytest.raises(StreamDamaged):
             read_all(storage, "lost")
         assert read_all(storage, "kept") == b"kept"
+
+
+class ExhaustedDisk(HastyDisk):
+    """Has no descriptor to spare for reading, as long as it is ``exhausted``."""
+
+    exhausted = False
+
+    def open(self, path: str, *, write: bool = False) -> int:
+        if self.exhausted and not write:
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE), path)
+        return super().open(path, write=write)
+
+
+@pytest.mark.parametrize("size", [10, 1000])
+def test_no_descriptor_to_spare_is_neither_damage_nor_a_failed_sync(tmp_path: Path, size: int) -> None:
+    disk = ExhaustedDisk()
+    with opened(tmp_path / "data", disk=disk, tuning=SMALL) as storage:
+        commit(storage, create("a", bytes(size)), create("other"))
+        storage.checkpoint()
+        commit(storage, append("a", b"!"))
+        disk.exhausted = True
+        for _ in range(3):
+            with pytest.raises(OSError, match="Too many open files"):
+                storage.checkpoint()
+        with pytest.raises(Unavailable):
+            read_all(storage, "a")
+        assert not storage.failed
+        commit(storage, append("other", b"goes on"))
+        disk.exhausted = False
+        storage.checkpoint()
+        assert read_all(storage, "a") == bytes(size) + b"!"

@@ -13,7 +13,7 @@ from itertools import islice
 from typing import NamedTuple
 from zlib import crc32
 
-from durable_streams.backends.disk import Disk
+from durable_streams.backends.disk import Disk, says_busy
 from durable_streams.backends.files.checkpoints import BLOCK_STREAMS_MAX, CheckpointWriter
 from durable_streams.backends.files.index import OWN_FILE, Changed, Home, Index, Moment, Record
 from durable_streams.backends.files.journal import Journal
@@ -224,6 +224,8 @@ class Checkpointing:
             finally:
                 self._disk.close(fd)
         except OSError as exc:
+            if says_busy(exc):
+                raise
             if plan.record.id not in self._unreadable:
                 self._unreadable.add(plan.record.id)
                 raise
@@ -238,7 +240,8 @@ class Checkpointing:
             self._threads.run(self._own_files.sync_names, unsynced)
         except OSError as exc:
             # The system may have dropped what it could not write, and a second try would succeed all the same.
-            self._journal.failed = exc
+            if not says_busy(exc):
+                self._journal.failed = exc
             raise
 
     def _adopt(self, writer: CheckpointWriter, begun: Begun, packed: list[tuple[Plan, Home]]) -> None:

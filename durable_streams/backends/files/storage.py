@@ -19,7 +19,7 @@ from gevent.event import Event
 from gevent.lock import BoundedSemaphore
 
 from durable_streams.backends.directory import own
-from durable_streams.backends.disk import Disk, says_full
+from durable_streams.backends.disk import Disk, says_busy, says_full
 from durable_streams.backends.files.checkpointing import Begun, Checkpointing
 from durable_streams.backends.files.index import OWN_FILE, Home, Index, Record
 from durable_streams.backends.files.journal import Journal, JournalFile, create_file
@@ -181,6 +181,8 @@ class FileStorage(Storage):
         except (BytesDamaged, OSError) as exc:
             if isinstance(exc, FileNotFoundError) and self._index.find(state) is not record:
                 raise StreamNotFound(state.name) from exc
+            if isinstance(exc, OSError) and says_busy(exc):
+                raise Unavailable(f"stream {state.name!r} cannot be read now: {exc}") from exc
             log.exception("stream %r cannot be read from position %d to %d", state.name, start, stop)
             raise StreamDamaged(f"stream {state.name!r}: {exc}") from exc
 
