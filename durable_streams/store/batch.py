@@ -49,6 +49,8 @@ class Batch:
         self._limits = limits
         self._held = held
         self._now = now
+        self.payload_bytes = 0
+        """Of all that has been accepted."""
         self._changes: dict[str, Change] = {}
         self._growth = 0
 
@@ -62,6 +64,7 @@ class Batch:
         if after is found:
             return decision.outcome
         self._growth += self._held.add(found, after)
+        self.payload_bytes += len(decision.data)
         if change is None:
             self._changes[name] = Change(found, after, [decision.data] if decision.data else [])
         else:

@@ -34,6 +34,8 @@ from durable_streams.store.deciding import decide
 log = logging.getLogger("durable_streams.store")
 
 BATCH_REQUESTS_MAX = 512
+BATCH_BYTES_MAX = 32 << 20
+"""Reached by the last request of a batch: more of them would share no sync that is worth their memory."""
 BATCH_DECIDING_S_MAX = 0.005
 """Deciding does not switch greenlets, so a longer batch would hold up everybody else."""
 CONFLICT_RETRIES_MAX = 20
@@ -196,7 +198,12 @@ class _Committer:
         answers: list[tuple[_Waiting, Answer]] = []
         self._decided = answers
         decide_until = monotonic() + BATCH_DECIDING_S_MAX
-        while self._queue and len(answers) < BATCH_REQUESTS_MAX and monotonic() < decide_until:
+        while (
+            self._queue
+            and len(answers) < BATCH_REQUESTS_MAX
+            and batch.payload_bytes < BATCH_BYTES_MAX
+            and monotonic() < decide_until
+        ):
             answers.append((self._queue[0], _carry_out(batch, self._queue[0].request)))
             self._queue.popleft()
         self._finish(batch, answers)

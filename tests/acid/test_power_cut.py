@@ -119,5 +119,7 @@ def test_what_a_killed_process_had_not_synced_is_as_durable_as_all_else_once_it_
     run = Run(tmp_path, seed)
     for length in run.history.moments(run.random):
         policy = run.random.choice(("dropped", "reordered"))
-        print(f"killed after {length} events, the last a {run.history.events[length - 1].kind}; then {policy}")
+        print(
+            f"killed after {length} events, the last a {run.history.events[length - 1].kind}; then {policy}"
+        )
         run.check_second_life(length, policy, tmp_path / f"killed-{length}")

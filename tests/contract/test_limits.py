@@ -207,6 +207,21 @@ def test_more_writes_than_may_wait_are_asked_to_come_again(open_streams: OpenStr
     streams.append()
 
 
+@pytest.mark.parametrize(
+    "kind", [kind for kind in KINDS if not kind.storage.commits_inline], ids=lambda kind: kind.name
+)
+def test_large_writes_that_wait_together_make_several_batches(
+    open_streams: OpenStreams, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A storage holds a batch once more while it is written, and opening reads one as a whole."""
+    monkeypatch.setattr("durable_streams.store.pipeline.BATCH_BYTES_MAX", 25)
+    streams = open_streams()
+    streams.create()
+    all_at_once(*[partial(streams.store.append, append_request(body=bytes(10)))] * 12)
+    sizes = [sum(map(len, change.appended)) for change in streams.announced]
+    assert sizes == [0, 30, 30, 30, 30]
+
+
 def test_the_limit_holds_for_the_whole_life_of_a_store(crowded: Streams) -> None:
     for number in range(200):
         crowded.create("s", b"x" * 400)
