@@ -7,10 +7,12 @@ from pathlib import Path
 from random import Random
 
 import pytest
+from ZODB.utils import p64
 
 from durable_streams.backends.zodb import DirectoryDamaged
 from durable_streams.backends.zodb.committing import EarlyFS
 from tests.acid.driving import build, commit, opened, shard_file
+from tests.disk.recording import HastyDisk
 from tests.files.driving import append, create, read_all
 
 STATUS_AT = 16
@@ -169,3 +171,32 @@ def test_every_length_that_a_crash_can_leave_opens(tmp_path: Path, caplog: pytes
         file.write_bytes(data[:length])
         with opened(data_dir) as storage:
             assert read_all(storage, "s") == b"one two"
+
+
+class CountingDisk(HastyDisk):
+    """Knows how much has been read."""
+
+    read_bytes = 0
+
+    def read(self, fd: int, length: int, position: int) -> bytes:
+        data = super().read(fd, length, position)
+        self.read_bytes += len(data)
+        return data
+
+
+def test_payload_full_of_what_looks_like_headers_is_not_read_for_each_of_them(tmp_path: Path) -> None:
+    header = bytes(8) + p64(1_500_000) + b" " + bytes(6)
+    with opened(tmp_path / "data") as storage:
+        commit(storage, create("s", b"kept"))
+        kept = _size(storage._shards[0].storage)
+        commit(storage, append("s", (header + b"." * 3000) * 800))
+    file = shard_file(tmp_path / "data")
+    file.with_suffix(".fs.index").unlink()
+    with file.open("r+b") as torn:
+        torn.truncate(file.stat().st_size - 1)
+    disk = CountingDisk()
+    size = file.stat().st_size
+    with opened(tmp_path / "data", disk=disk) as storage:
+        assert read_all(storage, "s") == b"kept"
+        assert _size(storage._shards[0].storage) == kept
+    assert disk.read_bytes < 10 * size
