@@ -21,6 +21,7 @@ from durable_streams.protocol.errors import (
     Overtaken,
     ProtocolError,
     StreamDamaged,
+    StreamNotFound,
 )
 from durable_streams.protocol.expiry import has_expired, require_live
 from durable_streams.protocol.forking import check_anchor, fork_expiry, require_source
@@ -213,7 +214,8 @@ class StreamStore:
         if state is None:
             return
         if state.deleted:
-            self._recheck(state, now)
+            self._drop_orphans(state)
+            self._pipeline.submit(Renew(name, state.config.incarnation, now))
         elif has_expired(state, now):
             self.expire(state)
         else:
@@ -289,6 +291,8 @@ class StreamStore:
         assert fork is not None
         source = self.storage.load(fork.source)
         if source is None or source.config.incarnation != fork.source_incarnation:
+            if self._is_orphan(state.config.incarnation, state.name):
+                raise StreamNotFound(state.name)
             raise StreamDamaged(f"fork {state.name!r} has lost its source {fork.source!r}")
         return source
 
@@ -332,10 +336,6 @@ class StreamStore:
             # It may be restored.
             return False
         return fork is None or fork.config.incarnation != incarnation
-
-    def _recheck(self, state: StreamState, now: float) -> None:
-        self._drop_orphans(state)
-        self._pipeline.submit(Renew(state.name, state.config.incarnation, now))
 
     # -- inside ----------------------------------------------------------------------------------------------
 

@@ -257,6 +257,16 @@ def test_the_end_of_the_last_fork_cascades_up_the_chain(streams: Streams) -> Non
     assert streams.contents() == {}
 
 
+def test_who_reads_a_fork_while_it_and_its_source_go_finds_nothing_and_no_damage(streams: Streams) -> None:
+    streams.create(body=b"abc")
+    streams.fork("fork", body=b"def")
+    fork = streams.find("fork")
+    streams.remove()
+    streams.remove("fork")
+    with pytest.raises(StreamNotFound):
+        streams.store.read_bytes(fork, 0, 2)
+
+
 def test_a_second_fork_of_that_name_holds_its_source_as_the_first_did(streams: Streams) -> None:
     streams.create(body=b"abc")
     streams.fork("fork")
