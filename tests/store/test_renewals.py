@@ -66,6 +66,20 @@ def test_a_stop_records_what_reads_have_renewed(
     assert recorded_at(storage) == 1005.0
 
 
+def test_a_renewal_that_cannot_be_recorded_fails_neither_the_read_nor_the_stop(
+    store: StreamStore, storage: InMemoryStorage, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(partition: int, changes: object) -> None:
+        raise OSError("the disk said nothing")
+
+    stopped = []
+    monkeypatch.setattr(storage, "commit", broken)
+    monkeypatch.setattr(storage, "close", lambda: stopped.append(True))
+    read_at(store, clock, 1050.0)
+    store.close()
+    assert stopped
+
+
 def test_the_sweeper_does_not_prolong_a_window(
     store: StreamStore, storage: InMemoryStorage, clock: Clock
 ) -> None:
