@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from random import Random
 
 import pytest
+from ZODB.FileStorage.format import DATA_HDR_LEN
 
 from durable_streams.backends.zodb import DirectoryDamaged, DirectoryInUse, WrongLayout, maintenance
 from durable_streams.protocol.requests import Producer, Remove
@@ -164,6 +166,24 @@ def test_packing_gives_back_room_and_also_what_nothing_refers_to(tmp_path: Path)
     assert maintenance.verify(tmp_path / "data", DISK).problems == []
     with opened(tmp_path / "data", 2) as storage:
         assert contents(storage) == expected
+
+
+def test_what_is_damaged_is_not_packed(tmp_path: Path) -> None:
+    """A damaged reference would make garbage of what it refers to."""
+    with opened(tmp_path / "data") as storage:
+        commit(storage, create("s", b"s" * 3000), create("t", b"t" * 200_000))
+    file = shard_file(tmp_path / "data")
+    data = file.read_bytes()
+    pickles = [found.start() for found in re.finditer(rb"\x80\x03c", data)][-6:]
+    # The 13th byte is of the length of the first transaction, which nobody needs but who looks for references.
+    for position in [13, *(at + offset for at in pickles for offset in (0, 3, 90, -DATA_HDR_LEN))]:
+        flip(file, position)
+        damaged = file.read_bytes()
+        with pytest.raises(ValueError, match=r"000\.fs is .*damaged"):
+            maintenance.pack(tmp_path / "data", DISK)
+        assert file.read_bytes() == damaged
+        file.write_bytes(data)
+    assert maintenance.pack(tmp_path / "data", DISK).bytes_after > 203_000
 
 
 def test_packing_needs_the_directory_for_itself(tmp_path: Path) -> None:

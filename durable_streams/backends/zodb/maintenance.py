@@ -14,12 +14,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from ZODB.FileStorage.format import CorruptedError
+from ZODB.POSException import POSKeyError
 from ZODB.utils import newTid
 
 from durable_streams.backends.directory import DirectoryDamaged, WrongLayout, kind_of, names_in, own
 from durable_streams.backends.disk import Disk, write_file
 from durable_streams.backends.report import Report
-from durable_streams.backends.zodb.committing import pickled_index
+from durable_streams.backends.threads import Threads
+from durable_streams.backends.zodb.committing import EarlyFS, RecordDamaged, pickled_index
 from durable_streams.backends.zodb.opening import (
     Layout,
     lock_of,
@@ -159,7 +162,10 @@ class Packed:
 
 
 def pack(data_dir: Path, disk: Disk | None = None) -> Packed:
-    """Give back the room of all that is not needed any more; raises DirectoryInUse while a server runs."""
+    """Give back the room of all that is not needed any more; raises DirectoryInUse while a server runs.
+
+    Raises ValueError where anything is damaged that has to be read for it; then that file stays as it is.
+    """
     disk, began = disk or Disk(), time.monotonic()
     layout = _layout_of(data_dir)
     fd = own(data_dir, lock_of(data_dir))
@@ -169,10 +175,31 @@ def pack(data_dir: Path, disk: Disk | None = None) -> Packed:
         with closing(Shared(disk, 1)) as shared:
             for number in range(layout.shard_count):
                 with closing(open_file(layout, number, shared)) as storage:
-                    if len(storage):
-                        pack_storage(storage, disk, shared.committing, Copying(storage, disk, gc=True))
-                        storage.garbage_bytes = 0
+                    _pack_shard(storage, disk, shared.committing)
         after = sum(map(os.path.getsize, layout.shards()))
     finally:
         os.close(fd)
     return Packed(before, after, time.monotonic() - began)
+
+
+def _pack_shard(storage: EarlyFS, disk: Disk, threads: Threads) -> None:
+    _check_current(storage)
+    if not len(storage):
+        return
+    try:
+        pack_storage(storage, disk, threads, Copying(storage, disk, gc=True))
+    except CorruptedError as exc:
+        raise ValueError(f"{storage.getName()} is not packed, it is damaged: {exc}") from exc
+    storage.garbage_bytes = 0
+
+
+def _check_current(storage: EarlyFS) -> None:
+    """A damaged record could refer to other objects than it did, and what it referred to would be taken for garbage."""
+    for oid in storage._index:
+        try:
+            storage.load(oid)
+        except RecordDamaged as exc:
+            raise DirectoryDamaged(storage.getName(), exc.position, exc.what) from exc
+        except POSKeyError:
+            # It has been deleted.
+            continue
