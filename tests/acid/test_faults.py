@@ -331,3 +331,20 @@ def test_a_torn_end_is_cut_on_a_disk_that_is_full(tmp_path: Path, caplog: pytest
         commit(storage, append("s", b" and more"))
     with opened(tmp_path / "data") as storage:
         assert read_all(storage, "s") == b"kept and more"
+
+
+def test_a_pack_that_finds_no_room_takes_none(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.CRITICAL)
+    disk = FaultyDisk(set(), 0, errno.ENOSPC, for_good=True)
+    with opened(tmp_path / "data", disk=disk) as storage:
+        commit(storage, create("s", bytes(200_000)), create("gone", bytes(200_000)))
+        commit(storage, Remove("gone"))
+        commit(storage, append("s", b"!"))
+        disk.calls, disk.fail_at, disk.kinds = 0, 1, {"write"}
+        with pytest.raises(OSError, match="No space left"):
+            storage._keeper.pack_all()
+        assert disk.failed
+        assert not (tmp_path / "data" / "acid" / "000.fs.pack").exists()
+        disk.kinds = set()
+        storage._keeper.pack_all()
+        assert read_all(storage, "s") == bytes(200_000) + b"!"

@@ -129,9 +129,11 @@ class Copying(FileStoragePacker):  # type: ignore[misc]
         self._disk.sync(self._tfile.fileno())
 
     def drop(self) -> None:
-        """The new file is not wanted after all."""
-        self.close()
-        self._disk.unlink(self.path)
+        """The new file is not wanted after all. Where there was no room for it, closing it fails as writing did."""
+        try:
+            self.close()
+        finally:
+            self._disk.unlink(self.path)
 
 
 def pack(storage: EarlyFS, disk: Disk, threads: Threads, copying: Copying) -> bool:
