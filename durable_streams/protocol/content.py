@@ -80,6 +80,17 @@ def to_array(stored: bytes) -> bytes:
     return b"".join((b"[", memoryview(stored)[:-2], b"]"))
 
 
+def pass_messages(data: bytes, count: int) -> tuple[int, int]:
+    """How many of ``count`` messages are still to pass after the stored ``data``, and the bytes that were passed."""
+    available = data.count(b"\n")
+    if available < count:
+        return count - available, len(data)
+    end = 0
+    for _ in range(count):
+        end = data.index(b"\n", end) + 1
+    return 0, end
+
+
 def _utf8(body: bytes) -> str:
     try:
         return body.decode("utf-8")

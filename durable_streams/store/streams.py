@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from time import time
 from typing import cast
 
+from durable_streams.protocol.content import pass_messages
 from durable_streams.protocol.creating import check_fork_content_type
 from durable_streams.protocol.errors import (
     BadRequest,
@@ -123,6 +124,8 @@ class StreamStore:
 
     def read_bytes(self, state: StreamState, start: int, stop: int) -> bytes:
         """Stored bytes of a stream, those that a fork inherits included (section 4.2)."""
+        if state.config.base <= start < stop:
+            return self.storage.read(state, start, stop)
         parts: list[bytes] = []
         while start < stop:
             base = state.config.base
@@ -282,7 +285,7 @@ class StreamStore:
             if position == source.tail:
                 raise BadRequest("Fork sub-offset is beyond the source stream's tail")
             data = self.read_bytes(source, position, min(source.tail, position + SCAN_BYTES))
-            sub_offset, passed = _pass_messages(data, sub_offset)
+            sub_offset, passed = pass_messages(data, sub_offset)
             position += passed
         return position
 
@@ -383,17 +386,6 @@ def _reference_of(outcome: Outcome) -> ReleaseReference | None:
     config = outcome.state.config
     fork = config.fork
     return ReleaseReference(fork.source, fork.source_incarnation, config.incarnation) if fork else None
-
-
-def _pass_messages(data: bytes, count: int) -> tuple[int, int]:
-    """How many of ``count`` messages are still to pass after ``data``, and the bytes that have been passed."""
-    available = data.count(b"\n")
-    if available < count:
-        return count - available, len(data)
-    end = 0
-    for _ in range(count):
-        end = data.index(b"\n", end) + 1
-    return 0, end
 
 
 def _new_incarnation() -> str:

@@ -138,14 +138,16 @@ def _read_parameters(query_string: str) -> dict[str, str]:
     found: dict[str, str] = {}
     if not query_string:
         return found
+    is_encoded = "%" in query_string or "+" in query_string
     for part in query_string.split("&"):
         name, _, value = part.partition("=")
-        name = _unquote(name)
+        if is_encoded:
+            name, value = _unquote(name), _unquote(value)
         if name not in _READ_PARAMETERS:
             continue
         if name in found:
             raise _repeated(name)
-        found[name] = _unquote(value)
+        found[name] = value
     return found
 
 
@@ -155,6 +157,4 @@ def _repeated(name: str) -> ProtocolError:
 
 
 def _unquote(text: str) -> str:
-    if "%" not in text and "+" not in text:
-        return text
     return unquote_to_bytes(text.replace("+", " ").encode("latin-1")).decode("utf-8", "replace")

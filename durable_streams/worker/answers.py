@@ -31,6 +31,8 @@ _HOP_BY_HOP: Final = "hop-by-hop"
 _PLAIN: Final = "plain"
 _kinds: Final[dict[str, str]] = {}
 _codes: Final[dict[str, int]] = {}
+_last: Final[dict[str, tuple[str, str]]] = {}
+"""Value and line of the last field of each name: most are the same in every answer, and need no second look."""
 
 
 class AnswerError(Exception):
@@ -111,16 +113,25 @@ class PlainAnswer:
         self._length = None
         self._fields = fields = []
         for name, value in headers:
-            kind = _kinds.get(name) or _checked_kind(name)
-            if not (isinstance(value, str) and value.isascii() and value.isprintable()):
-                _check_value(name, value)
-            if kind is _PLAIN:
-                fields.append(f"{name}: {value.strip(WHITE_SPACE)}\r\n")
-            elif kind is _CONTENT_LENGTH:
-                self._length = _length_of(value)
+            last = _last.get(name)
+            fields.append(last[1] if last is not None and last[0] == value else self._line(name, value))
         if self._length is not None and (code == 204 or code < 200):
             self._length = None
         return self.write
+
+    def _line(self, name: str, value: str) -> str:
+        """A field as it is sent; nothing of one that the server itself sends, or leaves out."""
+        kind = _kinds.get(name) or _checked_kind(name)
+        if not (isinstance(value, str) and value.isascii() and value.isprintable()):
+            _check_value(name, value)
+        if kind is _CONTENT_LENGTH:
+            self._length = _length_of(value)
+        if kind is not _PLAIN:
+            return ""
+        line = f"{name}: {value.strip(WHITE_SPACE)}\r\n"
+        if name in _last or len(_last) < REMEMBERED_MAX:
+            _last[name] = value, line
+        return line
 
     def send(self, body: Iterable[bytes]) -> None:
         """The whole answer; a body that is all there goes out with its head at once."""
