@@ -12,6 +12,9 @@ import trustme
 
 from tests.servers import ROOT, SERVER_KINDS, ServerKind, TlsFiles
 
+MEASURED = ("protocol", "store", "contract", "web")
+"""The folders whose tests have to cover `protocol/` and `store/`; measuring makes any other test half as fast."""
+
 
 def absent(what: str) -> None:
     """Skip the test because something that it needs is not installed; under CI=true that is a failure."""
@@ -23,6 +26,9 @@ def absent(what: str) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What is long comes first: begun last, it would keep one process busy while the others have nothing to do."""
     items.sort(key=lambda item: item.get_closest_marker("long") is None)
+    for item in items:
+        if item.path.relative_to(ROOT / "tests").parts[0] not in MEASURED:
+            item.add_marker(pytest.mark.no_cover)
 
 
 @pytest.fixture(scope="module", params=SERVER_KINDS, ids=lambda kind: kind.name)
