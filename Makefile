@@ -31,10 +31,10 @@ serve: $(VENV)/run.stamp ## Install what is missing and serve on port 4437
 	@exec $(BIN)/gunicorn -c gunicorn.conf.py wsgi:app
 
 .PHONY: test
-test: $(VENV)/dev.stamp $(CLIENT_VENV)/client.stamp node-packages ## Run every test, and check the coverage of protocol/ and store/
+test: $(VENV)/dev.stamp $(CLIENT_VENV)/client.stamp node-packages ## Run every test, and check the coverage of protocol/ and streams/
 	$(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist loadscope --no-loadscope-reorder --cov --cov-report= $(PYTEST_ARGS)
 	$(BIN)/python -m coverage report --skip-covered --show-missing --fail-under=95 \
-		--include='durable_streams/protocol/*,durable_streams/store/*'
+		--include='durable_streams/protocol/*,durable_streams/streams/*'
 
 .PHONY: check
 check: lint format-check types ## Lint, format check and types: what a change must pass beside the tests
@@ -61,7 +61,7 @@ bench-storage: $(VENV)/dev.stamp ## Measure every storage mode on this machine; 
 	@$(BIN)/python -m benchmarks.storage --folder "$(or $(BENCH_FOLDER),.)" $(BENCH_ARGS)
 
 .PHONY: lock
-lock: $(LOCK_VENV)/lock.stamp ## Renew requirements/*.txt and the npm lock from pyproject.toml and package.json
+lock: $(LOCK_VENV)/lock.stamp ## Touch requirements/*.txt and the npm lock from pyproject.toml and package.json
 	cd requirements && for group in run dev client; do ./compile.sh "../$(LOCK_VENV)/bin/uv" "$$group" || exit 1; done
 	cd $(NODE_TESTS) && npm install --package-lock-only --no-audit --no-fund
 

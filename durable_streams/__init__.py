@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from durable_streams.app import create_app
-    from durable_streams.backends.files import FileStorage
-    from durable_streams.backends.memory import InMemoryStorage
-    from durable_streams.backends.zodb import AcidStorage
     from durable_streams.config import Config, ConfigLoadOptions
-    from durable_streams.store.contract import Storage
+    from durable_streams.storage.contract import Storage
+    from durable_streams.storage.files import FileStorage
+    from durable_streams.storage.memory import InMemoryStorage
+    from durable_streams.storage.zodb import AcidStorage
     from durable_streams.web.blueprint import build_blueprint
 
 __version__ = "0.1.0"
@@ -28,12 +28,12 @@ __all__ = [
 ]
 
 _HOMES = {
-    "AcidStorage": "durable_streams.backends.zodb",
+    "AcidStorage": "durable_streams.storage.zodb",
     "Config": "durable_streams.config",
     "ConfigLoadOptions": "durable_streams.config",
-    "FileStorage": "durable_streams.backends.files",
-    "InMemoryStorage": "durable_streams.backends.memory",
-    "Storage": "durable_streams.store.contract",
+    "FileStorage": "durable_streams.storage.files",
+    "InMemoryStorage": "durable_streams.storage.memory",
+    "Storage": "durable_streams.storage.contract",
     "build_blueprint": "durable_streams.web.blueprint",
     "create_app": "durable_streams.app",
 }

@@ -10,13 +10,13 @@ from werkzeug.exceptions import HTTPException
 
 from durable_streams.config import Config
 from durable_streams.protocol.errors import InternalError, MethodNotAllowed, ProtocolError, RouteNotFound
-from durable_streams.store.contract import Storage
+from durable_streams.storage.contract import Storage
 from durable_streams.telemetry import RequestLog
-from durable_streams.web.blueprint import build_service, put_streams_first
-from durable_streams.web.browsers import BrowserHeaders
+from durable_streams.web.blueprint import build_service, mount
+from durable_streams.web.cors import CorsHeaders
 from durable_streams.web.flask_requests import note_refusal, record_requests
 from durable_streams.web.health import build_health_blueprint
-from durable_streams.web.problems import problem_answer
+from durable_streams.web.problems import problem_response
 
 log = logging.getLogger("durable_streams.web")
 
@@ -31,9 +31,9 @@ def create_app(config: Config | None = None, storage: Storage | None = None) -> 
     app = Flask("durable_streams", static_folder=None)
     app.url_map.merge_slashes = False
     app.register_blueprint(build_health_blueprint(lambda: service.is_ready))
-    _answer_with_problems(app, BrowserHeaders(config.http.cors_origins))
+    _answer_with_problems(app, CorsHeaders(config.http.cors_origins))
     record_requests(app, RequestLog(config.log, config.storage.mode))
-    put_streams_first(app, service, config)
+    mount(app, service, config)
     return app
 
 
@@ -41,19 +41,19 @@ def build_storage(config: Config) -> Storage:
     """The storage that ``storage.mode`` names, not opened yet."""
     settings = config.storage
     if settings.mode == "memory":
-        from durable_streams.backends.memory import InMemoryStorage
+        from durable_streams.storage.memory import InMemoryStorage
 
         return InMemoryStorage()
     if settings.mode == "acid":
-        from durable_streams.backends.zodb import AcidStorage
+        from durable_streams.storage.zodb import AcidStorage
 
         return AcidStorage(Path(settings.data_dir), settings.acid_shard_count, settings.acid_backend)
-    from durable_streams.backends.files import FileStorage
+    from durable_streams.storage.files import FileStorage
 
     return FileStorage(Path(settings.data_dir), durable=settings.mode == "file-durable")
 
 
-def _answer_with_problems(app: Flask, browsers: BrowserHeaders) -> None:
+def _answer_with_problems(app: Flask, browsers: CorsHeaders) -> None:
     """What Flask itself refuses is refused in the protocol's way."""
 
     def refuse(exc: Exception) -> Response:
@@ -63,7 +63,7 @@ def _answer_with_problems(app: Flask, browsers: BrowserHeaders) -> None:
         if error.status >= 500:
             log.error("request failed: %s %s", request.method, request.path, exc_info=exc)
         note_refusal(error)
-        answer = problem_answer(error, request.environ)
+        answer = problem_response(error, request.environ)
         return Response(answer.body, answer.status, answer.headers)
 
     def for_browsers(response: Response) -> Response:

@@ -12,8 +12,8 @@ import trustme
 
 from tests.servers import ROOT, SERVER_KINDS, ServerKind, TlsFiles
 
-MEASURED = ("protocol", "store", "contract", "web")
-"""The folders whose tests have to cover `protocol/` and `store/`; measuring makes any other test half as fast."""
+MEASURED = ("protocol", "streams", "storage", "contract", "web")
+"""The folders whose tests have to cover `protocol/` and `streams/`; measuring makes any other test half as fast."""
 
 
 def absent(what: str) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from durable_streams.protocol.errors import StreamDamaged
 from durable_streams.protocol.state import StreamState
-from durable_streams.store.contract import Change, Storage
+from durable_streams.storage.contract import Change, Storage
 
 
 class FaultyStorage(Storage):
@@ -22,7 +22,7 @@ class FaultyStorage(Storage):
         self.damaged: set[str] = set()
         """Names whose states cannot be loaded."""
         self.guarantee = storage.guarantee
-        self.partitions = storage.partitions
+        self.shards = storage.shards
         self.commits_inline = storage.commits_inline
         self.counts_as_memory = storage.counts_as_memory
 
@@ -42,8 +42,8 @@ class FaultyStorage(Storage):
     def close(self) -> None:
         self.inner.close()
 
-    def partition_of(self, name: str) -> int:
-        return self.inner.partition_of(name)
+    def shard_of(self, name: str) -> int:
+        return self.inner.shard_of(name)
 
     def load(self, name: str) -> StreamState | None:
         self._call("load")
@@ -55,9 +55,9 @@ class FaultyStorage(Storage):
         self._call("read")
         return self.inner.read(state, start, stop)
 
-    def commit(self, partition: int, changes: Sequence[Change]) -> None:
+    def commit(self, shard: int, changes: Sequence[Change]) -> None:
         self._call("commit")
-        self.inner.commit(partition, changes)
+        self.inner.commit(shard, changes)
 
     def names(self, prefix: str, after: str, limit: int) -> list[str]:
         self._call("names")

@@ -35,8 +35,8 @@ def layer(*ours: str, others: str = "") -> Layer:
     return Layer(frozenset(ours), frozenset(others.split()))
 
 
-ON_DISK = ("backends.disk", "backends.directory", "backends.report", "backends.threads")
-"""What all storages share that keep something on disk."""
+PORT = ("protocol", "storage.contract", "storage.rows", "storage.deadlines")
+"""What every storage stands on."""
 
 # A module's row is the longest name that its own begins with; a module with no row may import everything.
 LAYERS = {
@@ -45,39 +45,42 @@ LAYERS = {
     "protocol.content": layer("protocol", others="msgspec"),
     "config": layer("config", others="tomli pydantic pydantic_core"),
     "telemetry": layer("telemetry", "config"),
-    "store": layer("store", "protocol"),
-    "store.pipeline": layer("store", "protocol", others="gevent"),
-    "backends.disk": layer("backends.disk"),
-    "backends.directory": layer("backends.directory"),
-    "backends.report": layer("backends.report", "protocol"),
-    "backends.threads": layer("backends.threads", others="gevent"),
-    "backends.memory": layer("backends.memory", "protocol", "store.contract", "store.deadlines"),
-    "backends.files": layer(
-        "backends.files",
-        *ON_DISK,
-        "protocol",
-        "store.contract",
-        "store.deadlines",
-        "store.rows",
-        others="gevent msgspec BTrees",
+    "eventloop": layer("eventloop", others="gevent"),
+    "storage": layer(*PORT),
+    "storage.memory": layer("storage.memory", *PORT),
+    "storage.on_disk": layer("storage.on_disk", "protocol"),
+    "storage.files": layer(
+        "storage.files", "storage.on_disk", "eventloop", *PORT, others="gevent msgspec BTrees"
     ),
-    "backends.zodb": layer(
-        "backends.zodb",
-        *ON_DISK,
-        "protocol",
-        "store.contract",
-        "store.deadlines",
-        "store.rows",
+    "storage.zodb": layer(
+        "storage.zodb",
+        "storage.on_disk",
+        "eventloop",
+        *PORT,
         others="gevent BTrees ZODB persistent transaction zc zodbpickle",
     ),
-    "live": layer("live", "protocol", "store", others="gevent"),
+    "streams": layer("streams", "storage.contract", "protocol"),
+    "streams.pipeline": layer("streams", "storage.contract", "protocol", others="gevent"),
+    "live": layer("live", "eventloop", "streams", "storage.contract", "protocol", others="gevent"),
     "subscriptions": layer(
-        "subscriptions", "protocol", "store", "live", "config", others="gevent cryptography msgspec"
+        "subscriptions",
+        "eventloop",
+        "streams",
+        "storage.contract",
+        "protocol",
+        "config",
+        others="gevent cryptography msgspec",
+    ),
+    "service": layer(
+        "live", "subscriptions", "eventloop", "streams", "storage.contract", "protocol", others="gevent"
     ),
     "web": layer(
         "web",
+        "service",
         "protocol",
-        "store",
+        "eventloop",
+        "storage.contract",
+        "streams",
         "live",
         "subscriptions",
         "telemetry",
@@ -135,7 +138,7 @@ def test_a_module_imports_only_what_its_layer_may(path: Path) -> None:
     name = dotted(path)
     allowed = layer_of(name)
     if allowed is None:
-        assert not begins(name, "backends.") or name.count(".") == 0, f"{name} has no row in LAYERS"
+        assert not begins(name, "storage.") or name.count(".") == 0, f"{name} has no row in LAYERS"
         return
     for imported in imported_names(path):
         top = imported.split(".")[0]

@@ -9,9 +9,9 @@ from typing import Any, Final
 
 from durable_streams.app import build_storage
 from durable_streams.config import Config
-from durable_streams.serving.collector import settle_collector
-from durable_streams.store.batch import Limits
-from durable_streams.store.streams import StreamStore
+from durable_streams.serving.gc_tuning import tune_gc
+from durable_streams.streams.batch import Limits
+from durable_streams.streams.store import StreamStore
 
 MODES: Final[dict[str, dict[str, Any]]] = {
     "memory": {"mode": "memory"},
@@ -29,7 +29,7 @@ def open_store(mode: str, data_dir: Path) -> Iterator[StreamStore]:
     settings = {"storage": {**MODES[mode], "data_dir": str(data_dir)}}
     store = StreamStore(build_storage(Config.model_validate(settings)), Limits())
     store.open()
-    settle_collector()
+    tune_gc()
     try:
         yield store
     finally:

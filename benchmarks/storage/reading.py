@@ -11,7 +11,7 @@ from benchmarks.storage.modes import ON_DISK, open_store
 from benchmarks.storage.writing import BYTES
 from durable_streams.protocol.requests import Append, Create
 from durable_streams.protocol.state import NO_EXPIRY
-from durable_streams.store.streams import StreamStore
+from durable_streams.streams.store import StreamStore
 
 STREAM: Final = "large"
 PAGE_BYTES: Final = 1 << 20

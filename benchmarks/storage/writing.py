@@ -14,7 +14,7 @@ from benchmarks.storage.modes import open_store
 from benchmarks.storage.slow_sync import delay_syncs
 from durable_streams.protocol.requests import Append, Create, Producer
 from durable_streams.protocol.state import NO_EXPIRY
-from durable_streams.store.streams import StreamStore
+from durable_streams.streams.store import StreamStore
 
 PAYLOAD: Final = b"x" * 200
 BYTES: Final = "application/octet-stream"

@@ -12,7 +12,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from durable_streams.backends.directory import names_in
 from durable_streams.cli.command import Command, no_arguments
 from durable_streams.cli.upkeep import (
     DataDamaged,
@@ -24,6 +23,7 @@ from durable_streams.cli.upkeep import (
 )
 from durable_streams.config import Config, ConfigLoadOptions
 from durable_streams.startup import ExitCode, load_config_or_exit
+from durable_streams.storage.on_disk.directory import names_in
 from durable_streams.telemetry.lifecycle import storage_name
 
 PROGRAM: Final = "durable-streams-server"

@@ -7,9 +7,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from durable_streams.backends import directory
-from durable_streams.backends.report import Report
 from durable_streams.config.settings import StorageSettings
+from durable_streams.storage.on_disk import directory
+from durable_streams.storage.on_disk.report import Report
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,21 +93,21 @@ def upkeep_of(storage: StorageSettings) -> Upkeep | None:
 
 
 def _acid_calls() -> _Calls:
-    from durable_streams.backends.zodb import maintenance
+    from durable_streams.storage.zodb import maintenance
 
     return _Calls(maintenance.verify, maintenance.backup, maintenance.restore, maintenance.pack)
 
 
 def _file_calls() -> _Calls:
-    from durable_streams.backends.files import maintenance
+    from durable_streams.storage.files import maintenance
 
     return _Calls(maintenance.verify, maintenance.backup, maintenance.restore, _pack_files)
 
 
 def _pack_files(data_dir: Path) -> None:
     """One checkpoint of everything takes the place of the journals and of all older checkpoints."""
-    from durable_streams.backends.files import Disk, FileStorage, Tuning
-    from durable_streams.backends.files.layout import Layout, check_version
+    from durable_streams.storage.files import Disk, FileStorage, Tuning
+    from durable_streams.storage.files.layout import Layout, check_version
 
     # Opening would make a new data directory where there is none.
     check_version(Layout(data_dir), Disk())

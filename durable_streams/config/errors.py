@@ -65,7 +65,7 @@ def one_line(text: str) -> str:
     return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 
 
-def shown(value: object) -> str:
+def quote_value(value: object) -> str:
     """A value as an error line shows it: quoted, and cut when it is long."""
     text = repr(value)
     if len(text) <= VALUE_SHOWN_CHARS_MAX:

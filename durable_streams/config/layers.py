@@ -16,7 +16,7 @@ from typing import Any, Final
 import tomli
 
 from durable_streams.config import values
-from durable_streams.config.errors import LOAD_CONFIG, MASK, ConfigError, shown
+from durable_streams.config.errors import LOAD_CONFIG, MASK, ConfigError, quote_value
 from durable_streams.config.settings import SETTINGS, Setting, env_name
 
 ENV_PREFIX: Final = "DS_"
@@ -116,7 +116,7 @@ def _unknown(written_key: str, value: Any, origin: str, spell: Spelling) -> Conf
     return ConfigError(
         "unknown key",
         key=spell(written_key),
-        value=MASK if hidden else shown(value),
+        value=MASK if hidden else quote_value(value),
         origin=origin,
         nearest=None if nearest is None else spell(nearest),
     )
@@ -126,7 +126,7 @@ def _address_entries(value: Any, origin: str, spell: Spelling) -> Iterator[Entry
     try:
         host, port = values.address(str(value))
     except ValueError as exc:
-        raise ConfigError(str(exc), key=spell(BIND_ADDRESS), value=shown(value), origin=origin) from exc
+        raise ConfigError(str(exc), key=spell(BIND_ADDRESS), value=quote_value(value), origin=origin) from exc
     yield Entry("server.host", BIND_ADDRESS, host, origin)
     yield Entry("server.port", BIND_ADDRESS, port, origin)
 
@@ -143,7 +143,7 @@ def nearest_key(written_key: str) -> str | None:
 
 def shown_value(entry: Entry) -> str:
     """The value as an error line may show it: never a secret."""
-    return MASK if SETTINGS[entry.key].secret else shown(entry.value)
+    return MASK if SETTINGS[entry.key].secret else quote_value(entry.value)
 
 
 def _is_setting(name: str, value: str) -> bool:

@@ -17,7 +17,7 @@ from typing import Any, Final
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from durable_streams.config.errors import LOAD_CONFIG, ConfigError, shown
+from durable_streams.config.errors import LOAD_CONFIG, ConfigError, quote_value
 from durable_streams.config.layers import (
     CONFIG_VARIABLE,
     PROFILE_VARIABLE,
@@ -84,7 +84,7 @@ def _profile_path(folder: Path, profile: str) -> Path:
             "a profile is named with letters, digits, '-' and '_'",
             phase=LOAD_CONFIG,
             key="profile",
-            value=shown(profile),
+            value=quote_value(profile),
         )
     path = folder / f"{profile}.toml"
     if not path.is_file():
@@ -94,7 +94,7 @@ def _profile_path(folder: Path, profile: str) -> Path:
             f"there is no file {path}",
             phase=LOAD_CONFIG,
             key="profile",
-            value=shown(profile),
+            value=quote_value(profile),
             nearest=nearest[0] if nearest else None,
         )
     return path

@@ -5,7 +5,7 @@ from __future__ import annotations
 from durable_streams.protocol import sse
 from durable_streams.protocol.content import is_text
 from durable_streams.protocol.state import StreamState
-from durable_streams.store.streams import StreamStore
+from durable_streams.streams.store import StreamStore
 
 EVENT_BYTES_MAX = 256 * 1024
 """Stored bytes in one data event: enough to be cheap, little enough for others to get their turn."""

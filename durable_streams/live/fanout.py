@@ -16,16 +16,16 @@ import gevent
 from gevent import socket
 from gevent.event import Event
 
-from durable_streams.live.deadline import deadline
+from durable_streams.eventloop.deadline import deadline
+from durable_streams.eventloop.turns import yield_to_loop
 from durable_streams.live.events import EVENT_BYTES_MAX, event, next_data
 from durable_streams.live.follower import Follower
-from durable_streams.live.turns import give_turn
 from durable_streams.live.waiting import ClientGone, wait_for
 from durable_streams.protocol import caching
 from durable_streams.protocol.errors import ProtocolError
 from durable_streams.protocol.state import StreamState
-from durable_streams.store.contract import Change
-from durable_streams.store.streams import StreamStore
+from durable_streams.storage.contract import Change
+from durable_streams.streams.store import StreamStore
 
 SENDS_PER_TURN = 256
 """About 3 ms of sending; then everybody else gets a turn."""
@@ -159,7 +159,7 @@ class Fanout:
                 if grew_alone:
                     gevent.sleep(min(monotonic() - began, PAUSE_S_MAX))
                 else:
-                    give_turn()
+                    yield_to_loop()
 
     def _broadcast(self, name: str) -> None:
         members = list(self._members.get(name, ()))
@@ -180,7 +180,7 @@ class Fanout:
         for member in members:
             if sends >= SENDS_PER_TURN:
                 sends = 0
-                give_turn()
+                yield_to_loop()
             if member.joined and member.position not in frames:
                 frames[member.position] = self._frame(state, member.position, cursor)
             # Only now: while the frame was being read, this reader may have left.

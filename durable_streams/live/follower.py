@@ -7,7 +7,7 @@ import random
 from durable_streams.live.events import EVENT_BYTES_MAX, event, next_data
 from durable_streams.protocol import caching
 from durable_streams.protocol.state import StreamState
-from durable_streams.store.streams import StreamStore
+from durable_streams.streams.store import StreamStore
 
 
 class Follower:

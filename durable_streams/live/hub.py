@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 from gevent.event import Event
 
-from durable_streams.store.contract import Change
+from durable_streams.storage.contract import Change
 
 
 class Watch:

@@ -10,7 +10,7 @@ from typing import Any
 import gevent
 from gevent.event import Event
 
-from durable_streams.live.client_gone import ClientWatch
+from durable_streams.eventloop.client_watch import ClientWatch
 
 
 class ClientGone(Exception):

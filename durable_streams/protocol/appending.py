@@ -67,7 +67,7 @@ def _accept(state: StreamState, request: Append, data: bytes, now: float) -> Dec
         _closing_tuple(producer) if request.close else None,
         state.stream_seq if request.stream_seq is None else request.stream_seq,
         producers,
-        state.references,
+        state.forks,
     )
     return Decision(after, data, Appended(after.tail, request.close, accepted, bool(data)))
 

@@ -18,13 +18,13 @@ NO_STORE: Final = "no-store"
 
 
 def entity_tag(state: StreamState, start: int, stop: int, coding: str | None = None) -> str:
-    """The tag of a read: it differs by incarnation, start, end, closure and content coding.
+    """The tag of a read: it differs by uid, start, end, closure and content coding.
 
     So a closure is never hidden by a 304, and no cache mixes up compressed and plain bytes.
     """
     closed = ":c" if state.closed and stop == state.tail else ""
     coded = f":{coding}" if coding else ""
-    return f'"{state.config.incarnation}:{start}:{stop}{closed}{coded}"'
+    return f'"{state.config.uid}:{start}:{stop}{closed}{coded}"'
 
 
 def tag_matches(if_none_match: str, tag: str) -> bool:

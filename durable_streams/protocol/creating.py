@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from durable_streams.protocol.appending import check_size
 from durable_streams.protocol.content import DEFAULT_CONTENT_TYPE, media_type, to_messages
-from durable_streams.protocol.errors import ContentTypeMismatch, Overtaken, PathBlocked, StreamExists
+from durable_streams.protocol.errors import ContentTypeMismatch, PathBlocked, StaleDecision, StreamExists
 from durable_streams.protocol.expiry import has_expired
 from durable_streams.protocol.outcomes import Created, Decision
 from durable_streams.protocol.requests import Create, ForkSource
@@ -14,21 +14,21 @@ from durable_streams.protocol.state import ForkPoint, StreamConfig, StreamState
 def decide_create(found: StreamState | None, request: Create, now: float, stream_bytes_max: int) -> Decision:
     """A new stream, or the one that is there when it is what was asked for; raises StreamExists or PathBlocked.
 
-    Never appends the body to a stream that exists. Raises Overtaken for an expired stream, which has to be removed
+    Never appends the body to a stream that exists. Raises StaleDecision for an expired stream, which has to be removed
     first, and for a fork whose source has not been looked at, because the fork itself was there until now.
     """
     if found is not None:
         if found.deleted:
             raise PathBlocked(request.name)
         if has_expired(found, now):
-            raise Overtaken("the stream has expired meanwhile")
+            raise StaleDecision("the stream has expired meanwhile")
         check_same(found, request)
         return Decision(found, b"", Created(found, existed=True))
     if request.fork is not None and request.fork_point is None:
-        raise Overtaken("the fork has gone meanwhile")
+        raise StaleDecision("the fork has gone meanwhile")
     config = StreamConfig(
         request.name,
-        request.incarnation,
+        request.uid,
         request.content_type or DEFAULT_CONTENT_TYPE,
         request.inherited_expiry or request.expiry,
         request.fork_point,
@@ -36,7 +36,7 @@ def decide_create(found: StreamState | None, request: Create, now: float, stream
     )
     data = to_messages(request.body) if request.body and config.is_json else request.body
     check_size(len(data), stream_bytes_max)
-    state = StreamState(config, config.base + len(data), now, closed=request.closed)
+    state = StreamState(config, config.forked_at + len(data), now, closed=request.closed)
     return Decision(state, data, Created(state, existed=False))
 
 

@@ -231,7 +231,7 @@ class Unavailable(ProtocolError):
         self.cause = cause
 
 
-class Overtaken(Unavailable):
+class StaleDecision(Unavailable):
     """The stream is no longer what it was when the request was made ready; asked again, it will be decided."""
 
 

@@ -10,7 +10,7 @@ def has_expired(state: StreamState, now: float) -> bool:
     """Whether the deadline has passed at ``now`` (seconds since 1970)."""
     expiry = state.config.expiry
     if expiry.ttl_s is not None:
-        return now >= state.renewed_at + expiry.ttl_s
+        return now >= state.touched_at + expiry.ttl_s
     return expiry.expires_at is not None and now >= expiry.expires_at
 
 
@@ -21,5 +21,5 @@ def require_live(state: StreamState | None, name: str, now: float) -> StreamStat
     if state.deleted:
         raise StreamGone(name)
     if has_expired(state, now):
-        raise StreamGone(name) if state.references else StreamNotFound(name)
+        raise StreamGone(name) if state.forks else StreamNotFound(name)
     return state

@@ -36,7 +36,7 @@ class Create:
     closed: bool
     body: bytes
     fork: ForkSource | None = None
-    incarnation: str = ""
+    uid: str = ""
     fork_point: ForkPoint | None = None
     inherited_expiry: Expiry | None = None
     """The source's, when a fork asks for none of its own."""
@@ -56,38 +56,38 @@ class Append:
 
 @dataclass(frozen=True, slots=True)
 class Remove:
-    """DELETE (section 5.4), or the end of one expired incarnation when ``incarnation`` is given."""
+    """DELETE (section 5.4), or the end of one expired uid when ``uid`` is given."""
 
     name: str
-    incarnation: str | None = None
+    uid: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class TakeReference:
+class AddFork:
     """A fork is about to read this stream's bytes; taking the same reference twice is taking it once."""
 
     name: str
-    incarnation: str
-    fork_incarnation: str
+    uid: str
+    fork_uid: str
     fork_name: str
 
 
 @dataclass(frozen=True, slots=True)
-class ReleaseReference:
+class RemoveFork:
     """A fork has gone, or never came to be."""
 
     name: str
-    incarnation: str
-    fork_incarnation: str
+    uid: str
+    fork_uid: str
 
 
 @dataclass(frozen=True, slots=True)
-class Renew:
+class Touch:
     """Record that the sliding window was last renewed at ``at`` (seconds since 1970) by reads."""
 
     name: str
-    incarnation: str
+    uid: str
     at: float
 
 
-Request = Create | Append | Remove | TakeReference | ReleaseReference | Renew
+Request = Create | Append | Remove | AddFork | RemoveFork | Touch

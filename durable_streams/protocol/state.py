@@ -14,7 +14,7 @@ from typing import Final
 from durable_streams.protocol.content import is_json, media_type
 
 NO_PRODUCERS: Final[Mapping[str, ProducerState]] = MappingProxyType({})
-NO_REFERENCES: Final[Mapping[str, str]] = MappingProxyType({})
+NO_FORKS: Final[Mapping[str, str]] = MappingProxyType({})
 RECHECK_DELETED_S: Final = 3600.0
 """A crash between the end of a fork and the release of its source is mended after this time at the latest."""
 
@@ -38,7 +38,7 @@ class ForkPoint:
     """Where a fork left its source (section 4.2). Bytes before ``position`` are the source's."""
 
     source: str
-    source_incarnation: str
+    source_uid: str
     position: int
     anchor: int
     """The position that Stream-Fork-Offset named (or the source's tail when it was absent)."""
@@ -51,7 +51,7 @@ class StreamConfig:
     """What is fixed when a stream is created."""
 
     name: str
-    incarnation: str
+    uid: str
     """Unique among all streams that ever had this name."""
     content_type: str
     """As it was sent, parameters included."""
@@ -66,7 +66,7 @@ class StreamConfig:
         object.__setattr__(self, "is_json", is_json(self.content_type))
 
     @property
-    def base(self) -> int:
+    def forked_at(self) -> int:
         """The first position whose byte is this stream's own."""
         return self.fork.position if self.fork else 0
 
@@ -85,15 +85,15 @@ class StreamState:
 
     config: StreamConfig
     tail: int
-    renewed_at: float
+    touched_at: float
     """Start of the sliding window: the last write, or the last recorded read (seconds since 1970)."""
     closed: bool = False
     closed_by: tuple[str, int, int] | None = None
     """The (producer id, epoch, sequence) of the request that closed the stream, if it named one."""
     stream_seq: str | None = None
     producers: Mapping[str, ProducerState] = field(default_factory=lambda: NO_PRODUCERS)
-    references: Mapping[str, str] = field(default_factory=lambda: NO_REFERENCES)
-    """Forks that read this stream's bytes: incarnation of the fork -> its name."""
+    forks: Mapping[str, str] = field(default_factory=lambda: NO_FORKS)
+    """Forks that read this stream's bytes: uid of the fork -> its name."""
     deleted: bool = False
     """Soft-deleted: kept only for its forks."""
 
@@ -104,14 +104,14 @@ class StreamState:
     @property
     def own_bytes(self) -> int:
         """Stored bytes that are this stream's own, not its source's."""
-        return self.tail - self.config.base
+        return self.tail - self.config.forked_at
 
     @property
     def due_at(self) -> float | None:
         """When the sweeper has to look at this stream again: at its deadline, or to see whether its forks live."""
         if self.deleted:
-            return self.renewed_at + RECHECK_DELETED_S
+            return self.touched_at + RECHECK_DELETED_S
         expiry = self.config.expiry
         if expiry.ttl_s is not None:
-            return self.renewed_at + expiry.ttl_s
+            return self.touched_at + expiry.ttl_s
         return expiry.expires_at

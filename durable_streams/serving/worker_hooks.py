@@ -14,8 +14,8 @@ from typing import Any
 import gevent
 
 from durable_streams.config import Config, ConfigError
-from durable_streams.config.errors import shown
-from durable_streams.serving.collector import settle_collector
+from durable_streams.config.errors import quote_value
+from durable_streams.serving.gc_tuning import tune_gc
 from durable_streams.serving.parser_refusals import answer_with_problems
 from durable_streams.startup import Phase, refuse_start
 
@@ -37,7 +37,7 @@ def begin(worker: Any, config: Config) -> None:
     except Exception as exc:
         log.debug("the storage could not be opened", exc_info=exc)
         refuse_start(Phase.OPEN_STORAGE, _wrong_data_dir(exc, config), config=config)
-    settle_collector()
+    tune_gc()
     _end_waits_on_stop(service)
 
 
@@ -47,7 +47,7 @@ def _wrong_data_dir(exc: Exception, config: Config) -> str:
     if isinstance(exc, OSError) and exc.strerror and exc.filename:
         reason = f"cannot open {exc.filename}: {exc.strerror}"
     key = "storage.data_dir"
-    value = shown(str(config.storage.data_dir))
+    value = quote_value(str(config.storage.data_dir))
     return str(ConfigError(reason, key=key, value=value, origin=config.source_of(key)))
 
 

@@ -11,11 +11,11 @@ from gevent.event import Event
 from werkzeug.routing import BaseConverter
 
 from durable_streams.config import Config
-from durable_streams.live.service import StreamService
-from durable_streams.store.batch import Limits
-from durable_streams.store.contract import Storage
-from durable_streams.web.answer import Environ
+from durable_streams.service import StreamService
+from durable_streams.storage.contract import Storage
+from durable_streams.streams.batch import Limits
 from durable_streams.web.endpoint import StreamEndpoint
+from durable_streams.web.response import Environ
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication
@@ -116,7 +116,7 @@ def _respond(endpoint: StreamEndpoint, environ: Environ, raw_name: str) -> Respo
     return response
 
 
-class StreamsFirst:
+class StreamDispatcher:
     """A WSGI front: stream paths go straight to the endpoint, everything else to ``otherwise`` (Flask).
 
     Flask's dispatch costs more than the whole request otherwise does; see docs/architecture.md.
@@ -138,8 +138,8 @@ class StreamsFirst:
         return self._endpoint.serve(environ, start_response, path[self._skip :])
 
 
-def put_streams_first(app: Flask, service: StreamService, config: Config) -> None:
+def mount(app: Flask, service: StreamService, config: Config) -> None:
     """Serve the streams at ``http.stream_base_path`` of ``app``, ahead of its routes."""
     endpoint = StreamEndpoint(service, config, config.http.stream_base_path.rstrip("/"), owns_connection=True)
     app.extensions[EXTENSION] = service
-    app.wsgi_app = StreamsFirst(endpoint, app.wsgi_app)  # type: ignore[method-assign]
+    app.wsgi_app = StreamDispatcher(endpoint, app.wsgi_app)  # type: ignore[method-assign]

@@ -5,9 +5,9 @@ from __future__ import annotations
 from io import BytesIO
 from typing import Any, Final
 
-from durable_streams.live.deadline import deadline
+from durable_streams.eventloop.deadline import deadline
 from durable_streams.protocol.errors import BodyTimeout, InvalidBody, RequestBodyTooLarge
-from durable_streams.web.answer import Environ
+from durable_streams.web.response import Environ
 
 PIECE_BYTES: Final = 1024 * 1024
 _LENGTH_DIGITS_MAX: Final = 18

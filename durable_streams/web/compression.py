@@ -16,8 +16,8 @@ import zstandard
 from werkzeug.datastructures import Accept
 from werkzeug.http import parse_accept_header
 
-from durable_streams.live.turns import in_thread
-from durable_streams.web.answer import Answer, Environ
+from durable_streams.eventloop.turns import in_thread
+from durable_streams.web.response import Answer, Environ
 
 BODY_BYTES_MIN: Final = 1024
 EVENT_BYTES_IN_LOOP_MAX: Final = 16 * 1024

@@ -9,18 +9,17 @@ from time import perf_counter_ns
 from typing import TYPE_CHECKING
 
 from durable_streams.config import Config
-from durable_streams.live.service import StreamService
 from durable_streams.protocol import caching
 from durable_streams.protocol.errors import InternalError, MethodNotAllowed, ProtocolError, Unavailable
 from durable_streams.protocol.names import check_name
 from durable_streams.protocol.state import StreamState
-from durable_streams.store.streams import Page
+from durable_streams.service import StreamService
+from durable_streams.streams.store import Page
 from durable_streams.telemetry import RequestLog
 from durable_streams.web import rendering
-from durable_streams.web.answer import Answer, Environ
 from durable_streams.web.bodies import BodyReader
-from durable_streams.web.browsers import ALLOWED_METHODS, BrowserHeaders, preflight
 from durable_streams.web.compression import Compression
+from durable_streams.web.cors import ALLOWED_METHODS, CorsHeaders, preflight
 from durable_streams.web.live_reads import LiveReads, LiveTimes
 from durable_streams.web.parsing import (
     LONG_POLL,
@@ -31,7 +30,8 @@ from durable_streams.web.parsing import (
     parse_create,
     parse_read,
 )
-from durable_streams.web.problems import problem_answer, request_path
+from durable_streams.web.problems import problem_response, request_path
+from durable_streams.web.response import Answer, Environ
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse
@@ -65,7 +65,7 @@ class StreamEndpoint:
         self._store = store = service.store
         self._limits = limits
         self._visibility = config.http.cache_visibility
-        self._browsers = BrowserHeaders(config.http.cors_origins)
+        self._cors = CorsHeaders(config.http.cors_origins)
         self._bodies = BodyReader(limits.max_request_body_bytes, server.body_timeout_secs)
         self._compression = Compression(config.http.compression, config.http.compress_sse)
         self._log = RequestLog(config.log, config.storage.mode)
@@ -89,14 +89,14 @@ class StreamEndpoint:
             answer = self._answer(environ, raw_name)
         except ProtocolError as refusal:
             error = refusal
-            answer = problem_answer(refusal, environ)
+            answer = problem_response(refusal, environ)
         except Exception as exc:
             log.exception("request failed: %s %s", environ["REQUEST_METHOD"], request_path(environ))
             error = InternalError(repr(exc))
-            answer = problem_answer(error, environ)
+            answer = problem_response(error, environ)
         if self._log.wants(answer.status):
             self._record(environ, raw_name, answer.status, perf_counter_ns() - started_ns, error)
-        return answer.send(start_response, self._browsers.of(environ))
+        return answer.send(start_response, self._cors.of(environ))
 
     def _answer(self, environ: Environ, raw_name: str) -> Answer:
         method = environ["REQUEST_METHOD"]

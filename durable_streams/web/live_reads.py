@@ -20,8 +20,8 @@ from durable_streams.live.waiting import ClientGone, wait_for
 from durable_streams.protocol import sse
 from durable_streams.protocol.errors import NotFound, ProtocolError, StreamGone, StreamNotFound
 from durable_streams.protocol.state import StreamState
-from durable_streams.store.streams import StreamStore
-from durable_streams.web.answer import Answer, Environ
+from durable_streams.streams.store import StreamStore
+from durable_streams.web.response import Answer, Environ
 
 if TYPE_CHECKING:
     from gevent.event import Event
@@ -143,7 +143,7 @@ class LiveReads:
     def _same(self, state: StreamState) -> StreamState:
         """The newest state of that very stream; raises when it has gone, also when another took its name."""
         newest = self._store.find(state.name)
-        if newest.config.incarnation != state.config.incarnation:
+        if newest.config.uid != state.config.uid:
             raise StreamNotFound(state.name)
         return newest
 

@@ -17,7 +17,7 @@ from durable_streams.protocol.errors import (
 from durable_streams.protocol.headers import is_true, parse_expiry, parse_integer, parse_producer
 from durable_streams.protocol.offsets import FROM_NOW, FROM_START, parse_position
 from durable_streams.protocol.requests import Append, Create, ForkSource
-from durable_streams.web.answer import Environ
+from durable_streams.web.response import Environ
 
 LONG_POLL: Final = "long-poll"
 SSE: Final = "sse"

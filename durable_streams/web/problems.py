@@ -8,12 +8,12 @@ from urllib.parse import quote
 
 from durable_streams.protocol.caching import NO_STORE
 from durable_streams.protocol.errors import ProtocolError
-from durable_streams.web.answer import Answer, Environ
+from durable_streams.web.response import Answer, Environ
 
 PROBLEM_TYPE: Final = "application/problem+json"
 
 
-def problem_answer(error: ProtocolError, environ: Environ) -> Answer:
+def problem_response(error: ProtocolError, environ: Environ) -> Answer:
     """The answer to a refused request; to HEAD the same headers without the body."""
     document = {
         "type": error.type,

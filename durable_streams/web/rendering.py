@@ -9,8 +9,8 @@ from durable_streams.protocol.content import to_array
 from durable_streams.protocol.offsets import format_offset
 from durable_streams.protocol.outcomes import Appended, Created
 from durable_streams.protocol.state import StreamState
-from durable_streams.store.streams import Page
-from durable_streams.web.answer import Answer, Header
+from durable_streams.streams.store import Page
+from durable_streams.web.response import Answer, Header
 
 NEXT_OFFSET: Final = "Stream-Next-Offset"
 CURSOR: Final = "Stream-Cursor"

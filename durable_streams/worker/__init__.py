@@ -3,7 +3,7 @@
 It serves any WSGI application. The names here are all that others may use.
 """
 
-from durable_streams.worker.stopping import when_stopped, when_stopping
+from durable_streams.worker.stopping import on_drain, on_stopped
 from durable_streams.worker.stream_worker import StreamWorker
 
-__all__ = ["StreamWorker", "when_stopped", "when_stopping"]
+__all__ = ["StreamWorker", "on_drain", "on_stopped"]

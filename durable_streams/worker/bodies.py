@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import gevent
 
-from durable_streams.worker.turns import TURN_BYTES, give_turn
+from durable_streams.worker.turns import TURN_BYTES, yield_to_loop
 
 SLOWEST_BYTES_PER_S: Final = 100_000
 """Beyond the first seconds a body must arrive at this rate."""
@@ -67,7 +67,7 @@ class RequestBody(io.RawIOBase):
         return True
 
     @property
-    def is_left_behind(self) -> bool:
+    def has_unread_rest(self) -> bool:
         """Whether so much is unread, or not even asked for, that the connection ends with this request."""
         return bool(self.unread) and (self._before_read is not None or self.unread > UNREAD_BYTES_MAX)
 
@@ -82,7 +82,7 @@ class RequestBody(io.RawIOBase):
 
     def throw_away(self, seconds: float) -> bool:
         """Read the rest if it is small and comes within ``seconds``; False: what follows is no next request."""
-        if self.is_left_behind:
+        if self.has_unread_rest:
             return False
         scratch = bytearray(min(self.unread, UNREAD_BYTES_MAX))
         try:
@@ -123,7 +123,7 @@ class RequestBody(io.RawIOBase):
         return size
 
 
-class Inflow:
+class PacedReader:
     """What gunicorn's body reader gets to read until ``end()``: a piece at a time, and before each one a turn."""
 
     def __init__(self, unreader: Any, sock: Any) -> None:
@@ -141,7 +141,7 @@ class Inflow:
 
     def _chunk(self, size_hint: int | None = None) -> bytes:
         """In the place of the unreader's method, which is told how much is wanted where the parser knows."""
-        give_turn(self._sock)
+        yield_to_loop(self._sock)
         size = max(UNPARSED_BYTES, min(size_hint or 0, TURN_BYTES))
         if not self.ahead:
             data: bytes = self._sock.recv(size)
@@ -150,12 +150,12 @@ class Inflow:
         return piece
 
 
-class GuardedBody:
+class TimedBody:
     """gunicorn's own body reader, in time, never short, and fair. For requests that its own parser has read."""
 
     def __init__(self, request: Any, sock: Any, timeout_s: float) -> None:
         self._body = request.body
-        self._inflow = Inflow(request.unreader, sock)
+        self._inflow = PacedReader(request.unreader, sock)
         self._sock = sock
         self._clock = BodyClock(timeout_s)
         self._received = 0
@@ -170,7 +170,7 @@ class GuardedBody:
         return bool(self._body.failed)
 
     @property
-    def is_left_behind(self) -> bool:
+    def has_unread_rest(self) -> bool:
         """Whether so much is unread that the connection ends with this request."""
         if self._left is None:
             return self._body.reader.parser is not None

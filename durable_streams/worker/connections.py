@@ -16,7 +16,6 @@ from gunicorn import util
 from gunicorn.http import get_parser
 from gunicorn.http.errors import NoMoreData
 
-from durable_streams.worker.answers import PlainAnswer
 from durable_streams.worker.bodies import (
     CONTINUE,
     PIECE_BYTES,
@@ -25,8 +24,9 @@ from durable_streams.worker.bodies import (
     ClientDisconnected,
     RequestBody,
 )
-from durable_streams.worker.plain_heads import PlainRequest
-from durable_streams.worker.turns import give_turn
+from durable_streams.worker.request_heads import PlainRequest
+from durable_streams.worker.responses import FastResponse
+from durable_streams.worker.turns import yield_to_loop
 
 if TYPE_CHECKING:
     from durable_streams.worker.stream_worker import StreamWorker
@@ -68,7 +68,7 @@ class Connection:
                     return
             else:
                 # Sent ahead: everybody else has waited at least as long.
-                give_turn(self.sock)
+                yield_to_loop(self.sock)
             request = read_head(data, self._environ) if self._worker.is_plain_allowed else None
             rest = self._answer_unusual(data) if request is None else self._answer(request, data)
             if rest is None:
@@ -119,7 +119,7 @@ class Connection:
         environ = request.environ
         is_head = environ["REQUEST_METHOD"] == "HEAD"
         keep_alive = request.keep_alive and worker.keeps_alive
-        answer = PlainAnswer(worker, self.sock, worker.own_fields, is_head, keep_alive)
+        answer = FastResponse(worker, self.sock, worker.own_fields, is_head, keep_alive)
         end = request.body_start + request.body_bytes
         body = None
         if not request.body_bytes:
@@ -136,7 +136,7 @@ class Connection:
             return None
         return data[end:]
 
-    def _body(self, request: PlainRequest, begun: bytes, answer: PlainAnswer) -> RequestBody:
+    def _body(self, request: PlainRequest, begun: bytes, answer: FastResponse) -> RequestBody:
         def ask_for_it() -> None:
             if not answer.has_begun:
                 self.sock.sendall(CONTINUE)
@@ -146,7 +146,7 @@ class Connection:
         answer.depends_on(body)
         return body
 
-    def _run(self, environ: dict[str, Any], answer: PlainAnswer) -> bool:
+    def _run(self, environ: dict[str, Any], answer: FastResponse) -> bool:
         """Whether the application has given a whole answer, and the client has taken it."""
         try:
             iterable = self._worker.wsgi(environ, answer.start_response)
@@ -168,7 +168,7 @@ class Connection:
             return False
         return True
 
-    def _fail(self, answer: PlainAnswer, status: int, reason: str) -> None:
+    def _fail(self, answer: FastResponse, status: int, reason: str) -> None:
         """Say what went wrong, if nothing else has been said; otherwise the answer stays visibly incomplete."""
         if answer.has_begun:
             return
@@ -205,7 +205,7 @@ class Connection:
             worker.handle_error(request, self.sock, self._addr, exc)
             self.close_gently(more_may_come=True)
             return None
-        self.close_gently(more_may_come=request is not None and request.body.is_left_behind)
+        self.close_gently(more_may_come=request is not None and request.body.has_unread_rest)
         return None
 
     def close_gently(self, more_may_come: bool) -> None:

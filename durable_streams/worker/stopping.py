@@ -16,12 +16,12 @@ _when_stopping: Final[list[Hook]] = []
 _when_stopped: Final[list[Hook]] = []
 
 
-def when_stopping(hook: Hook) -> None:
+def on_drain(hook: Hook) -> None:
     """Call ``hook()`` in the worker when its stop begins: everything that waits has to come to its end."""
     _when_stopping.append(hook)
 
 
-def when_stopped(hook: Hook) -> None:
+def on_stopped(hook: Hook) -> None:
     """Call ``hook()`` in the worker when nothing is served any more, before its process ends."""
     _when_stopped.append(hook)
 

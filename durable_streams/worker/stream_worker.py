@@ -23,10 +23,10 @@ from gunicorn.http.wsgi import base_environ
 from gunicorn.sock import ssl_context
 from gunicorn.workers.ggevent import GeventWorker
 
-from durable_streams.worker.answers import OwnFields
-from durable_streams.worker.bodies import BodyTimeout, ClientDisconnected, GuardedBody
+from durable_streams.worker.bodies import BodyTimeout, ClientDisconnected, TimedBody
 from durable_streams.worker.connections import Connection
-from durable_streams.worker.plain_heads import PlainHeads, is_host, served_under_a_prefix
+from durable_streams.worker.request_heads import RequestHeads, is_host, served_under_a_prefix
+from durable_streams.worker.responses import OwnFields
 from durable_streams.worker.stopping import begin_stop, end_stop, service_of
 
 BODY_TIMEOUT_S: Final = 10.0
@@ -58,7 +58,7 @@ class StreamWorker(GeventWorker):  # type: ignore[misc]
         """Make ready what serving needs, once the application is loaded."""
         self.hub = get_hub()
         self.own_fields = OwnFields()
-        self._heads = {trusts: PlainHeads(self.cfg, trusts) for trusts in (False, True)}
+        self._heads = {trusts: RequestHeads(self.cfg, trusts) for trusts in (False, True)}
         self.base_environ = self._base_environ()
         self.body_timeout_s = self._body_timeout()
         self.keeps_alive = self.cfg.keepalive > 0
@@ -157,7 +157,7 @@ class StreamWorker(GeventWorker):  # type: ignore[misc]
             return True
         return False
 
-    def heads_from(self, addr: Any) -> PlainHeads:
+    def heads_from(self, addr: Any) -> RequestHeads:
         """The reader for requests of a client; what a proxy says of the scheme counts if gunicorn trusts it."""
         cfg = self.cfg
         return self._heads[
@@ -172,9 +172,9 @@ class StreamWorker(GeventWorker):  # type: ignore[misc]
         """A request that gunicorn's parser has read: guard what gunicorn leaves unguarded, then go its way."""
         self._connections[gevent.getcurrent()].idle_since = 0.0
         refuse_wrong_host(req)
-        body = req.body = GuardedBody(req, sock, self.body_timeout_s)
+        body = req.body = TimedBody(req, sock, self.body_timeout_s)
         wants_close = req.should_close
-        req.should_close = lambda: body.is_left_behind or wants_close()
+        req.should_close = lambda: body.has_unread_rest or wants_close()
         try:
             return super().handle_request(listener_name, req, sock, addr)
         except (BodyTimeout, ClientDisconnected) as exc:
@@ -182,7 +182,7 @@ class StreamWorker(GeventWorker):  # type: ignore[misc]
             raise StopIteration from exc
         finally:
             body.leave()
-            if self._ssl_context is not None and body.is_left_behind:
+            if self._ssl_context is not None and body.has_unread_rest:
                 # gunicorn closes at once, and the reset would take the answer with it.
                 self._connections[gevent.getcurrent()].close_gently(more_may_come=True)
 
@@ -218,7 +218,7 @@ class StreamWorker(GeventWorker):  # type: ignore[misc]
         began = monotonic()
         pools = [server.pool for server in servers]
         for server in servers:
-            take_waiting_connections(server)
+            drain_backlog(server)
         begin_stop(self.wsgi, self.log)
         while any(pools) and monotonic() - began < self._grace():
             self.notify()
@@ -277,7 +277,7 @@ def refuse_wrong_host(request: Any) -> None:
         raise InvalidHeader("HOST", req=request)
 
 
-def take_waiting_connections(server: StreamServer) -> None:
+def drain_backlog(server: StreamServer) -> None:
     """Close the listener, but not on those whom the system has accepted already: they would be reset."""
     server.stop_accepting()
     while not server.full():

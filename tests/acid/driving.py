@@ -7,9 +7,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from durable_streams.backends.zodb import AcidStorage, Tuning
 from durable_streams.protocol.requests import Request
-from durable_streams.store.contract import Change
+from durable_streams.storage.contract import Change
+from durable_streams.storage.zodb import AcidStorage, Tuning
 from tests.disk.recording import HastyDisk
 from tests.files.driving import Script, decide
 
@@ -28,15 +28,15 @@ def by_shard(storage: AcidStorage, changes: Sequence[Change]) -> list[tuple[int,
     """The changes of each shard, which are a transaction."""
     parts: dict[int, list[Change]] = {}
     for change in changes:
-        parts.setdefault(storage.partition_of(change.name), []).append(change)
+        parts.setdefault(storage.shard_of(change.name), []).append(change)
     return sorted(parts.items())
 
 
 def commit(storage: AcidStorage, *requests: Request, now: float = 1000.0) -> Sequence[Change]:
     """Decide, and commit as one transaction a shard."""
     changes = decide(storage, requests, now)  # type: ignore[arg-type]
-    for partition, part in by_shard(storage, changes):
-        storage.commit(partition, part)
+    for shard, part in by_shard(storage, changes):
+        storage.commit(shard, part)
     return changes
 
 

@@ -12,9 +12,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-from durable_streams.backends.zodb import AcidStorage
-from durable_streams.protocol.requests import Producer, Remove, TakeReference
+from durable_streams.protocol.requests import AddFork, Producer, Remove
 from durable_streams.protocol.state import Expiry, ForkPoint
+from durable_streams.storage.zodb import AcidStorage
 from tests.acid.driving import commit, opened
 from tests.files.driving import append, create, read_all
 
@@ -45,7 +45,7 @@ def _write_streams(storage: AcidStorage) -> None:
     commit(storage, append("sealed", b"in the tail", producer=Producer("p", 3, 0), stream_seq="0007"))
     commit(storage, *(append("inline", b".", producer=Producer(f"p{n}", n, 0)) for n in range(MANY)))
     point = ForkPoint("sealed", "first of sealed", 2000, 1990, 10, True)
-    commit(storage, TakeReference("sealed", "first of sealed", "first of fork", "fork"))
+    commit(storage, AddFork("sealed", "first of sealed", "first of fork", "fork"))
     commit(storage, create("fork", b"own", fork_point=point))
     commit(storage, append("inline", b", and more", close=True, producer=Producer("q", 0, 0)))
 
@@ -66,12 +66,12 @@ def check(storage: AcidStorage) -> None:
     pairs = {id: (each.epoch, each.seq) for id, each in inline.producers.items()}
     assert pairs == {f"p{n}": (n, 0) for n in range(MANY)} | {"q": (0, 0)}
     assert {id: (each.epoch, each.seq) for id, each in sealed.producers.items()} == {"p": (3, 0)}
-    assert (sealed.stream_seq, dict(sealed.references)) == ("0007", {"first of fork": "fork"})
+    assert (sealed.stream_seq, dict(sealed.forks)) == ("0007", {"first of fork": "fork"})
     assert fork.config.fork == ForkPoint("sealed", "first of sealed", 2000, 1990, 10, True)
     ttl, until = states["ttl/ü€😀"], states["until"]
     assert ttl is not None
     assert until is not None
-    assert (ttl.config.expiry.ttl_s, ttl.renewed_at) == (10**9, 1000.0)
+    assert (ttl.config.expiry.ttl_s, ttl.touched_at) == (10**9, 1000.0)
     assert until.config.expiry == Expiry(expires_at=2.0**33, expires_at_text="2242-03-16T12:56:32Z")
     assert storage.due(2.0**33, 10) == ["ttl/ü€😀", "until"]
 

@@ -9,16 +9,16 @@ from random import Random
 
 import pytest
 
-from durable_streams.backends.zodb import AcidStorage
-from durable_streams.backends.zodb.model import (
+from durable_streams.protocol.requests import Remove
+from durable_streams.protocol.state import NO_EXPIRY, ForkPoint, ProducerState, StreamConfig, StreamState
+from durable_streams.storage.contract import Change
+from durable_streams.storage.zodb import AcidStorage
+from durable_streams.storage.zodb.model import (
     CHUNK_BYTES,
     INLINE_BYTES_MAX,
     INLINE_ENTRIES_MAX,
     SEGMENT_BYTES,
 )
-from durable_streams.protocol.requests import Remove
-from durable_streams.protocol.state import NO_EXPIRY, ForkPoint, ProducerState, StreamConfig, StreamState
-from durable_streams.store.contract import Change
 from tests.acid.driving import QUIET, commit, opened
 from tests.disk.recording import HastyDisk
 from tests.files.driving import append, create, read_all
@@ -93,13 +93,13 @@ def test_the_bytes_of_a_fork_begin_at_its_base(storage: AcidStorage) -> None:
 
 def test_a_new_stream_of_an_old_name_has_nothing_of_the_old_bytes(storage: AcidStorage) -> None:
     commit(storage, create("s", bytes(200_000)))
-    commit(storage, Remove("s"), create("s", b"new", incarnation="second"))
+    commit(storage, Remove("s"), create("s", b"new", uid="second"))
     assert read_all(storage, "s") == b"new"  # type: ignore[arg-type]
 
 
 def _state(tail: int, **more: object) -> StreamState:
     config = StreamConfig("s", "i", "text/plain", NO_EXPIRY, None, 1.0)
-    return replace(StreamState(config, tail=tail, renewed_at=1.0), **more)
+    return replace(StreamState(config, tail=tail, touched_at=1.0), **more)
 
 
 @pytest.mark.parametrize("count", [INLINE_ENTRIES_MAX, INLINE_ENTRIES_MAX + 1, 1000])
@@ -108,16 +108,16 @@ def test_many_producers_and_references_come_grow_change_and_go(tmp_path: Path, c
         return {f"producer {number}": ProducerState(1, seq) for number in numbers}
 
     def references(numbers: range) -> dict[str, str]:
-        return {f"incarnation {number}": f"fork {number}" for number in numbers}
+        return {f"uid {number}": f"fork {number}" for number in numbers}
 
     few, many = producers(range(3), 0), producers(range(count), 5)
     moved = many | producers(range(7), 6)
     fewer = {id: state for id, state in moved.items() if not id.endswith("2")}
     states = [
         _state(0, producers=few),
-        _state(0, producers=many, references=references(range(count))),
-        _state(0, producers=moved, references=references(range(2, count + 2))),
-        _state(0, producers=fewer, references=references(range(4))),
+        _state(0, producers=many, forks=references(range(count))),
+        _state(0, producers=moved, forks=references(range(2, count + 2))),
+        _state(0, producers=fewer, forks=references(range(4))),
         _state(0, producers=few),
     ]
     before = None
@@ -129,7 +129,7 @@ def test_many_producers_and_references_come_grow_change_and_go(tmp_path: Path, c
             assert found is not None
             pairs = {id: (each.epoch, each.seq) for id, each in found.producers.items()}
             assert pairs == {id: (each.epoch, each.seq) for id, each in state.producers.items()}
-            assert dict(found.references) == dict(state.references)
+            assert dict(found.forks) == dict(state.forks)
         before = state
 
 

@@ -9,10 +9,10 @@ from random import Random
 import pytest
 from ZODB.FileStorage.format import DATA_HDR_LEN
 
-from durable_streams.backends.zodb import AcidStorage, DirectoryDamaged, maintenance
 from durable_streams.protocol.errors import StreamDamaged
 from durable_streams.protocol.requests import Remove
-from durable_streams.store.contract import CommitConflict
+from durable_streams.storage.contract import CommitConflict
+from durable_streams.storage.zodb import AcidStorage, DirectoryDamaged, maintenance
 from tests.acid.driving import build, commit, opened, shard_file
 from tests.files.driving import Contents, append, contents, create, flip, read_all
 
@@ -36,7 +36,7 @@ def served(storage: AcidStorage, expected: Contents) -> int:
         try:
             state = storage.load(name)
             assert state is not None, f"{name} has gone"
-            data = storage.read(state, state.config.base, state.tail)
+            data = storage.read(state, state.config.forked_at, state.tail)
             assert data == expected[name][1]
         except StreamDamaged as exc:
             damaged += name in exc.cause

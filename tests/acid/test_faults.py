@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from durable_streams.backends.zodb import AcidStorage
 from durable_streams.protocol.errors import ProtocolError, StorageFull, StreamDamaged, Unavailable
 from durable_streams.protocol.requests import Remove, Request
-from durable_streams.store.contract import Change, CommitConflict
+from durable_streams.storage.contract import Change, CommitConflict
+from durable_streams.storage.zodb import AcidStorage
 from tests.acid.driving import QUIET, build, by_shard, commit, opened
 from tests.disk.recording import FaultyDisk
 from tests.files.driving import Contents, Model, append, contents, create, decide, read_all
@@ -76,46 +76,46 @@ class Life:
 
     def _commit(self, requests: Sequence[Request]) -> None:
         # Streams that an earlier fault has kept from being made are not there to be appended to.
-        for partition, changes in by_shard(self._storage, decide(self._storage, requests)):
-            self._commit_part(partition, changes)
+        for shard, changes in by_shard(self._storage, decide(self._storage, requests)):
+            self._commit_part(shard, changes)
 
-    def _commit_part(self, partition: int, changes: list[Change]) -> None:
+    def _commit_part(self, shard: int, changes: list[Change]) -> None:
         after = Model()
         after.contents = self.model.copy()
         after.apply(changes)
         try:
-            self._storage.commit(partition, changes)
+            self._storage.commit(shard, changes)
         except ProtocolError as exc:
             self.refused.append(type(exc))
         except CommitConflict as exc:
             # What could not be read is left alone for a while, which is over here.
             self.refused.append(type(exc))
-            self._storage._shards[partition]._damaged.clear()
+            self._storage._shards[shard]._damaged.clear()
         except (OSError, RuntimeError) as exc:
             self.refused.append(type(exc))
             assert self._storage.failed
-            if partition not in self.in_doubt and isinstance(exc, OSError):
-                self.in_doubt[partition] = after
+            if shard not in self.in_doubt and isinstance(exc, OSError):
+                self.in_doubt[shard] = after
         else:
-            assert partition not in self.in_doubt, "after an unknown outcome nothing must be accepted"
+            assert shard not in self.in_doubt, "after an unknown outcome nothing must be accepted"
             self.model = after
 
-    def possible(self, partition: int) -> list[Contents]:
+    def possible(self, shard: int) -> list[Contents]:
         """What may be found in a shard."""
-        models = [self.model, *([self.in_doubt[partition]] if partition in self.in_doubt else [])]
-        return [in_shard(self._storage, model.contents, partition) for model in models]
+        models = [self.model, *([self.in_doubt[shard]] if shard in self.in_doubt else [])]
+        return [in_shard(self._storage, model.contents, shard) for model in models]
 
 
-def in_shard(storage: AcidStorage, found: Contents, partition: int) -> Contents:
-    return {name: held for name, held in found.items() if storage.partition_of(name) == partition}
+def in_shard(storage: AcidStorage, found: Contents, shard: int) -> Contents:
+    return {name: held for name, held in found.items() if storage.shard_of(name) == shard}
 
 
 def check_reopened(data_dir: Path, life: Life) -> None:
     """On a disk that works again."""
     with opened(data_dir, SHARDS) as storage:
         found = contents(storage)
-        for partition in range(SHARDS):
-            assert in_shard(storage, found, partition) in life.possible(partition)
+        for shard in range(SHARDS):
+            assert in_shard(storage, found, shard) in life.possible(shard)
         commit(storage, create("later", b"works"))
     with opened(data_dir, SHARDS) as storage:
         assert read_all(storage, "later") == b"works"
@@ -189,7 +189,7 @@ def test_a_sync_that_fails_stops_all_writing_of_its_shard_and_leaves_reading(
     disk = FaultyDisk(set(), 0)
     with opened(tmp_path / "data", 2, disk=disk) as storage:
         commit(storage, create("a", b"before"))
-        other = next(name for name in "bcdefgh" if storage.partition_of(name) != storage.partition_of("a"))
+        other = next(name for name in "bcdefgh" if storage.shard_of(name) != storage.shard_of("a"))
         disk.kinds = {"sync"}
         with pytest.raises(OSError, match="Input/output error"):
             commit(storage, append("a", b"unknown"))
@@ -269,7 +269,7 @@ def test_a_stream_that_could_not_be_read_once_is_changed_again_later(
     """Meanwhile it is left out, so that a batch that is decided again goes on without it."""
     caplog.set_level(logging.CRITICAL)
     now = 100.0
-    monkeypatch.setattr("durable_streams.backends.zodb.shard.monotonic", lambda: now)
+    monkeypatch.setattr("durable_streams.storage.zodb.shard.monotonic", lambda: now)
     with opened(tmp_path / "data") as storage:
         commit(storage, create("s", b"s" * 3000))
     disk = FaultyDisk(set(), 0)

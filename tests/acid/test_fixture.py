@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from durable_streams.backends.zodb import maintenance
+from durable_streams.storage.zodb import maintenance
 from tests.acid import fixture
 from tests.acid.driving import commit, opened
 from tests.files.driving import append, create, read_all

@@ -10,8 +10,8 @@ import pytest
 from durable_streams.protocol.errors import OutcomeUnknown, StreamGone
 from durable_streams.protocol.requests import Create, ForkSource
 from durable_streams.protocol.state import NO_EXPIRY
-from durable_streams.store.batch import Limits
-from durable_streams.store.streams import StreamStore
+from durable_streams.streams.batch import Limits
+from durable_streams.streams.store import StreamStore
 from tests.acid.driving import build
 from tests.disk.recording import FaultyDisk
 
@@ -32,7 +32,7 @@ def test_a_source_stays_when_nobody_knows_whether_its_fork_was_kept(
     caplog.set_level(logging.CRITICAL + 1)
     disk = FaultyDisk(set())
     store = opened_store(tmp_path / "data", disk)
-    shard = store.storage.partition_of
+    shard = store.storage.shard_of
     fork = next(name for name in ("f", "g", "h", "i", "j") if shard(name) != shard("source"))
     store.create(Create("source", TEXT, NO_EXPIRY, False, b"inherited"))
     # The first sync is that of the reference, which the source's shard keeps.

@@ -10,8 +10,8 @@ from random import Random
 import pytest
 from ZODB.FileStorage.format import DATA_HDR_LEN
 
-from durable_streams.backends.zodb import DirectoryDamaged, DirectoryInUse, WrongLayout, maintenance
 from durable_streams.protocol.requests import Producer, Remove
+from durable_streams.storage.zodb import DirectoryDamaged, DirectoryInUse, WrongLayout, maintenance
 from tests.acid.driving import LargeBodies, commit, opened, shard_file
 from tests.disk.recording import HastyDisk
 from tests.files.driving import Contents, append, contents, create, files_of, flip
@@ -75,7 +75,7 @@ def test_verify_finds_a_fork_without_its_source(tmp_path: Path) -> None:
 
     with opened(tmp_path / "data", 2) as storage:
         commit(storage, create("source", b"0123"))
-        point = ForkPoint("source", "another incarnation", 2, 2, 0, True)
+        point = ForkPoint("source", "another uid", 2, 2, 0, True)
         commit(storage, create("orphan", fork_point=point))
         beyond = ForkPoint("source", "first of source", 9, 9, 0, True)
         commit(storage, create("beyond", fork_point=beyond))

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from durable_streams.backends.zodb import (
+from durable_streams.storage.zodb import (
     AcidStorage,
     DirectoryDamaged,
     DirectoryInUse,
@@ -56,7 +56,7 @@ def test_a_second_owner_is_refused_and_told_who_the_first_is(tmp_path: Path) -> 
 def test_another_process_is_refused_while_the_owner_lives(tmp_path: Path) -> None:
     program = f"""
 from pathlib import Path
-from durable_streams.backends.zodb import AcidStorage
+from durable_streams.storage.zodb import AcidStorage
 AcidStorage(Path({str(tmp_path / "data")!r})).open()
 """
     with opened(tmp_path / "data"):
@@ -188,7 +188,7 @@ import sys
 from pathlib import Path
 {first}
 {second}
-from durable_streams.backends.zodb import AcidStorage
+from durable_streams.storage.zodb import AcidStorage
 storage = AcidStorage(Path(sys.argv[1]))
 storage.open()
 storage.close()

@@ -13,11 +13,11 @@ from time import monotonic
 
 import pytest
 
-from durable_streams.backends.zodb import AcidStorage, Tuning
-from durable_streams.backends.zodb.committing import EarlyFS
-from durable_streams.backends.zodb.packing import Copying, PackStopped, pack
-from durable_streams.backends.zodb.repairing import position_in_index
 from durable_streams.protocol.requests import Remove
+from durable_streams.storage.zodb import AcidStorage, Tuning
+from durable_streams.storage.zodb.committing import EarlyFS
+from durable_streams.storage.zodb.packing import Copying, PackStopped, pack
+from durable_streams.storage.zodb.repairing import position_in_index
 from tests.acid.driving import LargeBodies, by_shard, commit, opened, shard_file
 from tests.disk.recording import FaultyDisk
 from tests.files.driving import Model, append, contents, create, decide, read_all
@@ -38,8 +38,8 @@ def test_packing_keeps_what_is_current_and_nothing_else(tmp_path: Path) -> None:
         for number in range(120):
             changes = decide(storage, script.requests(storage), 1000.0)
             model.apply(changes)
-            for partition, part in by_shard(storage, changes):
-                storage.commit(partition, part)
+            for shard, part in by_shard(storage, changes):
+                storage.commit(shard, part)
             if number % 20 == 19:
                 storage._keeper.pack_all()
                 assert contents(storage) == model.contents

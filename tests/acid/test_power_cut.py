@@ -8,7 +8,7 @@ from random import Random
 
 import pytest
 
-from durable_streams.backends.zodb import AcidStorage
+from durable_streams.storage.zodb import AcidStorage
 from tests.acid.driving import LargeBodies, build, by_shard, commit, opened
 from tests.disk.history import POLICIES, History
 from tests.disk.recording import RecordingDisk
@@ -35,11 +35,11 @@ class Run:
         self.after: list[Contents] = [{}]
         keeper = storage._keeper
         for number in range(BATCHES):
-            for partition, changes in by_shard(storage, decide(storage, script.requests(storage), 1000.0)):
+            for shard, changes in by_shard(storage, decide(storage, script.requests(storage), 1000.0)):
                 model.apply(changes)
                 self.after.append(model.copy())
                 self.history.note("asked")
-                storage.commit(partition, changes)
+                storage.commit(shard, changes)
                 self.history.note("answered")
             if number % 8 == 3:
                 for care in keeper._cares:

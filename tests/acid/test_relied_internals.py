@@ -21,8 +21,8 @@ from ZODB.fsIndex import fsIndex
 from ZODB.MappingStorage import MappingStorage
 from ZODB.serialize import ObjectWriter
 
-from durable_streams.backends.zodb.committing import EarlyFS, pickled_index
-from durable_streams.backends.zodb.model import Segment, Segments, tree_parts
+from durable_streams.storage.zodb.committing import EarlyFS, pickled_index
+from durable_streams.storage.zodb.model import Segment, Segments, tree_parts
 from tests.acid.driving import commit, opened
 from tests.files.driving import create
 

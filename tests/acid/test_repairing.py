@@ -9,8 +9,8 @@ from random import Random
 import pytest
 from ZODB.utils import p64
 
-from durable_streams.backends.zodb import DirectoryDamaged
-from durable_streams.backends.zodb.committing import EarlyFS
+from durable_streams.storage.zodb import DirectoryDamaged
+from durable_streams.storage.zodb.committing import EarlyFS
 from tests.acid.driving import build, commit, opened, shard_file
 from tests.disk.recording import HastyDisk
 from tests.files.driving import append, create, read_all

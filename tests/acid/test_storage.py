@@ -8,11 +8,11 @@ from random import Random
 
 import pytest
 
-from durable_streams.backends.zodb import AcidStorage
 from durable_streams.protocol.errors import Unavailable
-from durable_streams.protocol.requests import Remove, Renew
+from durable_streams.protocol.requests import Remove, Touch
 from durable_streams.protocol.state import Expiry
-from durable_streams.store.contract import Change, CommitConflict
+from durable_streams.storage.contract import Change, CommitConflict
+from durable_streams.storage.zodb import AcidStorage
 from tests.acid.driving import QUIET, LargeBodies, build, by_shard, commit, opened
 from tests.disk.recording import HastyDisk
 from tests.files.driving import Model, append, contents, create, decide, read_all
@@ -33,8 +33,8 @@ def test_random_requests_leave_what_the_model_says_also_after_reopening(
             for number in range(40):
                 changes = decide(storage, script.requests(storage), 1000.0 + number)
                 model.apply(changes)
-                for partition, part in by_shard(storage, changes):
-                    storage.commit(partition, part)
+                for shard, part in by_shard(storage, changes):
+                    storage.commit(shard, part)
             assert contents(storage) == model.contents
 
 
@@ -84,7 +84,7 @@ def test_a_deadline_that_moves_forward_is_not_missed(tmp_path: Path) -> None:
         commit(
             storage,
             Remove("late"),
-            create("late", expiry=Expiry(expires_at=1500.0), incarnation="2"),
+            create("late", expiry=Expiry(expires_at=1500.0), uid="2"),
             now=1000.0,
         )
         assert storage.due(2000.0, 10) == ["late"]
@@ -99,7 +99,7 @@ def test_a_renewal_rewrites_no_entry_of_the_tree_of_deadlines_until_its_time_has
         assert entries() == [(1100.0, "s")]
         state = storage.load("s")
         assert state is not None
-        commit(storage, Renew("s", state.config.incarnation, 1150.0), now=1150.0)
+        commit(storage, Touch("s", state.config.uid, 1150.0), now=1150.0)
         assert entries() == [(1250.0, "s")]
 
 
@@ -154,7 +154,7 @@ def test_the_promises_name_the_backend() -> None:
     file, memory = AcidStorage(Path("never"), 4), AcidStorage(None, backend="in-memory")
     assert "power loss" in file.guarantee
     assert "nothing survives" in memory.guarantee
-    assert (file.partitions, file.commits_inline, file.counts_as_memory) == (4, False, False)
-    assert (memory.partitions, memory.commits_inline, memory.counts_as_memory) == (1, False, True)
+    assert (file.shards, file.commits_inline, file.counts_as_memory) == (4, False, False)
+    assert (memory.shards, memory.commits_inline, memory.counts_as_memory) == (1, False, True)
     with pytest.raises(ValueError, match="needs a data directory"):
         AcidStorage(None)

@@ -13,13 +13,11 @@ from ZODB.DB import DB
 from ZODB.MappingStorage import MappingStorage
 from ZODB.serialize import ObjectWriter, get_refs, referencesf
 
-from durable_streams.backends.zodb.model import Head
-from durable_streams.backends.zodb.writing import RecordWriter
 from durable_streams.protocol.state import NO_EXPIRY, ProducerState, StreamConfig, StreamState
+from durable_streams.storage.zodb.model import Head
+from durable_streams.storage.zodb.writing import RecordWriter
 
-STATE = StreamState(
-    StreamConfig("s", "incarnation", "text/plain", NO_EXPIRY, None, 1.0), tail=0, renewed_at=1.0
-)
+STATE = StreamState(StreamConfig("s", "uid", "text/plain", NO_EXPIRY, None, 1.0), tail=0, touched_at=1.0)
 MANY_PRODUCERS = {f"p{number}": ProducerState(0, number) for number in range(40)}
 
 

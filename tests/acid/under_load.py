@@ -17,12 +17,12 @@ from random import Random
 
 import gevent
 
-from durable_streams.backends.zodb import AcidStorage, Tuning, maintenance
 from durable_streams.protocol.errors import StreamNotFound
 from durable_streams.protocol.requests import Append, Create, ForkSource
 from durable_streams.protocol.state import NO_EXPIRY
-from durable_streams.store.batch import Limits
-from durable_streams.store.streams import StreamStore
+from durable_streams.storage.zodb import AcidStorage, Tuning, maintenance
+from durable_streams.streams.batch import Limits
+from durable_streams.streams.store import StreamStore
 
 BYTES = "application/octet-stream"
 SHARDS = 2
@@ -59,7 +59,7 @@ class Load:
         self._check_all()
 
     def _count_packs(self, storage: AcidStorage) -> None:
-        from durable_streams.backends.zodb.keeping import Keeper
+        from durable_streams.storage.zodb.keeping import Keeper
 
         pack = Keeper.pack
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from durable_streams.store.batch import Limits
+from durable_streams.streams.batch import Limits
 from tests.contract.driving import DURABLE_KINDS, KINDS, Kind, Streams
 
 OpenStreams = Callable[..., Streams]

@@ -11,17 +11,17 @@ from zlib import crc32
 
 import gevent
 
-from durable_streams.backends.files import FileStorage
-from durable_streams.backends.memory import InMemoryStorage
-from durable_streams.backends.zodb import AcidStorage
 from durable_streams.protocol.errors import ProtocolError
 from durable_streams.protocol.outcomes import Appended, Created
 from durable_streams.protocol.requests import Append, Create, ForkSource, Producer
 from durable_streams.protocol.state import Expiry, StreamState
-from durable_streams.store.batch import Limits
-from durable_streams.store.contract import Change, Storage
-from durable_streams.store.rows import to_row
-from durable_streams.store.streams import Page, StreamStore
+from durable_streams.storage.contract import Change, Storage
+from durable_streams.storage.files import FileStorage
+from durable_streams.storage.memory import InMemoryStorage
+from durable_streams.storage.rows import to_row
+from durable_streams.storage.zodb import AcidStorage
+from durable_streams.streams.batch import Limits
+from durable_streams.streams.store import Page, StreamStore
 
 START = 1_800_000_000.0
 SECONDS_MAX = 30.0
@@ -31,19 +31,19 @@ T = TypeVar("T")
 
 
 class QueuedMemory(InMemoryStorage):
-    """Memory behind committers and in partitions, as durable storages are: the pipeline without a disk."""
+    """Memory behind committers and in shards, as durable storages are: the pipeline without a disk."""
 
     commits_inline = False
-    partitions = 3
+    shards = 3
 
-    def partition_of(self, name: str) -> int:
-        return crc32(name.encode()) % self.partitions
+    def shard_of(self, name: str) -> int:
+        return crc32(name.encode()) % self.shards
 
-    def commit(self, partition: int, changes: Sequence[Change]) -> None:
+    def commit(self, shard: int, changes: Sequence[Change]) -> None:
         # As the wait for a disk would, this lets others look and queue meanwhile.
         gevent.sleep(0)
-        assert {self.partition_of(change.name) for change in changes} == {partition}
-        super().commit(partition, changes)
+        assert {self.shard_of(change.name) for change in changes} == {shard}
+        super().commit(shard, changes)
 
 
 @dataclass(frozen=True)
@@ -186,7 +186,7 @@ class Streams:
         for name in self.storage.names("", "", 1_000_000):
             state = self.storage.load(name)
             assert state is not None
-            found[name] = to_row(state), self.storage.read(state, state.config.base, state.tail)
+            found[name] = to_row(state), self.storage.read(state, state.config.forked_at, state.tail)
         return found
 
 

@@ -11,9 +11,9 @@ import pytest
 
 from durable_streams.protocol.errors import ProducerSeqGap, StreamClosed, StreamNotFound, Unavailable
 from durable_streams.protocol.outcomes import Appended
-from durable_streams.store.batch import Limits
-from durable_streams.store.contract import CommitConflict, Storage
-from durable_streams.store.pipeline import CONFLICT_RETRIES_MAX
+from durable_streams.storage.contract import CommitConflict, Storage
+from durable_streams.streams.batch import Limits
+from durable_streams.streams.pipeline import CONFLICT_RETRIES_MAX
 from tests.contract.driving import KINDS, Kind, Streams, all_at_once, append_request, create_request
 from tests.faults import FaultyStorage
 
@@ -133,7 +133,7 @@ def test_a_fork_that_the_other_made_first_is_found(contested: Contested) -> None
     contested.conflicts = 1
     contested.before_conflict = lambda: contested.other.store.create(request)
     assert contested.store.create(request).existed
-    assert list(contested.find().references) == [contested.find("fork").config.incarnation]
+    assert list(contested.find().forks) == [contested.find("fork").config.uid]
 
 
 def test_the_log_stays_quiet_over_conflicts(contested: Contested, caplog: pytest.LogCaptureFixture) -> None:

@@ -39,7 +39,7 @@ def test_asked_again_it_is_the_same_stream_and_the_body_is_not_appended(streams:
     streams.append(body=b"more")
     again = streams.create(body=b"once")
     assert again.existed
-    assert again.state.config.incarnation == first.state.config.incarnation
+    assert again.state.config.uid == first.state.config.uid
     assert streams.read() == b"oncemore"
 
 

@@ -36,7 +36,7 @@ def test_a_new_stream_of_that_name_knows_nothing_of_the_old_one(streams: Streams
     streams.append(content_type="text/html", seq="z", producer=("p", 9, 0), close=True)
     streams.remove()
     new = streams.create(body=b"new").state
-    assert new.config.incarnation != old.config.incarnation
+    assert new.config.uid != old.config.uid
     assert streams.read() == b"new"
     assert streams.append(body=b"!", seq="a", producer=("p", 0, 0)).producer is not None
     with pytest.raises(StreamNotFound):

@@ -123,7 +123,7 @@ def test_an_expired_stream_makes_room_for_a_new_one(streams: Streams) -> None:
     streams.clock.now += 10
     new = streams.create(body=b"new", content_type="text/html")
     assert not new.existed
-    assert new.state.config.incarnation != old.config.incarnation
+    assert new.state.config.uid != old.config.uid
     assert streams.read() == b"new"
     assert is_there(streams, START + 1000)
 
@@ -169,7 +169,7 @@ def test_nothing_is_remembered_of_streams_that_have_gone(streams: Streams) -> No
         streams.store.remove("s")
         streams.store.touch(state)
         streams.store.detach(state)
-    assert len(streams.store._renewals) == 0
+    assert len(streams.store._touches) == 0
 
 
 def test_a_reader_of_an_older_stream_does_not_hold_the_newer_one_for_ever(streams: Streams) -> None:
@@ -198,7 +198,7 @@ def test_the_sweeper_removes_what_has_expired_and_nothing_else(streams: Streams)
     assert streams.sweep() == 3
     assert sorted(streams.contents()) == ["for ever", "longer", "read"]
     assert streams.sweep() == 0
-    assert streams.find("read").renewed_at == START + 1
+    assert streams.find("read").touched_at == START + 1
     streams.clock.now = START + 11
     streams.sweep()
     assert sorted(streams.contents()) == ["for ever", "longer"]
@@ -221,7 +221,7 @@ def test_a_stream_is_due_in_its_own_time_after_a_restart(lasting: Streams) -> No
     lasting.reopen()
     lasting.clock.now = START + 10
     lasting.sweep()
-    assert lasting.find("a").renewed_at == START + 5
+    assert lasting.find("a").touched_at == START + 5
     lasting.clock.now = START + 15
     assert lasting.storage.due(lasting.clock.now, 10) == ["a"]
     lasting.sweep()

@@ -26,9 +26,9 @@ from durable_streams.protocol.errors import (
 from durable_streams.protocol.expiry import has_expired
 from durable_streams.protocol.outcomes import Appended
 from durable_streams.protocol.state import RECHECK_DELETED_S
-from durable_streams.store.batch import Limits
-from durable_streams.store.contract import CommitConflict
-from durable_streams.store.deciding import decide
+from durable_streams.storage.contract import CommitConflict
+from durable_streams.streams.batch import Limits
+from durable_streams.streams.deciding import decide
 from tests.contract.driving import KINDS, Kind, Streams, all_at_once, append_request
 from tests.faults import FaultyStorage
 
@@ -91,7 +91,7 @@ def open_faulty(kind: Kind, folder: Path, fault: Fault, **limits: int) -> Stream
 
 
 def visible(streams: Streams) -> dict[str, Any]:
-    """What clients can tell: not which references wait to be dropped, nor what makes incarnations differ."""
+    """What clients can tell: not which references wait to be dropped, nor what makes uids differ."""
     fault, inner = streams.storage, streams.storage
     assert isinstance(fault, FaultyStorage)
     inner = fault.inner
@@ -101,7 +101,7 @@ def visible(streams: Streams) -> dict[str, Any]:
         assert state is not None
         if state.deleted or has_expired(state, streams.clock.now):
             continue
-        own = inner.read(state, state.config.base, state.tail)
+        own = inner.read(state, state.config.forked_at, state.tail)
         producers = {key: (known.epoch, known.seq) for key, known in state.producers.items()}
         found[name] = (own, state.tail, state.closed, state.stream_seq, producers, state.config.expiry)
     return found
@@ -254,11 +254,11 @@ def test_a_damaged_stream_does_not_keep_a_stop_from_its_work(
     gevent.sleep(0)
     streams.store.close()
     gevent.joinall(writers, raise_error=True)
-    if type(storage.inner).__module__.startswith("durable_streams.backends.files"):
+    if type(storage.inner).__module__.startswith("durable_streams.storage.files"):
         streams.open()
         state = streams.storage.load("b")
         assert state is not None
-        assert (state.tail, state.renewed_at) == (5, streams.clock.now)
+        assert (state.tail, state.touched_at) == (5, streams.clock.now)
 
 
 def test_when_there_is_no_room_for_all_there_may_be_for_some(tmp_path: Path) -> None:
@@ -270,10 +270,10 @@ def test_when_there_is_no_room_for_all_there_may_be_for_some(tmp_path: Path) -> 
     streams.create()
     commit = storage.inner.commit
 
-    def room_for_ten_bytes(partition: int, changes: Any) -> None:
+    def room_for_ten_bytes(shard: int, changes: Any) -> None:
         if sum(len(data) for change in changes for data in change.appended) > 10:
             raise StorageFull("ten bytes")
-        commit(partition, changes)
+        commit(shard, changes)
 
     storage.inner.commit = room_for_ten_bytes  # type: ignore[method-assign]
     bodies = [b"1234567", b"x" * 11, b"89", b"y" * 12, b"0"]
@@ -286,7 +286,7 @@ def test_when_there_is_no_room_for_all_there_may_be_for_some(tmp_path: Path) -> 
 def test_after_an_unknown_outcome_a_partition_takes_no_more(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Going on could lose or repeat what was acknowledged; other partitions and all readers go on."""
+    """Going on could lose or repeat what was acknowledged; other shards and all readers go on."""
     kind = next(kind for kind in KINDS if kind.name == "memory-queued")
     fault = Fault(set(), partial(OSError, "the disk said nothing"))
     streams = open_faulty(kind, tmp_path, fault)
@@ -299,10 +299,10 @@ def test_after_an_unknown_outcome_a_partition_takes_no_more(
     assert all(isinstance(outcome, InternalError) for outcome in outcomes)
     assert "the disk said nothing" in caplog.text
     assert streams.store.failed
-    partition = streams.storage.partition_of
+    shard = streams.storage.shard_of
     for name in names:
         assert streams.read(name) == b"abc"
-        if partition(name) == partition("s0"):
+        if shard(name) == shard("s0"):
             with pytest.raises(Unavailable):
                 streams.append(name)
         else:
@@ -320,13 +320,13 @@ def test_a_committer_that_is_killed_keeps_nobody_waiting(
     began, go_on = Event(), Event()
     commit = streams.storage.commit
 
-    def slow_commit(partition: int, changes: Any) -> None:
+    def slow_commit(shard: int, changes: Any) -> None:
         began.set()
         go_on.wait()
-        commit(partition, changes)
+        commit(shard, changes)
 
     streams.storage.commit = slow_commit  # type: ignore[method-assign]
-    committer = streams.store._pipeline._committers[streams.storage.partition_of("s")]
+    committer = streams.store._pipeline._committers[streams.storage.shard_of("s")]
     append = partial(gevent.spawn, streams.store.append, append_request())
     writers = []
     if moment == "while it commits":
@@ -359,8 +359,8 @@ def test_a_request_that_cannot_be_decided_is_an_error_of_its_own(
             raise ZeroDivisionError
         return decide(found, request, *rest)
 
-    monkeypatch.setattr("durable_streams.store.batch.decide", mistaken)
-    monkeypatch.setattr("durable_streams.store.pipeline.decide", mistaken)
+    monkeypatch.setattr("durable_streams.streams.batch.decide", mistaken)
+    monkeypatch.setattr("durable_streams.streams.pipeline.decide", mistaken)
 
     def append(sent: bytes) -> Any:
         try:
@@ -384,7 +384,7 @@ def test_what_was_accepted_is_committed_before_the_storage_is_closed(streams: St
         with pytest.raises(Unavailable):
             streams.store.append(append_request())
     streams.open()
-    if type(streams.storage).__module__.startswith("durable_streams.backends.files"):
+    if type(streams.storage).__module__.startswith("durable_streams.storage.files"):
         assert streams.read() == b"01234"
 
 

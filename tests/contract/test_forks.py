@@ -20,12 +20,12 @@ from durable_streams.protocol.errors import (
     StreamNotFound,
 )
 from durable_streams.protocol.outcomes import Created
-from durable_streams.protocol.requests import ReleaseReference, Remove, TakeReference
+from durable_streams.protocol.requests import AddFork, Remove, RemoveFork
 from durable_streams.protocol.state import RECHECK_DELETED_S
 from tests.contract.driving import Streams, all_at_once, create_request
 
 NAMES = [f"fork/{number}" for number in range(6)]
-"""Enough of them for storages with several partitions to put some beside their source and some elsewhere."""
+"""Enough of them for storages with several shards to put some beside their source and some elsewhere."""
 
 
 # -- what a fork reads ----------------------------------------------------------------------------------------------
@@ -104,7 +104,7 @@ def test_messages_are_counted_by_the_sub_offset_of_a_json_stream(streams: Stream
 
 
 def test_a_sub_offset_passes_more_messages_than_one_look_takes(streams: Streams, monkeypatch: Any) -> None:
-    monkeypatch.setattr("durable_streams.store.streams.SCAN_BYTES", 4)
+    monkeypatch.setattr("durable_streams.streams.store.SCAN_BYTES", 4)
     test_messages_are_counted_by_the_sub_offset_of_a_json_stream(streams, 0)
 
 
@@ -181,7 +181,7 @@ def test_of_many_who_make_one_fork_at_once_one_does(streams: Streams) -> None:
     assert all(isinstance(outcome, Created) for outcome in outcomes)
     assert sum(isinstance(outcome, Created) and not outcome.existed for outcome in outcomes) == 1
     assert streams.read("fork") == b"abcown"
-    assert list(streams.find().references) == [streams.find("fork").config.incarnation]
+    assert list(streams.find().forks) == [streams.find("fork").config.uid]
 
 
 def test_a_fork_that_is_deleted_while_it_is_asked_for_again_is_never_half_made(streams: Streams) -> None:
@@ -192,7 +192,7 @@ def test_a_fork_that_is_deleted_while_it_is_asked_for_again_is_never_half_made(s
     all_at_once(partial(streams.store.remove, "fork"), partial(streams.store.create, request))
     streams.store.create(request)
     assert streams.read("fork") == b"abc"
-    assert list(streams.find().references) == [streams.find("fork").config.incarnation]
+    assert list(streams.find().forks) == [streams.find("fork").config.uid]
 
 
 # -- who keeps whom -------------------------------------------------------------------------------------------------
@@ -237,7 +237,7 @@ def test_a_source_that_was_not_deleted_outlives_its_forks(streams: Streams) -> N
     for name in NAMES:
         streams.fork(name)
         streams.remove(name)
-    assert dict(streams.find().references) == {}
+    assert dict(streams.find().forks) == {}
     streams.remove()
     assert streams.contents() == {}
 
@@ -362,10 +362,10 @@ def test_reads_of_a_fork_do_not_renew_its_source(streams: Streams) -> None:
 # -- crashes between two steps --------------------------------------------------------------------------------------
 
 
-def take_reference(streams: Streams, incarnation: str, fork: str = "fork") -> None:
+def take_reference(streams: Streams, uid: str, fork: str = "fork") -> None:
     """The first of the two steps that make a fork."""
     source = streams.find()
-    request = TakeReference("s", source.config.incarnation, incarnation, fork)
+    request = AddFork("s", source.config.uid, uid, fork)
     streams.store._pipeline.submit(request)
 
 
@@ -434,7 +434,7 @@ def test_a_release_that_comes_twice_harms_no_other_fork(streams: Streams) -> Non
     source = streams.create(body=b"abc").state
     streams.fork("fork")
     streams.fork("other")
-    release = ReleaseReference("s", source.config.incarnation, streams.find("fork").config.incarnation)
+    release = RemoveFork("s", source.config.uid, streams.find("fork").config.uid)
     streams.remove("fork")
     streams.remove()
     streams.store._pipeline.submit(release)

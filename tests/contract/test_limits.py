@@ -11,7 +11,7 @@ import pytest
 
 from durable_streams.protocol.errors import InvalidJson, TooLarge, Unavailable
 from durable_streams.protocol.outcomes import Appended, Created
-from durable_streams.store.batch import Limits
+from durable_streams.streams.batch import Limits
 from tests.contract.conftest import OpenStreams
 from tests.contract.driving import KINDS, Streams, all_at_once, append_request, create_request
 
@@ -214,7 +214,7 @@ def test_large_writes_that_wait_together_make_several_batches(
     open_streams: OpenStreams, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A storage holds a batch once more while it is written, and opening reads one as a whole."""
-    monkeypatch.setattr("durable_streams.store.pipeline.BATCH_BYTES_MAX", 25)
+    monkeypatch.setattr("durable_streams.streams.pipeline.BATCH_BYTES_MAX", 25)
     streams = open_streams()
     streams.create()
     all_at_once(*[partial(streams.store.append, append_request(body=bytes(10)))] * 12)

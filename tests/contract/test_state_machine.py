@@ -25,7 +25,7 @@ from hypothesis.stateful import (
 )
 
 from durable_streams.protocol.errors import InvalidOffset, ProtocolError
-from durable_streams.store.batch import Limits
+from durable_streams.streams.batch import Limits
 from tests.contract.driving import KINDS, Kind, Streams
 from tests.contract.plain_model import JSON, PlainStreams, Producer, Refused
 
@@ -257,7 +257,7 @@ class Lives(RuleBasedStateMachine):
                 state, stream = answers
                 assert (state.tail, state.closed) == (len(stream.content), stream.closed)
                 assert state.config.content_type == stream.content_type
-                assert len(state.references) == len(stream.forks)
+                assert len(state.forks) == len(stream.forks)
 
     @invariant()
     def nothing_is_kept_of_what_has_gone(self) -> None:

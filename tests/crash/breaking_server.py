@@ -6,10 +6,10 @@ import errno
 from pathlib import Path
 
 from durable_streams.app import create_app
-from durable_streams.backends.disk import Disk
 from durable_streams.config import Config
 from durable_streams.serving import served_config
-from durable_streams.store.contract import Storage
+from durable_streams.storage.contract import Storage
+from durable_streams.storage.on_disk.disk import Disk
 
 
 class BreakingDisk(Disk):
@@ -28,10 +28,10 @@ def breaking_storage(config: Config) -> Storage:
     data_dir = Path(config.storage.data_dir)
     disk = BreakingDisk(data_dir.with_name("broken"))
     if config.storage.mode == "acid":
-        from durable_streams.backends.zodb import AcidStorage
+        from durable_streams.storage.zodb import AcidStorage
 
         return AcidStorage(data_dir, config.storage.acid_shard_count, disk=disk)
-    from durable_streams.backends.files import FileStorage
+    from durable_streams.storage.files import FileStorage
 
     return FileStorage(data_dir, durable=True, disk=disk)
 

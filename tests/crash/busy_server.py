@@ -10,7 +10,7 @@ from pathlib import Path
 from durable_streams.app import build_storage, create_app
 from durable_streams.config import Config
 from durable_streams.serving import served_config
-from durable_streams.store.contract import Storage
+from durable_streams.storage.contract import Storage
 
 
 def busy_storage(config: Config) -> Storage:
@@ -25,7 +25,7 @@ def busy_storage(config: Config) -> Storage:
 
 
 def busy_file_storage(data_dir: Path, *, durable: bool) -> Storage:
-    from durable_streams.backends.files import FileStorage, Tuning
+    from durable_streams.storage.files import FileStorage, Tuning
 
     tuning = Tuning(
         checkpoint_journal_bytes=60_000,
@@ -42,7 +42,7 @@ def busy_file_storage(data_dir: Path, *, durable: bool) -> Storage:
 
 
 def busy_acid_storage(data_dir: Path, shard_count: int) -> Storage:
-    from durable_streams.backends.zodb import AcidStorage, Tuning
+    from durable_streams.storage.zodb import AcidStorage, Tuning
 
     tuning = Tuning(interval_s=0.02, index_bytes=50_000, index_age_s=0.1, pack_bytes=50_000, pack_garbage=0.2)
     return AcidStorage(data_dir, shard_count, tuning=tuning)

@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from threading import Lock
 
-from durable_streams.backends.disk import Part
-from durable_streams.backends.files import Disk
+from durable_streams.storage.files import Disk
+from durable_streams.storage.on_disk.disk import Part
 from tests.disk.history import History
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from durable_streams.backends.disk import Part, says_full
-from durable_streams.backends.files import Disk
+from durable_streams.storage.files import Disk
+from durable_streams.storage.on_disk.disk import Part, says_full
 
 
 def test_many_parts_are_written_one_behind_the_other(tmp_path: Path) -> None:

@@ -9,22 +9,22 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from durable_streams.backends.files import FileStorage, Tuning
 from durable_streams.protocol.errors import ProtocolError
 from durable_streams.protocol.requests import (
+    AddFork,
     Append,
     Create,
     Producer,
-    ReleaseReference,
     Remove,
-    Renew,
+    RemoveFork,
     Request,
-    TakeReference,
+    Touch,
 )
 from durable_streams.protocol.state import NO_EXPIRY, Expiry, ForkPoint
-from durable_streams.store.batch import Batch, HeldBytes, Limits
-from durable_streams.store.contract import Change
-from durable_streams.store.rows import to_row
+from durable_streams.storage.contract import Change
+from durable_streams.storage.files import FileStorage, Tuning
+from durable_streams.storage.rows import to_row
+from durable_streams.streams.batch import Batch, Limits, MemoryBudget
 from tests.disk.recording import HastyDisk
 
 Contents = dict[str, tuple[Any, bytes]]
@@ -62,13 +62,13 @@ def contents(storage: FileStorage) -> Contents:
     for name in storage.names("", "", 1_000_000):
         state = storage.load(name)
         assert state is not None
-        found[name] = to_row(state), storage.read(state, state.config.base, state.tail)
+        found[name] = to_row(state), storage.read(state, state.config.forked_at, state.tail)
     return found
 
 
 def decide(storage: FileStorage, requests: Sequence[Request], now: float = 1000.0) -> Sequence[Change]:
     """The changes of one batch; refused requests leave nothing in it."""
-    batch = Batch(lambda name, _: storage.load(name), Limits(), HeldBytes(0), now)
+    batch = Batch(lambda name, _: storage.load(name), Limits(), MemoryBudget(0), now)
     for request in requests:
         try:
             batch.carry_out(request)
@@ -86,10 +86,8 @@ def commit(storage: FileStorage, *requests: Request, now: float = 1000.0) -> Seq
 
 
 def create(name: str, body: bytes = b"", **more: Any) -> Create:
-    incarnation = more.pop("incarnation", f"first of {name}")
-    return Create(
-        name, "text/plain", more.pop("expiry", NO_EXPIRY), False, body, incarnation=incarnation, **more
-    )
+    uid = more.pop("uid", f"first of {name}")
+    return Create(name, "text/plain", more.pop("expiry", NO_EXPIRY), False, body, uid=uid, **more)
 
 
 def append(name: str, body: bytes, **more: Any) -> Append:
@@ -115,15 +113,15 @@ class Script:
         kind = random.random()
         if state is None or kind < 0.05:
             return self._create(storage, name)
-        incarnation = state.config.incarnation
+        uid = state.config.uid
         if kind < 0.12:
             return Remove(name)
         if kind < 0.17:
-            return TakeReference(name, incarnation, f"fork {self._count}", "fork")
+            return AddFork(name, uid, f"fork {self._count}", "fork")
         if kind < 0.22:
-            return ReleaseReference(name, incarnation, random.choice([*state.references, "none"]))
+            return RemoveFork(name, uid, random.choice([*state.forks, "none"]))
         if kind < 0.27:
-            return Renew(name, incarnation, 1000.0 + self._count)
+            return Touch(name, uid, 1000.0 + self._count)
         producer = None
         if kind < 0.6:
             known = state.producers.get("producer")
@@ -137,13 +135,13 @@ class Script:
         source = storage.load(random.choice(self._names))
         point = None
         if source is not None and source.name != name and random.random() < 0.3:
-            position = random.randint(source.config.base, source.tail)
-            point = ForkPoint(source.name, source.config.incarnation, position, position, 0, True)
+            position = random.randint(source.config.forked_at, source.tail)
+            point = ForkPoint(source.name, source.config.uid, position, position, 0, True)
         expiry = random.choice(
             (NO_EXPIRY, Expiry(ttl_s=60), Expiry(expires_at=5000.0, expires_at_text="then"))
         )
         body = random.choice((b"", self._body()))
-        return create(name, body, incarnation=f"{name} {self._count}", expiry=expiry, fork_point=point)
+        return create(name, body, uid=f"{name} {self._count}", expiry=expiry, fork_point=point)
 
     def _body(self) -> bytes:
         return self._random.randbytes(self._random.choice((1, 10, 100, 100, 700)))
@@ -191,4 +189,4 @@ def read_all(storage: FileStorage, name: str) -> bytes:
     """All own bytes of a stream."""
     state = storage.load(name)
     assert state is not None
-    return storage.read(state, state.config.base, state.tail)
+    return storage.read(state, state.config.forked_at, state.tail)

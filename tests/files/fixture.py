@@ -11,9 +11,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-from durable_streams.backends.files import FileStorage
-from durable_streams.protocol.requests import Producer, Remove, TakeReference
+from durable_streams.protocol.requests import AddFork, Producer, Remove
 from durable_streams.protocol.state import Expiry, ForkPoint, ProducerState
+from durable_streams.storage.files import FileStorage
 from tests.files.driving import SMALL, append, commit, create, read_all
 
 LARGE = bytes(range(256)) * 130
@@ -42,7 +42,7 @@ def _write_streams(storage: FileStorage) -> None:
     commit(storage, Remove("gone"))
     commit(storage, append("large", b"in the journal", producer=Producer("p", 3, 0), stream_seq="0007"))
     point = ForkPoint("large", "first of large", 2000, 1990, 10, True)
-    commit(storage, TakeReference("large", "first of large", "first of fork", "fork"))
+    commit(storage, AddFork("large", "first of large", "first of fork", "fork"))
     commit(storage, create("fork", b"own", fork_point=point))
     commit(storage, append("small", b", and more", close=True, producer=Producer("q", 0, 0)))
 
@@ -59,12 +59,12 @@ def check(storage: FileStorage) -> None:
     assert fork is not None
     assert (small.closed, small.closed_by) == (True, ("q", 0, 0))
     assert _pairs(large.producers["p"]) == (3, 0)
-    assert (large.stream_seq, dict(large.references)) == ("0007", {"first of fork": "fork"})
+    assert (large.stream_seq, dict(large.forks)) == ("0007", {"first of fork": "fork"})
     assert fork.config.fork == ForkPoint("large", "first of large", 2000, 1990, 10, True)
     ttl, until = storage.load("ttl/ü€😀"), storage.load("until")
     assert ttl is not None
     assert until is not None
-    assert (ttl.config.expiry.ttl_s, ttl.renewed_at) == (10**9, 1000.0)
+    assert (ttl.config.expiry.ttl_s, ttl.touched_at) == (10**9, 1000.0)
     assert until.config.expiry == Expiry(expires_at=2.0**33, expires_at_text="2242-03-16T12:56:32Z")
 
 

@@ -12,10 +12,10 @@ from time import monotonic
 import gevent
 import pytest
 
-from durable_streams.backends.files import FileStorage, Tuning, checkpointing
-from durable_streams.backends.files.layout import Layout, deletions_held
 from durable_streams.protocol.errors import StorageFull, Unavailable
 from durable_streams.protocol.requests import Remove
+from durable_streams.storage.files import FileStorage, Tuning, checkpointing
+from durable_streams.storage.files.layout import Layout, deletions_held
 from tests.disk.recording import FaultyDisk, PausableDisk
 from tests.files.driving import (
     BY_HAND,

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from durable_streams.backends.files import FileStorage
 from durable_streams.protocol.errors import ProtocolError, StorageFull, StreamDamaged, Unavailable
 from durable_streams.protocol.requests import Remove, Request
+from durable_streams.storage.files import FileStorage
 from tests.disk.recording import FaultyDisk, HastyDisk
 from tests.files.driving import (
     SMALL,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from durable_streams.backends.files import DirectoryInUse, FileStorage, WrongLayout
+from durable_streams.storage.files import DirectoryInUse, FileStorage, WrongLayout
 from tests.files.driving import BY_HAND, commit, copy_of, create, opened, read_all
 from tests.servers import ROOT
 
@@ -30,7 +30,7 @@ def test_another_process_is_refused_and_told_the_owner(tmp_path: Path) -> None:
     data_dir = tmp_path / "data"
     program = (
         "import pathlib, sys\n"
-        "from durable_streams.backends.files import FileStorage\n"
+        "from durable_streams.storage.files import FileStorage\n"
         "FileStorage(pathlib.Path(sys.argv[1]), True).open()\n"
     )
     with opened(data_dir):

@@ -11,12 +11,12 @@ import gevent
 import pytest
 from gevent.threadpool import ThreadPool
 
-from durable_streams.backends.files import FileStorage, WrongLayout
-from durable_streams.backends.files.layout import Layout
-from durable_streams.backends.files.maintenance import backup, restore, verify
-from durable_streams.backends.files.segments import BLOCK_BYTES
 from durable_streams.protocol.requests import Producer, Remove
 from durable_streams.protocol.state import ForkPoint
+from durable_streams.storage.files import FileStorage, WrongLayout
+from durable_streams.storage.files.layout import Layout
+from durable_streams.storage.files.maintenance import backup, restore, verify
+from durable_streams.storage.files.segments import BLOCK_BYTES
 from tests.disk.recording import HastyDisk
 from tests.files.driving import (
     SMALL,

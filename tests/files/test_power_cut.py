@@ -7,7 +7,7 @@ from random import Random
 
 import pytest
 
-from durable_streams.backends.files import FileStorage
+from durable_streams.storage.files import FileStorage
 from tests.disk.history import POLICIES, History
 from tests.disk.recording import HastyDisk, RecordingDisk
 from tests.files.driving import (

@@ -12,10 +12,10 @@ from time import monotonic
 import gevent
 import pytest
 
-from durable_streams.backends.files.layout import Layout
-from durable_streams.backends.files.segments import BLOCK_BYTES, Extent, file_position, with_checksums
 from durable_streams.protocol.errors import StreamDamaged, StreamNotFound
 from durable_streams.protocol.requests import Remove
+from durable_streams.storage.files.layout import Layout
+from durable_streams.storage.files.segments import BLOCK_BYTES, Extent, file_position, with_checksums
 from tests.disk.recording import HastyDisk
 from tests.files.driving import BY_HAND, SMALL, append, commit, create, flip, opened, read_all
 
@@ -100,7 +100,7 @@ def test_a_stream_that_has_gone_or_was_made_anew_is_not_found(tmp_path: Path) ->
         commit(storage, Remove("a"))
         with pytest.raises(StreamNotFound):
             storage.read(old, 0, 3)
-        commit(storage, create("a", b"new", incarnation="second of a"))
+        commit(storage, create("a", b"new", uid="second of a"))
         with pytest.raises(StreamNotFound):
             storage.read(old, 0, 3)
         assert read_all(storage, "a") == b"new"

@@ -9,8 +9,10 @@ from random import Random
 
 import pytest
 
-from durable_streams.backends.files import DirectoryDamaged, FileStorage
-from durable_streams.backends.files.records import (
+from durable_streams.protocol.errors import StreamDamaged
+from durable_streams.protocol.requests import Remove
+from durable_streams.storage.files import DirectoryDamaged, FileStorage
+from durable_streams.storage.files.records import (
     BATCH_HEADER_BYTES,
     BEGINS,
     GOES,
@@ -20,8 +22,6 @@ from durable_streams.backends.files.records import (
     encode_batch,
     encode_values,
 )
-from durable_streams.protocol.errors import StreamDamaged
-from durable_streams.protocol.requests import Remove
 from tests.disk.recording import FaultyDisk, HastyDisk
 from tests.files.driving import (
     BY_HAND,

@@ -12,16 +12,16 @@ import gevent
 import pytest
 from gevent import socket
 
-from durable_streams.backends.memory import InMemoryStorage
 from durable_streams.live import fanout as fanout_module
 from durable_streams.live.fanout import Fanout
 from durable_streams.live.follower import Follower
-from durable_streams.live.service import StreamService
 from durable_streams.live.waiting import ClientGone
 from durable_streams.protocol.requests import Append, Create
 from durable_streams.protocol.state import NO_EXPIRY
-from durable_streams.store.batch import Limits
-from durable_streams.store.contract import Change
+from durable_streams.service import StreamService
+from durable_streams.storage.contract import Change
+from durable_streams.storage.memory import InMemoryStorage
+from durable_streams.streams.batch import Limits
 
 SECONDS_MAX = 20.0
 CHUNK = re.compile(rb"([0-9a-f]+)\r\n")
@@ -142,7 +142,7 @@ def test_a_stalled_reader_holds_up_nobody_and_loses_nothing(service: StreamServi
 def replace_in_one_step(service: StreamService, name: str) -> None:
     """What a batch does in which a stream goes and another takes its name."""
     before = service.store.find(name)
-    config = replace(before.config, incarnation="another")
+    config = replace(before.config, uid="another")
     change = Change(before, replace(before, config=config, tail=3), [b"new"])
     service.store.storage.commit(0, [change])
     service.fanout.announce(change)
@@ -188,9 +188,9 @@ def test_others_get_a_turn_the_sooner_the_larger_the_event_is(
     service: StreamService, monkeypatch: pytest.MonkeyPatch, size: int, sends: int
 ) -> None:
     steps: list[str] = []
-    send, give_turn = fanout_module._Member.send, fanout_module.give_turn
+    send, yield_to_loop = fanout_module._Member.send, fanout_module.yield_to_loop
     monkeypatch.setattr(fanout_module._Member, "send", lambda *it: (steps.append("send"), send(*it)))
-    monkeypatch.setattr(fanout_module, "give_turn", lambda: (steps.append("turn"), give_turn()))
+    monkeypatch.setattr(fanout_module, "yield_to_loop", lambda: (steps.append("turn"), yield_to_loop()))
     monkeypatch.setattr(fanout_module, "SENDS_PER_TURN", 4)
     create(service, "s")
     readers = [Reader(service, "s") for _ in range(9)]

@@ -7,14 +7,14 @@ from collections.abc import Iterator
 
 import pytest
 
-from durable_streams.backends.memory import InMemoryStorage
 from durable_streams.live.follower import Follower
 from durable_streams.protocol.errors import InvalidOffset, StreamNotFound
 from durable_streams.protocol.offsets import format_offset
 from durable_streams.protocol.requests import Append, Create
 from durable_streams.protocol.state import NO_EXPIRY
-from durable_streams.store.batch import Limits
-from durable_streams.store.streams import StreamStore
+from durable_streams.storage.memory import InMemoryStorage
+from durable_streams.streams.batch import Limits
+from durable_streams.streams.store import StreamStore
 from tests.event_streams import Event, EventStream
 
 NOW = 1_800_000_000.0

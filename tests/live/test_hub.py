@@ -10,7 +10,7 @@ from gevent.event import Event
 
 from durable_streams.live.hub import Hub
 from durable_streams.protocol.state import NO_EXPIRY, StreamConfig, StreamState
-from durable_streams.store.contract import Change
+from durable_streams.storage.contract import Change
 
 PATIENCE_S = 30.0
 

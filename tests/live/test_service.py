@@ -7,13 +7,13 @@ from collections.abc import Sequence
 import gevent
 import pytest
 
-from durable_streams.backends.memory import InMemoryStorage
-from durable_streams.live.service import StreamService
 from durable_streams.protocol.errors import Unavailable
 from durable_streams.protocol.requests import Append, Create
 from durable_streams.protocol.state import NO_EXPIRY
-from durable_streams.store.batch import Limits
-from durable_streams.store.contract import Change
+from durable_streams.service import StreamService
+from durable_streams.storage.contract import Change
+from durable_streams.storage.memory import InMemoryStorage
+from durable_streams.streams.batch import Limits
 
 PATIENCE_S = 30.0
 
@@ -39,9 +39,9 @@ class Watched(InMemoryStorage):
     def close(self) -> None:
         self.said.append("close")
 
-    def commit(self, partition: int, changes: Sequence[Change]) -> None:
+    def commit(self, shard: int, changes: Sequence[Change]) -> None:
         self.said.append("commit")
-        super().commit(partition, changes)
+        super().commit(shard, changes)
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ import pytest
 from gevent import socket
 from gevent.event import Event
 
-from durable_streams.live.deadline import deadline
-from durable_streams.live.turns import PIECE_BYTES, LargeBody, give_turn, in_thread
+from durable_streams.eventloop.deadline import deadline
+from durable_streams.eventloop.turns import PIECE_BYTES, LargeBody, in_thread, yield_to_loop
 from durable_streams.live.waiting import ClientGone, wait_for
 
 PATIENCE_S = 30.0
@@ -137,8 +137,8 @@ def test_who_waits_for_a_socket_gets_the_second_turn_at_the_latest(pair: Any) ->
     reader = gevent.spawn(lambda: received.append(ours.recv(10)))
     gevent.sleep(0)
     theirs.sendall(b"ready")
-    give_turn()
-    give_turn()
+    yield_to_loop()
+    yield_to_loop()
     assert received == [b"ready"]
     reader.join()
 

@@ -17,10 +17,10 @@ def stream(
     content_type: str = "text/plain",
     expiry: Expiry = NO_EXPIRY,
     fork: ForkPoint | None = None,
-    incarnation: str = "i",
-    renewed_at: float = NOW,
+    uid: str = "i",
+    touched_at: float = NOW,
     **more: Any,
 ) -> StreamState:
     """A stream of ``tail`` bytes, created and last written at NOW unless told otherwise."""
-    config = StreamConfig(name, incarnation, content_type, expiry, fork, NOW)
-    return StreamState(config, tail, renewed_at, **more)
+    config = StreamConfig(name, uid, content_type, expiry, fork, NOW)
+    return StreamState(config, tail, touched_at, **more)

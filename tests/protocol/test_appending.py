@@ -43,7 +43,7 @@ def append(
 def test_an_append_moves_the_tail_and_renews_the_window() -> None:
     before = stream(5, stream_seq="a", producers={"p": ProducerState(0, 1)})
     after, data, outcome = append(before, b"abc")
-    assert (after.tail, after.renewed_at, after.closed, data) == (8, NOW + 1, False, b"abc")
+    assert (after.tail, after.touched_at, after.closed, data) == (8, NOW + 1, False, b"abc")
     assert (after.stream_seq, dict(after.producers)) == ("a", dict(before.producers))
     assert (outcome.tail, outcome.closed, outcome.duplicate, outcome.has_data) == (8, False, False, True)
     assert before.tail == 5
@@ -51,10 +51,10 @@ def test_an_append_moves_the_tail_and_renews_the_window() -> None:
 
 def test_an_append_keeps_what_it_does_not_name() -> None:
     point = ForkPoint("t", "j", 3, 3, 0, True)
-    before = stream(5, fork=point, references={"k": "fork"}, expiry=Expiry(ttl_s=9))
+    before = stream(5, fork=point, forks={"k": "fork"}, expiry=Expiry(ttl_s=9))
     after, _, _ = append(before)
     assert after.config is before.config
-    assert after.references == before.references
+    assert after.forks == before.forks
 
 
 @pytest.mark.parametrize("body", [b"", b"last"])
@@ -67,11 +67,11 @@ def test_a_closure_with_or_without_data_is_one_step(body: bytes) -> None:
 REFUSED: list[tuple[str, StreamState | None, dict[str, Any], type[ProtocolError]]] = [
     ("no stream", None, {}, StreamNotFound),
     ("no stream and no body", None, {"body": b""}, StreamNotFound),
-    ("expired", stream(expiry=Expiry(ttl_s=1), renewed_at=NOW - 9), {}, StreamNotFound),
-    ("deleted", stream(deleted=True, references={"k": "f"}), {}, StreamGone),
+    ("expired", stream(expiry=Expiry(ttl_s=1), touched_at=NOW - 9), {}, StreamNotFound),
+    ("deleted", stream(deleted=True, forks={"k": "f"}), {}, StreamGone),
     (
         "expired, but forks read it",
-        stream(expiry=Expiry(ttl_s=1), renewed_at=NOW - 9, references={"k": "f"}),
+        stream(expiry=Expiry(ttl_s=1), touched_at=NOW - 9, forks={"k": "f"}),
         {},
         StreamGone,
     ),

@@ -29,12 +29,12 @@ JITTERS = st.integers(1, CURSOR_JITTER_S_MAX)
 # -- entity tags ----------------------------------------------------------------------------------------------------
 
 
-def test_tags_differ_by_incarnation_start_end_closure_and_coding() -> None:
+def test_tags_differ_by_uid_start_end_closure_and_coding() -> None:
     state = stream(10)
     closed = stream(10, closed=True)
     tags = [
         entity_tag(state, 0, 10),
-        entity_tag(stream(10, incarnation="j"), 0, 10),
+        entity_tag(stream(10, uid="j"), 0, 10),
         entity_tag(state, 1, 10),
         entity_tag(state, 0, 9),
         entity_tag(state, 10, 10),
@@ -204,5 +204,5 @@ def test_on_one_connection_the_cursor_never_goes_back(last: str, expected: str) 
 
 def test_a_deadline_passes_by_the_clock_and_not_by_reads() -> None:
     state = stream(expiry=Expiry(expires_at=NOW + 100))
-    read_later = replace(state, renewed_at=NOW + 50)
+    read_later = replace(state, touched_at=NOW + 50)
     assert cache_control(read_later, NOW + 80, "public") == "public, max-age=20"

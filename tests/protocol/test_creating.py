@@ -10,8 +10,8 @@ from durable_streams.protocol.creating import check_fork_content_type, decide_cr
 from durable_streams.protocol.errors import (
     ContentTypeMismatch,
     InvalidJson,
-    Overtaken,
     PathBlocked,
+    StaleDecision,
     StreamExists,
     TooLarge,
 )
@@ -23,7 +23,7 @@ from tests.protocol.states import NOW, stream
 
 def request(**more: Any) -> Create:
     given = {"content_type": "text/plain", "expiry": NO_EXPIRY, "closed": False, "body": b"", **more}
-    return Create("s", incarnation="new", **given)
+    return Create("s", uid="new", **given)
 
 
 def create(found: StreamState | None = None, limit: int = 0, **more: Any) -> tuple[Created, bytes]:
@@ -37,12 +37,12 @@ def test_a_new_stream_is_what_was_asked_for() -> None:
     created, data = create(content_type="Text/Plain; charset=utf-8", body=b"abc", expiry=Expiry(ttl_s=60))
     state = created.state
     assert not created.existed
-    assert (state.name, state.config.incarnation, state.config.content_type) == (
+    assert (state.name, state.config.uid, state.config.content_type) == (
         "s",
         "new",
         "Text/Plain; charset=utf-8",
     )
-    assert (state.tail, state.closed, state.renewed_at, state.config.created_at) == (3, False, NOW, NOW)
+    assert (state.tail, state.closed, state.touched_at, state.config.created_at) == (3, False, NOW, NOW)
     assert state.config.expiry == Expiry(ttl_s=60)
     assert data == b"abc"
 
@@ -85,7 +85,7 @@ def test_a_fork_begins_where_it_left_its_source() -> None:
         fork=ForkSource("t", 38, 2), fork_point=point, inherited_expiry=Expiry(ttl_s=5), body=b"xy"
     )
     state = created.state
-    assert (state.tail, state.own_bytes, state.config.base, data) == (42, 2, 40, b"xy")
+    assert (state.tail, state.own_bytes, state.config.forked_at, data) == (42, 2, 40, b"xy")
     assert state.config.fork is point
     assert state.config.expiry == Expiry(ttl_s=5)
     assert (dict(state.producers), state.stream_seq) == ({}, None)
@@ -158,19 +158,19 @@ def test_a_stream_that_is_there_is_the_same_or_a_conflict(
 
 def test_the_name_of_a_soft_deleted_stream_is_blocked() -> None:
     with pytest.raises(PathBlocked):
-        create(stream(deleted=True, references={"k": "f"}))
+        create(stream(deleted=True, forks={"k": "f"}))
 
 
 def test_a_stream_that_has_expired_meanwhile_is_not_taken_for_the_one_that_was_asked_for() -> None:
-    expired = stream(expiry=TTL, renewed_at=NOW - 60)
-    with pytest.raises(Overtaken):
+    expired = stream(expiry=TTL, touched_at=NOW - 60)
+    with pytest.raises(StaleDecision):
         create(expired, expiry=TTL)
-    with pytest.raises(Overtaken):
+    with pytest.raises(StaleDecision):
         create(expired)
 
 
 def test_a_fork_that_has_gone_meanwhile_is_not_made_without_its_source() -> None:
-    with pytest.raises(Overtaken):
+    with pytest.raises(StaleDecision):
         create(None, fork=ForkSource("t", None, 0))
 
 

@@ -157,7 +157,7 @@ TABLE: list[tuple[ProtocolError, int, str, str, str, str]] = [
         "The server is temporarily unable to complete the request.",
     ),
     (
-        errors.Overtaken("secret"),
+        errors.StaleDecision("secret"),
         503,
         "unavailable",
         "Service Unavailable",

@@ -17,10 +17,10 @@ TTL, DEADLINE = Expiry(ttl_s=60), Expiry(expires_at=NOW + 60)
     [
         (stream(), None),
         (stream(expiry=TTL), NOW + 60),
-        (stream(expiry=TTL, renewed_at=NOW + 30), NOW + 90),
+        (stream(expiry=TTL, touched_at=NOW + 30), NOW + 90),
         (stream(expiry=Expiry(ttl_s=0)), NOW),
         (stream(expiry=DEADLINE), NOW + 60),
-        (stream(expiry=DEADLINE, renewed_at=NOW + 30), NOW + 60),
+        (stream(expiry=DEADLINE, touched_at=NOW + 30), NOW + 60),
         (stream(expiry=Expiry(expires_at=NOW - 1)), NOW - 1),
     ],
 )
@@ -43,9 +43,9 @@ def test_a_live_stream_may_be_used() -> None:
     [
         (None, StreamNotFound),
         (stream(expiry=TTL), StreamNotFound),
-        (stream(expiry=TTL, references={"k": "fork"}), StreamGone),
+        (stream(expiry=TTL, forks={"k": "fork"}), StreamGone),
         (stream(deleted=True), StreamGone),
-        (stream(deleted=True, references={"k": "fork"}), StreamGone),
+        (stream(deleted=True, forks={"k": "fork"}), StreamGone),
     ],
 )
 def test_a_stream_that_has_gone_is_not_found_or_gone_as_forks_keep_it(

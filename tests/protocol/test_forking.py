@@ -17,7 +17,7 @@ from durable_streams.protocol.forking import (
     require_source,
 )
 from durable_streams.protocol.outcomes import Decision, Done, Removed
-from durable_streams.protocol.requests import ReleaseReference, Remove, Renew, TakeReference
+from durable_streams.protocol.requests import AddFork, Remove, RemoveFork, Touch
 from durable_streams.protocol.state import NO_EXPIRY, Expiry, StreamState
 from tests.protocol.states import NOW, stream
 
@@ -48,7 +48,7 @@ def test_a_ttl_of_nothing_is_a_ttl() -> None:
     assert fork_expiry(TTL, Expiry(ttl_s=0)) == Expiry(ttl_s=0)
 
 
-READ: dict[str, Any] = {"references": {"k": "fork"}}
+READ: dict[str, Any] = {"forks": {"k": "fork"}}
 GONE_BY = NOW + 61
 
 
@@ -68,7 +68,7 @@ def test_only_a_stream_that_lives_can_be_forked(
     with pytest.raises(error):
         require_source(source, "s", now)
     with pytest.raises(error):
-        decide_take_reference(source, TakeReference("s", "i", "k", "fork"), now, 0)
+        decide_take_reference(source, AddFork("s", "i", "k", "fork"), now, 0)
 
 
 def test_a_closed_stream_can_be_forked() -> None:
@@ -86,12 +86,12 @@ def test_a_fork_leaves_its_source_at_the_tail_at_the_latest() -> None:
 # -- references -----------------------------------------------------------------------------------------------------
 
 
-def take(state: StreamState, fork: str, incarnation: str = "i") -> Decision:
-    return decide_take_reference(state, TakeReference("s", incarnation, fork, f"name of {fork}"), NOW, 0)
+def take(state: StreamState, fork: str, uid: str = "i") -> Decision:
+    return decide_take_reference(state, AddFork("s", uid, fork, f"name of {fork}"), NOW, 0)
 
 
-def release(state: StreamState | None, fork: str, incarnation: str = "i") -> Decision:
-    return decide_release_reference(state, ReleaseReference("s", incarnation, fork), NOW, 0)
+def release(state: StreamState | None, fork: str, uid: str = "i") -> Decision:
+    return decide_release_reference(state, RemoveFork("s", uid, fork), NOW, 0)
 
 
 def state_of(decision: Decision) -> StreamState:
@@ -99,10 +99,10 @@ def state_of(decision: Decision) -> StreamState:
     return decision.state
 
 
-def test_every_fork_is_remembered_by_its_incarnation() -> None:
+def test_every_fork_is_remembered_by_its_uid() -> None:
     state = state_of(take(state_of(take(stream(5), "k")), "l"))
-    assert dict(state.references) == {"k": "name of k", "l": "name of l"}
-    assert dict(state_of(release(state, "k")).references) == {"l": "name of l"}
+    assert dict(state.forks) == {"k": "name of k", "l": "name of l"}
+    assert dict(state_of(release(state, "k")).forks) == {"l": "name of l"}
 
 
 def test_taking_a_reference_twice_is_taking_it_once() -> None:
@@ -113,17 +113,17 @@ def test_taking_a_reference_twice_is_taking_it_once() -> None:
 def test_releasing_a_reference_twice_is_releasing_it_once() -> None:
     state = state_of(take(stream(), "k"))
     released = state_of(release(state, "k"))
-    assert dict(released.references) == {}
+    assert dict(released.forks) == {}
     assert release(released, "k").state is released
 
 
 def test_a_reference_is_no_sign_of_life() -> None:
-    state = stream(renewed_at=NOW - 5)
-    assert state_of(take(state, "k")).renewed_at == NOW - 5
+    state = stream(touched_at=NOW - 5)
+    assert state_of(take(state, "k")).touched_at == NOW - 5
 
 
 def test_a_newer_stream_of_that_name_is_not_the_source() -> None:
-    newer = stream(incarnation="j", references={"k": "fork"})
+    newer = stream(uid="j", forks={"k": "fork"})
     with pytest.raises(StreamNotFound):
         take(newer, "l")
     assert release(newer, "k").state is newer
@@ -131,7 +131,7 @@ def test_a_newer_stream_of_that_name_is_not_the_source() -> None:
 
 
 def test_a_soft_deleted_stream_goes_with_its_last_fork() -> None:
-    state = stream(deleted=True, references={"k": "fork", "l": "fork"})
+    state = stream(deleted=True, forks={"k": "fork", "l": "fork"})
     one_left = state_of(release(state, "k"))
     assert one_left.deleted
     decision = release(one_left, "l")
@@ -166,7 +166,7 @@ def test_a_stream_that_forks_read_is_kept_out_of_sight() -> None:
     decision = remove(stream(5, **READ), NOW + 1)
     state = state_of(decision)
     assert state.deleted
-    assert state.renewed_at == NOW + 1
+    assert state.touched_at == NOW + 1
     assert isinstance(decision.outcome, Removed)
     assert decision.outcome.retained
 
@@ -176,8 +176,8 @@ def test_a_stream_that_forks_read_is_kept_out_of_sight() -> None:
     [
         (None, StreamNotFound),
         (stream(deleted=True, **READ), StreamGone),
-        (stream(expiry=TTL, renewed_at=NOW - 60), StreamNotFound),
-        (stream(expiry=TTL, renewed_at=NOW - 60, **READ), StreamGone),
+        (stream(expiry=TTL, touched_at=NOW - 60), StreamNotFound),
+        (stream(expiry=TTL, touched_at=NOW - 60, **READ), StreamGone),
     ],
 )
 def test_what_is_not_there_cannot_be_deleted(state: StreamState | None, error: type[Exception]) -> None:
@@ -186,18 +186,18 @@ def test_what_is_not_there_cannot_be_deleted(state: StreamState | None, error: t
 
 
 def test_expiry_takes_the_stream_it_was_meant_for_and_only_when_its_time_has_come() -> None:
-    expired = stream(expiry=TTL, renewed_at=NOW - 60)
-    assert remove(expired, incarnation="i").state is None
-    kept = stream(expiry=TTL, renewed_at=NOW - 60, **READ)
-    assert state_of(remove(kept, incarnation="i")).deleted
+    expired = stream(expiry=TTL, touched_at=NOW - 60)
+    assert remove(expired, uid="i").state is None
+    kept = stream(expiry=TTL, touched_at=NOW - 60, **READ)
+    assert state_of(remove(kept, uid="i")).deleted
     for state in (
-        stream(expiry=TTL, renewed_at=NOW - 59),
-        stream(expiry=TTL, renewed_at=NOW - 60, incarnation="j"),
-        stream(expiry=TTL, renewed_at=NOW - 60, deleted=True, **READ),
+        stream(expiry=TTL, touched_at=NOW - 59),
+        stream(expiry=TTL, touched_at=NOW - 60, uid="j"),
+        stream(expiry=TTL, touched_at=NOW - 60, deleted=True, **READ),
         stream(),
         None,
     ):
-        decision = remove(state, incarnation="i")
+        decision = remove(state, uid="i")
         assert decision.state is state
         assert isinstance(decision.outcome, Done)
 
@@ -208,13 +208,13 @@ def test_expiry_takes_the_stream_it_was_meant_for_and_only_when_its_time_has_com
 @pytest.mark.parametrize(("at", "expected"), [(NOW + 5, NOW + 5), (NOW - 5, NOW), (NOW, NOW)])
 def test_a_renewal_moves_the_window_on_and_never_back(at: float, expected: float) -> None:
     state = stream(expiry=TTL)
-    decision = decide_renew(state, Renew("s", "i", at), NOW + 10, 0)
-    assert state_of(decision).renewed_at == expected
+    decision = decide_renew(state, Touch("s", "i", at), NOW + 10, 0)
+    assert state_of(decision).touched_at == expected
     assert decision.state is not state
     assert decision.data == b""
 
 
 def test_a_renewal_of_a_stream_that_has_gone_changes_nothing() -> None:
-    newer = stream(incarnation="j")
-    assert decide_renew(newer, Renew("s", "i", NOW + 5), NOW, 0).state is newer
-    assert decide_renew(None, Renew("s", "i", NOW + 5), NOW, 0).state is None
+    newer = stream(uid="j")
+    assert decide_renew(newer, Touch("s", "i", NOW + 5), NOW, 0).state is newer
+    assert decide_renew(None, Touch("s", "i", NOW + 5), NOW, 0).state is None

@@ -12,10 +12,10 @@ from webtest import TestApp, TestResponse
 from werkzeug.test import EnvironBuilder
 
 from durable_streams.app import create_app
-from durable_streams.backends.memory import InMemoryStorage
 from durable_streams.config import Config
-from durable_streams.live.service import StreamService
-from durable_streams.store.contract import Storage
+from durable_streams.service import StreamService
+from durable_streams.storage.contract import Storage
+from durable_streams.storage.memory import InMemoryStorage
 from durable_streams.web.blueprint import EXTENSION, build_blueprint
 from tests.event_streams import Event, EventStream
 

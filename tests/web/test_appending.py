@@ -7,7 +7,7 @@ from typing import Any
 import gevent
 import pytest
 
-from durable_streams.store.rows import to_row
+from durable_streams.storage.rows import to_row
 from tests.web.conftest import OpenServer
 from tests.web.driving import BYTES, CLOSE, JSON, TEXT, Headers, Server
 
@@ -215,7 +215,7 @@ def everything(server: Server) -> dict[str, Any]:
     for name in storage.names("", "", 1000):
         state = storage.load(name)
         assert state is not None
-        found[name] = to_row(state), storage.read(state, state.config.base, state.tail)
+        found[name] = to_row(state), storage.read(state, state.config.forked_at, state.tail)
     return found
 
 
@@ -230,11 +230,11 @@ def test_a_refused_request_changes_nothing(
     server.put("json", b"[]", JSON)
     server.put("ballast", b"x" * 65, TEXT)
     before = everything(server)
-    # Far enough for a renewal to be recorded, were one made.
+    # Far enough for a touch to be recorded, were one made.
     server.clock.now += 500
     answer = server.request(**{"method": "POST", "target": "s", **request_})
     assert answer.status_int == status
     assert everything(server) == before
-    assert not any(at > server.clock.now - 500 for at in server.store._renewals.values())
+    assert not any(at > server.clock.now - 500 for at in server.store._touches.values())
     # What was refused did not use up the producer's next number, or the sequence.
     assert server.post("s", b"e", {**TEXT, **NEXT, "Stream-Seq": "n"}).status_int == 200

@@ -9,7 +9,7 @@ import gevent
 import pytest
 from gevent.event import Event
 
-from durable_streams.live import service as service_module
+from durable_streams import service as service_module
 from tests.web.conftest import OpenServer
 from tests.web.driving import CLOSE, JSON, PATIENCE_S, TEXT, Headers, Server
 

@@ -9,10 +9,10 @@ import gevent
 import pytest
 from flask import abort
 
-from durable_streams.backends.memory import InMemoryStorage
 from durable_streams.protocol.errors import StorageFull, StreamDamaged, Unavailable
 from durable_streams.protocol.state import StreamState
-from durable_streams.store.contract import Change
+from durable_streams.storage.contract import Change
+from durable_streams.storage.memory import InMemoryStorage
 from tests.web.conftest import OpenServer
 from tests.web.driving import BASE, BYTES, CLOSE, JSON, TEXT, Headers, Server
 
@@ -124,9 +124,9 @@ class Failing(InMemoryStorage):
 
     error: Exception | None = None
 
-    def commit(self, partition: int, changes: Sequence[Change]) -> None:
+    def commit(self, shard: int, changes: Sequence[Change]) -> None:
         self._fail()
-        super().commit(partition, changes)
+        super().commit(shard, changes)
 
     def read(self, state: StreamState, start: int, stop: int) -> bytes:
         self._fail()

@@ -166,7 +166,7 @@ def test_parameters_that_a_read_does_not_know_are_ignored(server: Server) -> Non
 # -- entity tags -------------------------------------------------------------------------------------------------
 
 
-def test_tags_differ_by_incarnation_start_end_and_closure(server: Server) -> None:
+def test_tags_differ_by_uid_start_end_and_closure(server: Server) -> None:
     tags = []
 
     def note(offset: str = "-1") -> None:

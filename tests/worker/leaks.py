@@ -7,7 +7,7 @@ import gc
 import gevent
 from gevent import get_hub
 
-from durable_streams.live.client_gone import ClientWatch
+from durable_streams.eventloop.client_watch import ClientWatch
 
 
 def alive() -> dict[str, int]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from gevent.event import Event
 
-from durable_streams.worker import when_stopped, when_stopping
+from durable_streams.worker import on_drain, on_stopped
 from tests.worker.in_process import echo
 
 stopping = Event()
@@ -27,8 +27,8 @@ def end_waits() -> None:
     stopping.set()
 
 
-when_stopping(end_waits)
-when_stopped(lambda: note("stopped"))
+on_drain(end_waits)
+on_stopped(lambda: note("stopped"))
 
 
 def app(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:

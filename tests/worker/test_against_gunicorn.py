@@ -12,7 +12,7 @@ import pytest
 
 from tests.worker.in_process import Answer, answers_in, converse, stock_worker, stream_worker
 from tests.worker.request_samples import SAMPLES, Sample, get, post
-from tests.worker.test_plain_heads import SEEDS, mutated
+from tests.worker.test_request_heads import SEEDS, mutated
 
 ROUNDS = 2000
 ORDINARY = [get(b"/x"), post(b"Content-Length: 3\r\n", b"abc")]

@@ -12,7 +12,7 @@ import pytest
 from gevent.event import Event
 from gevent.socket import socketpair
 
-from durable_streams.live.client_gone import ClientWatch
+from durable_streams.eventloop.client_watch import ClientWatch
 from tests.worker.in_process import Conversation, answers_in, stream_worker
 from tests.worker.leaks import alive
 from tests.worker.request_samples import get

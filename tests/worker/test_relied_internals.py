@@ -41,23 +41,25 @@ def parsed(data: bytes) -> Any:
     return made, next(made)
 
 
-def test_the_c_parser_gives_what_plain_heads_reads() -> None:
+def test_the_c_parser_gives_what_request_heads_reads() -> None:
     head = gunicorn_h1c.parse_request_fast(
         post(b"X-A: b\r\nContent-Length: 3\r\n", b"abc"), limit_request_fields=100
     )
-    assert (head.method, head.path, head.content_length) == (b"POST", b"/a", 3), "plain_heads.PlainHeads.read"
-    assert head.headers[1] == (b"X-A", b"b"), "plain_heads: names as sent, values stripped"
-    assert head.consumed == len(post(b"X-A: b\r\nContent-Length: 3\r\n")), (
-        "plain_heads: where the body begins"
+    assert (head.method, head.path, head.content_length) == (b"POST", b"/a", 3), (
+        "request_heads.RequestHeads.read"
     )
-    assert gunicorn_h1c.parse_request_fast(get()).content_length == -1, "plain_heads: no length is negative"
+    assert head.headers[1] == (b"X-A", b"b"), "request_heads: names as sent, values stripped"
+    assert head.consumed == len(post(b"X-A: b\r\nContent-Length: 3\r\n")), (
+        "request_heads: where the body begins"
+    )
+    assert gunicorn_h1c.parse_request_fast(get()).content_length == -1, "request_heads: no length is negative"
 
 
 def test_the_c_parser_says_incomplete_by_an_exception_that_is_not_the_public_one() -> None:
     with pytest.raises(Exception) as raised:  # noqa: PT011
         gunicorn_h1c.parse_request_fast(b"GET / HT")
     assert not isinstance(raised.value, gunicorn_h1c.IncompleteError), (
-        "plain_heads catches Exception because of this; it may now name gunicorn_h1c.IncompleteError"
+        "request_heads catches Exception because of this; it may now name gunicorn_h1c.IncompleteError"
     )
 
 
@@ -69,7 +71,7 @@ def test_the_c_parser_says_incomplete_by_an_exception_that_is_not_the_public_one
         b"POST / HTTP/1.1\r\nContent-Length: +3\r\n\r\n", b"POST / HTTP/1.1\r\nContent-Length: 3, 3\r\n\r\n",
     ],
 )  # fmt: skip
-def test_the_c_parser_is_as_strict_as_when_plain_heads_was_written(wrong: bytes) -> None:
+def test_the_c_parser_is_as_strict_as_when_request_heads_was_written(wrong: bytes) -> None:
     with pytest.raises(Exception):  # noqa: B017, PT011
         gunicorn_h1c.parse_request_fast(wrong)
 
@@ -80,26 +82,26 @@ def test_a_parser_takes_bytes_back_and_gives_them_back() -> None:
     assert made.finish_body(deadline=None, max_bytes=10), "connections.Connection._answer_unusual"
     assert made.unreader.take_buffered() == get(b"/next"), "connections: what follows a request goes back"
     made.unreader.unread(b"again")
-    assert made.unreader.buf.getvalue() == b"again", "connections, and bodies.GuardedBody._guarded"
+    assert made.unreader.buf.getvalue() == b"again", "connections, and bodies.TimedBody._guarded"
 
 
 def test_bodies_show_what_is_left_of_them() -> None:
     _, request = parsed(post(b"Content-Length: 3\r\n", b"abc"))
-    assert request.body.reader.length == 3, "bodies.GuardedBody: what is due"
-    assert request.body.failed is False, "bodies.GuardedBody.failed"
-    assert request.body.getsize(None) == request.body.getsize(-1) > 10**9, "bodies.GuardedBody.read"
+    assert request.body.reader.length == 3, "bodies.TimedBody: what is due"
+    assert request.body.failed is False, "bodies.TimedBody.failed"
+    assert request.body.getsize(None) == request.body.getsize(-1) > 10**9, "bodies.TimedBody.read"
     _, request = parsed(post(CHUNKED, b"0\r\n\r\n"))
     assert request.body.reader.parser is not None
-    assert not hasattr(request.body.reader, "length"), "bodies.GuardedBody tells chunks by this"
+    assert not hasattr(request.body.reader, "length"), "bodies.TimedBody tells chunks by this"
     assert request.body.read() == b""
-    assert request.body.reader.parser is None, "bodies.GuardedBody.is_left_behind"
+    assert request.body.reader.parser is None, "bodies.TimedBody.has_unread_rest"
     _, request = parsed(get())
-    assert request.body.reader.length == 0, "bodies.GuardedBody: no body is a length of 0"
+    assert request.body.reader.length == 0, "bodies.TimedBody: no body is a length of 0"
 
 
 def test_a_request_shows_its_expectation_and_whether_it_is_the_last() -> None:
     _, request = parsed(post(b"Content-Length: 3\r\nExpect: 100-continue\r\n"))
-    assert request._expected_100_continue is True, "bodies.GuardedBody sends `100 Continue` itself"
+    assert request._expected_100_continue is True, "bodies.TimedBody sends `100 Continue` itself"
     assert "req._expected_100_continue" in inspect.getsource(wsgi.create)
     assert "self.req.should_close()" in inspect.getsource(wsgi.Response.should_close), (
         "stream_worker.handle_request closes behind an unread body by replacing should_close of the request"
@@ -119,12 +121,12 @@ SIGNATURES: list[tuple[Any, str, str]] = [
     (wsgi.base_environ, "cfg", "StreamWorker._base_environ calls it"),
     (parser.Parser.finish_body, "self, deadline, max_bytes", "Connection._answer_unusual calls it"),
     (unreader.Unreader.take_buffered, "self", "Connection._answer_unusual calls it"),
-    (unreader.SocketUnreader.chunk, "self, size_hint", "bodies.Inflow replaces it"),
-    (body.Body.readline, "self, size", "GuardedBody.readline calls it"),
+    (unreader.SocketUnreader.chunk, "self, size_hint", "bodies.PacedReader replaces it"),
+    (body.Body.readline, "self, size", "TimedBody.readline calls it"),
     (Message.should_close, "self", "StreamWorker.handle_request wraps it"),
     (Request.set_body_reader, "self", "it gives a request without a length an empty body"),
-    (StreamServer.do_read, "self", "take_waiting_connections calls it"),
-    (BaseServer.stop_accepting, "self", "take_waiting_connections calls it"),
+    (StreamServer.do_read, "self", "drain_backlog calls it"),
+    (BaseServer.stop_accepting, "self", "drain_backlog calls it"),
 ]  # fmt: skip
 
 

@@ -1,0 +1,250 @@
+"""The byte layouts of journal and checkpoints, to and from values.
+
+docs/storage-files.md describes every field; the struct lines below follow its tables row for row, and the changes at
+the end of the file are its arrays. When any of it is written, and what follows from it, is not decided here.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, NamedTuple
+from zlib import crc32
+
+import msgspec
+
+from durable_streams.protocol.state import NO_FORKS, NO_PRODUCERS, ProducerState, StreamState
+from durable_streams.storage.on_disk.disk import Part
+from durable_streams.storage.rows import to_row
+
+_CHECKSUM = struct.Struct("<I")
+
+JOURNAL_MAGIC: Final = b"DSJRNL01"
+_JOURNAL_HEADER = struct.Struct("<8sQ4sI")
+JOURNAL_HEADER_BYTES: Final = _JOURNAL_HEADER.size
+
+_BATCH = struct.Struct("<4sIIQQQ")
+_BATCH_CHECKED = struct.Struct("<IQQQ")
+BATCH_HEADER_BYTES: Final = _BATCH.size
+
+BLOCK_MAGIC: Final = b"DSCB"
+_BLOCK = struct.Struct("<4sIII")
+_BLOCK_CHECKED = struct.Struct("<II")
+BLOCK_HEADER_BYTES: Final = _BLOCK.size
+
+CHECKPOINT_MAGIC: Final = b"DSCKPT01"
+_FOOTER = struct.Struct("<8sQQQQQII")
+FOOTER_BYTES: Final = _FOOTER.size
+
+encode_values = msgspec.msgpack.Encoder().encode
+decode_values = msgspec.msgpack.Decoder(list).decode
+DecodeError = msgspec.DecodeError
+
+
+class JournalHeader(NamedTuple):
+    number: int
+    marker: bytes
+
+    def encode(self) -> bytes:
+        packed = _JOURNAL_HEADER.pack(JOURNAL_MAGIC, *self, 0)
+        return packed[:-4] + _CHECKSUM.pack(crc32(packed[:-4]))
+
+    @classmethod
+    def decode(cls, data: bytes) -> JournalHeader | None:
+        """None when ``data`` is no journal header, or not a whole one."""
+        if len(data) != JOURNAL_HEADER_BYTES:
+            return None
+        magic, number, marker, checksum = _JOURNAL_HEADER.unpack(data)
+        if magic != JOURNAL_MAGIC or checksum != crc32(data[:-4]):
+            return None
+        return cls(number, marker)
+
+
+class BatchHeader(NamedTuple):
+    marker: bytes
+    checksum: int
+    changes_bytes: int
+    payload_bytes: int
+    seq: int
+    synced: int
+
+    @classmethod
+    def decode(cls, data: Part, at: int) -> BatchHeader:
+        return cls(*_BATCH.unpack_from(data, at))
+
+    @property
+    def length(self) -> int:
+        """Of the whole batch."""
+        return BATCH_HEADER_BYTES + self.changes_bytes + self.payload_bytes
+
+
+def encode_batch(
+    marker: bytes, seq: int, synced: int, changes: bytes, payload: Sequence[bytes]
+) -> list[Part]:
+    """One batch, as parts to be written one after the other."""
+    length = sum(map(len, payload))
+    checksum = crc32(changes, crc32(_BATCH_CHECKED.pack(len(changes), length, seq, synced)))
+    for part in payload:
+        checksum = crc32(part, checksum)
+    return [_BATCH.pack(marker, checksum, len(changes), length, seq, synced), changes, *payload]
+
+
+def batch_is_whole(header: BatchHeader, batch: Part) -> bool:
+    """Whether ``batch``, header included, is what its checksum says."""
+    return len(batch) == header.length and crc32(memoryview(batch)[8:]) == header.checksum
+
+
+class Row(NamedTuple):
+    """A stream in a checkpoint; ``state`` is None when it has gone."""
+
+    id: int
+    state: Sequence[Any] | None = None
+    home: int = -1
+    checksum: int = 0
+
+
+def encode_rows(rows: Sequence[Row]) -> bytes:
+    return encode_values([(row.id,) if row.state is None else row for row in rows])
+
+
+def encode_block_header(payload_bytes: int, rows: bytes) -> bytes:
+    lengths = _BLOCK_CHECKED.pack(payload_bytes, len(rows))
+    return _BLOCK.pack(BLOCK_MAGIC, crc32(rows, crc32(lengths)), payload_bytes, len(rows))
+
+
+class BlockHeader(NamedTuple):
+    checksum: int
+    payload_bytes: int
+    rows_bytes: int
+
+    @classmethod
+    def decode(cls, data: bytes) -> BlockHeader | None:
+        if len(data) != BLOCK_HEADER_BYTES:
+            return None
+        magic, *fields = _BLOCK.unpack(data)
+        return cls(*fields) if magic == BLOCK_MAGIC else None
+
+    def rows(self, data: bytes) -> list[Row] | None:
+        """The rows in ``data``, or None when it is not what the checksum says."""
+        if crc32(data, crc32(_BLOCK_CHECKED.pack(self.payload_bytes, self.rows_bytes))) != self.checksum:
+            return None
+        return [Row(*values) for values in decode_values(data)]
+
+
+class Footer(NamedTuple):
+    """``base``: the oldest checkpoint in force beside this one, or its own number.
+
+    ``journal``: the first that the checkpoint does not cover; ``seq``: the last batch that it does.
+    """
+
+    number: int
+    base: int
+    journal: int
+    seq: int
+    next_id: int
+    blocks: int
+
+    def encode(self) -> bytes:
+        packed = _FOOTER.pack(CHECKPOINT_MAGIC, *self, 0)
+        return packed[:-4] + _CHECKSUM.pack(crc32(packed[:-4]))
+
+    @classmethod
+    def decode(cls, data: bytes) -> Footer | None:
+        if len(data) != FOOTER_BYTES:
+            return None
+        magic, *fields, checksum = _FOOTER.unpack(data)
+        if magic != CHECKPOINT_MAGIC or checksum != crc32(data[:-4]):
+            return None
+        return cls(*fields)
+
+
+BEGINS: Final = 0
+GOES: Final = 1
+MOVES: Final = 2
+
+_CLOSED, _CLOSED_BY, _STREAM_SEQ, _PRODUCERS, _PRODUCERS_GONE, _REFERENCES, _REFERENCES_GONE, _DELETED = (
+    range(8)
+)
+
+
+def change_begins(id: int, state: StreamState, length: int) -> Sequence[Any]:
+    return (BEGINS, id, to_row(state), length)
+
+
+def change_goes(id: int) -> Sequence[Any]:
+    return (GOES, id)
+
+
+def change_moves(id: int, before: StreamState, after: StreamState, length: int) -> Sequence[Any]:
+    """``before`` and ``after`` are of one uid."""
+    if after.config is not before.config and after.config != before.config:
+        return change_begins(id, after, length)
+    fields = _fields(before, after)
+    if fields:
+        return (MOVES, id, after.tail, after.touched_at, length, fields)
+    return (MOVES, id, after.tail, after.touched_at, length)
+
+
+def _fields(before: StreamState, after: StreamState) -> dict[int, Any]:
+    fields: dict[int, Any] = {}
+    if after.closed != before.closed:
+        fields[_CLOSED] = after.closed
+    if after.closed_by != before.closed_by:
+        fields[_CLOSED_BY] = after.closed_by
+    if after.stream_seq != before.stream_seq:
+        fields[_STREAM_SEQ] = after.stream_seq
+    if after.producers is not before.producers:
+        _mapping_fields(fields, _PRODUCERS, before.producers, after.producers)
+    if after.forks is not before.forks:
+        _mapping_fields(fields, _REFERENCES, before.forks, after.forks)
+    if after.deleted != before.deleted:
+        fields[_DELETED] = after.deleted
+    return fields
+
+
+def _mapping_fields(
+    fields: dict[int, Any], number: int, before: Mapping[str, Any], after: Mapping[str, Any]
+) -> None:
+    came = {key: value for key, value in after.items() if before.get(key) is not value}
+    if came:
+        fields[number] = {key: _plain(value) for key, value in came.items()}
+    if len(after) < len(before) + len(came):
+        gone = [key for key in before if key not in after]
+        if gone:
+            fields[number + 1] = gone
+
+
+def _plain(value: Any) -> Any:
+    return (value.epoch, value.seq) if isinstance(value, ProducerState) else value
+
+
+def moved_state(before: StreamState, change: Sequence[Any]) -> StreamState:
+    """The state after a MOVES change of ``before``."""
+    fields: Mapping[int, Any] = change[5] if len(change) > 5 else {}
+    closed_by = fields.get(_CLOSED_BY, before.closed_by)
+    producers = before.producers
+    if _PRODUCERS in fields or _PRODUCERS_GONE in fields:
+        came = {key: ProducerState(*pair) for key, pair in fields.get(_PRODUCERS, {}).items()}
+        producers = _moved_mapping(producers, came, fields.get(_PRODUCERS_GONE, ())) or NO_PRODUCERS
+    references = before.forks
+    if _REFERENCES in fields or _REFERENCES_GONE in fields:
+        came = fields.get(_REFERENCES, {})
+        references = _moved_mapping(references, came, fields.get(_REFERENCES_GONE, ())) or NO_FORKS
+    return StreamState(
+        before.config,
+        change[2],
+        change[3],
+        fields.get(_CLOSED, before.closed),
+        tuple(closed_by) if closed_by else None,
+        fields.get(_STREAM_SEQ, before.stream_seq),
+        producers,
+        references,
+        fields.get(_DELETED, before.deleted),
+    )
+
+
+def _moved_mapping(before: Mapping[str, Any], came: Mapping[str, Any], gone: Sequence[str]) -> dict[str, Any]:
+    after = {**before, **came}
+    for key in gone:
+        after.pop(key, None)
+    return after

@@ -1,0 +1,1 @@
+"""What every storage shares that keeps its streams on disk."""

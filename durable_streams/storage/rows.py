@@ -1,0 +1,95 @@
+"""A StreamState as a tuple of plain values, and back: the form in which durable backends keep it.
+
+Row, version 1, field by field; later versions append fields and raise the number:
+
+    0 version        int     1
+    1 name           str
+    2 uid    str
+    3 content_type   str
+    4 expiry         None | (ttl_s | None, expires_at | None, expires_at_text | None)
+    5 fork           None | (source, source uid, position, anchor, sub_offset, inherits_expiry)
+    6 created_at     float
+    7 tail           int
+    8 touched_at     float
+    9 closed         bool
+    10 closed_by     None | (producer id, epoch, seq)
+    11 stream_seq    None | str
+    12 producers     {id: (epoch, seq)}
+    13 references    {fork uid: fork name}
+    14 deleted       bool
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from durable_streams.protocol.state import (
+    NO_EXPIRY,
+    NO_FORKS,
+    NO_PRODUCERS,
+    Expiry,
+    ForkPoint,
+    ProducerState,
+    StreamConfig,
+    StreamState,
+)
+
+ROW_VERSION: Final = 1
+
+
+def to_row(state: StreamState) -> tuple[Any, ...]:
+    """Plain tuples, dicts, text, numbers and None, fit for pickle, msgpack and the like."""
+    config = state.config
+    expiry, fork = config.expiry, config.fork
+    return (
+        ROW_VERSION,
+        config.name,
+        config.uid,
+        config.content_type,
+        None if expiry == NO_EXPIRY else (expiry.ttl_s, expiry.expires_at, expiry.expires_at_text),
+        None
+        if fork is None
+        else (
+            fork.source,
+            fork.source_uid,
+            fork.position,
+            fork.anchor,
+            fork.sub_offset,
+            fork.inherits_expiry,
+        ),
+        config.created_at,
+        state.tail,
+        state.touched_at,
+        state.closed,
+        state.closed_by,
+        state.stream_seq,
+        {name: (producer.epoch, producer.seq) for name, producer in state.producers.items()},
+        dict(state.forks),
+        state.deleted,
+    )
+
+
+def from_row(row: Sequence[Any]) -> StreamState:
+    """The state that ``to_row`` wrote; sequences may have become lists. Raises ValueError for another version."""
+    if row[0] != ROW_VERSION:
+        raise ValueError(f"state row has version {row[0]!r}, and this server reads version {ROW_VERSION}")
+    config = StreamConfig(
+        name=row[1],
+        uid=row[2],
+        content_type=row[3],
+        expiry=Expiry(*row[4]) if row[4] else NO_EXPIRY,
+        fork=ForkPoint(*row[5]) if row[5] else None,
+        created_at=row[6],
+    )
+    return StreamState(
+        config,
+        tail=row[7],
+        touched_at=row[8],
+        closed=row[9],
+        closed_by=tuple(row[10]) if row[10] else None,
+        stream_seq=row[11],
+        producers={name: ProducerState(*pair) for name, pair in row[12].items()} or NO_PRODUCERS,
+        forks=row[13] or NO_FORKS,
+        deleted=row[14],
+    )

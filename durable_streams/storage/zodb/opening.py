@@ -1,0 +1,170 @@
+"""Where the shards of a data directory lie, who owns it, and opening its storages.
+
+The file ``layout.json`` is written last, so a directory that has one has all of its shards, or has lost some
+(docs/storage-acid.md, "The directory").
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+from zlib import crc32
+
+from gevent.thread import LockType
+
+from durable_streams.eventloop.threads import waiting_is_safe
+from durable_streams.storage.on_disk.directory import DirectoryDamaged, WrongLayout, kind_of, names_in
+from durable_streams.storage.on_disk.disk import Disk, sync_file, write_file
+from durable_streams.storage.zodb.committing import MAGIC, EarlyFS
+from durable_streams.storage.zodb.in_memory import CurrentStorage
+from durable_streams.storage.zodb.keeping import remove_remains
+from durable_streams.storage.zodb.repairing import drop_damaged_index, repair_tail
+from durable_streams.storage.zodb.shared import Shared
+
+FORMAT: Final = "durable-streams acid"
+VERSION: Final = 1
+LAYOUT_NAME: Final = "layout.json"
+HASH: Final = "crc32"
+_REMAINS: Final = (".lock", ".tmp", ".fs")
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """What ``layout.json`` says, and where it was found."""
+
+    root: str
+    shard_count: int
+    salt: bytes
+    """Goes into every checksum of the directory."""
+
+    def shard(self, number: int) -> str:
+        return os.path.join(self.root, f"{number:03d}.fs")
+
+    def shards(self) -> list[str]:
+        return [self.shard(number) for number in range(self.shard_count)]
+
+
+def shard_of(name: str, shard_count: int) -> int:
+    """The number of the shard that a stream belongs to for ever."""
+    return crc32(name.encode()) % shard_count
+
+
+def root_of(data_dir: Path) -> str:
+    return str(data_dir / "acid")
+
+
+def read_layout(data_dir: Path) -> Layout | None:
+    """None when there is no ``layout.json``; raises WrongLayout when this server cannot read it."""
+    root = root_of(data_dir)
+    path = os.path.join(root, LAYOUT_NAME)
+    try:
+        with open(path, "rb") as file:
+            found = json.load(file)
+        format, version, hash = found["format"], found["version"], found["hash"]
+        layout = Layout(root, int(found["shard_count"]), bytes.fromhex(found["salt"]))
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError) as exc:
+        raise WrongLayout(f"{path} cannot be read: {exc!r}") from exc
+    if (format, version, hash) != (FORMAT, VERSION, HASH):
+        raise WrongLayout(
+            f"{path} says {format!r} version {version!r} with hash {hash!r},"
+            f" and this server reads {FORMAT!r} version {VERSION} with hash {HASH!r}"
+        )
+    if found != _says(layout):
+        # With a wrong salt every record would seem to be damaged, and the whole of a file its torn end.
+        raise WrongLayout(f"{path} is damaged: its checksum is wrong")
+    return layout
+
+
+def _says(layout: Layout) -> dict[str, str | int]:
+    """What stands in ``layout.json``."""
+    says: dict[str, str | int] = {
+        "format": FORMAT,
+        "version": VERSION,
+        "shard_count": layout.shard_count,
+        "hash": HASH,
+        "salt": layout.salt.hex(),
+    }
+    return says | {"checksum": crc32(" ".join(map(str, says.values())).encode())}
+
+
+def prepare(data_dir: Path, shard_count: int, disk: Disk) -> Layout:
+    """Make a new directory, or see that it is one that this server can read; raises WrongLayout or DirectoryDamaged."""
+    layout = read_layout(data_dir)
+    if layout is None:
+        layout = Layout(root_of(data_dir), shard_count, os.urandom(8))
+        _create(layout, disk)
+    elif layout.shard_count != shard_count:
+        raise WrongLayout(
+            f"{layout.root} was made with acid_shard_count = {layout.shard_count} and is opened with {shard_count}:"
+            " the number of shards cannot change once data exists"
+        )
+    for path in layout.shards():
+        if not os.path.exists(path):
+            raise DirectoryDamaged(path, 0, "the file is missing")
+    # A server that was killed may have given names that are not durable yet: that of a packed file, for one.
+    disk.sync_dir(layout.root)
+    return layout
+
+
+def make_root(data_dir: Path, disk: Disk) -> None:
+    """Raises WrongLayout where something else lies, such as the streams of another mode."""
+    data_dir.parent.mkdir(parents=True, exist_ok=True)
+    root = root_of(data_dir)
+    if data_dir.exists() and not os.path.exists(root) and (foreign := names_in(data_dir)):
+        raise WrongLayout(f"{data_dir} holds {foreign[0]!r} and no 'acid': {kind_of(data_dir)}")
+    if disk.make_dir(str(data_dir)):
+        disk.sync_dir(os.path.dirname(os.path.abspath(data_dir)))
+    disk.make_dir(root)
+    if not os.path.exists(os.path.join(root, LAYOUT_NAME)):
+        disk.sync_dir(str(data_dir))
+
+
+def _create(layout: Layout, disk: Disk) -> None:
+    for name in sorted(os.listdir(layout.root)):
+        path = os.path.join(layout.root, name)
+        if not (name == "lock" or name.endswith(_REMAINS)) or (
+            name.endswith(".fs") and os.path.getsize(path) > len(MAGIC)
+        ):
+            raise WrongLayout(
+                f"{layout.root} holds {name!r} and no 'layout.json': it is not a data directory"
+            )
+    for path in layout.shards():
+        write_file(disk, path, MAGIC)
+    disk.sync_dir(layout.root)
+    write_layout(layout, disk)
+
+
+def write_layout(layout: Layout, disk: Disk) -> None:
+    """What makes a directory a data directory, whole or not there."""
+    path = os.path.join(layout.root, LAYOUT_NAME)
+    write_file(disk, path + ".tmp", json.dumps(_says(layout), indent=2).encode() + b"\n")
+    disk.rename(path + ".tmp", path)
+    disk.sync_dir(layout.root)
+
+
+def lock_of(data_dir: Path) -> str:
+    return os.path.join(root_of(data_dir), "lock")
+
+
+def open_file(layout: Layout, number: int, shared: Shared) -> EarlyFS:
+    """The storage of one shard, its torn tail cut; raises DirectoryDamaged or OSError."""
+    path = layout.shard(number)
+    remove_remains(path, shared.disk)
+    drop_damaged_index(path, shared.disk)
+    repair_tail(path, layout.salt, shared.disk)
+    # A transaction that is whole and was not synced is served from now on, and an index will say that it is there.
+    sync_file(shared.disk, path)
+    return EarlyFS(path, layout.salt, shared)
+
+
+def check_locks(storage: EarlyFS | CurrentStorage) -> None:
+    """Raise RuntimeError where a greenlet that waits for a lock of ZODB would stop all others."""
+    if waiting_is_safe() and type(storage._commit_lock) is not LockType:
+        raise RuntimeError(
+            "ZODB was imported before gevent patched the threading module; import it afterwards, in the worker"
+        )

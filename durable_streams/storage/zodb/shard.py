@@ -1,0 +1,280 @@
+"""One shard: a ZODB database with its trees of names and deadlines, one connection that writes and one that reads.
+
+Decides what a transaction of changes does to the objects, and which revision a reader sees. Which stream belongs to
+which shard, and the directory, are left to others.
+"""
+
+from __future__ import annotations
+
+import logging
+import pickle
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from time import monotonic
+from typing import Any, Final, TypeVar
+
+import transaction
+from BTrees.OOBTree import OOBTree, OOTreeSet
+from gevent.lock import RLock
+from persistent import Persistent
+from transaction.interfaces import AlreadyInTransaction
+from ZODB.FileStorage.format import CorruptedError
+from ZODB.POSException import ConflictError, POSKeyError
+
+from durable_streams.protocol.errors import StorageFull, StreamDamaged, StreamNotFound, Unavailable
+from durable_streams.protocol.state import StreamState
+from durable_streams.storage.contract import Change, CommitConflict
+from durable_streams.storage.on_disk.disk import says_full
+from durable_streams.storage.zodb.committing import EarlyFS, RecordDamaged
+from durable_streams.storage.zodb.in_memory import CurrentStorage
+from durable_streams.storage.zodb.model import Head
+from durable_streams.storage.zodb.writing import Database
+
+log = logging.getLogger("durable_streams.storage")
+
+READ_TRIES: Final = 5
+APPLIED_AT_ONCE: Final = 64
+DAMAGED_S: Final = 1.0
+"""So long a stream that could not be changed is left alone; the disk may have refused one read and no more."""
+DAMAGE: Final = (
+    RecordDamaged,
+    CorruptedError,
+    POSKeyError,
+    pickle.UnpicklingError,
+    EOFError,
+    ValueError,
+    OSError,
+)
+"""What reading a record can raise that is wrong."""
+T = TypeVar("T")
+
+
+class Shard:
+    """One shard of the streams."""
+
+    def __init__(
+        self,
+        storage: EarlyFS | CurrentStorage,
+        yield_to_loop: Callable[[], None],
+        objects_max: int,
+        bytes_max: int,
+    ) -> None:
+        """``objects_max``, ``bytes_max``: how much each of the two connections keeps in memory."""
+        self.storage = storage
+        self._give_turn = yield_to_loop
+        self._db = Database(storage, cache_size=objects_max, cache_size_bytes=bytes_max)
+        self._manager = transaction.TransactionManager(explicit=True)
+        self._writing = self._db.open(self._manager)
+        self._begin()
+        self._read_manager = transaction.TransactionManager()
+        self._reading = self._db.open(self._read_manager)
+        self._lock = RLock()
+        """Held while the reading connection is used, should ever a greenlet have to wait in the middle."""
+        self.commits = 0
+        self._seen_commits = 0
+        self._damaged: dict[str, tuple[float, str]] = {}
+        """Streams that could be loaded, and not be changed: when to try again, and why not before."""
+
+    def _begin(self) -> None:
+        """See that the trees can be read, or plant them."""
+        self._manager.begin()
+        root = self._writing.root()
+        if "streams" in root:
+            for tree in (root["streams"], root["deadlines"]):
+                tree._p_activate()
+            self._manager.abort()
+            return
+        root["streams"] = OOBTree()
+        root["deadlines"] = OOTreeSet()
+        self._manager.commit()
+
+    def close(self) -> None:
+        # Closing the database aborts what its connections have begun, which an explicit manager must have.
+        with suppress(AlreadyInTransaction):
+            self._manager.begin()
+        self._db.close()
+
+    # -- reading -----------------------------------------------------------------------------------------------
+
+    def look(self, reader: Callable[[OOBTree], T]) -> T:
+        """What ``reader`` finds in the tree of streams, as the newest durable transaction has left it."""
+        return self._look("streams", reader)
+
+    def _look(self, tree: str, reader: Callable[[Any], T]) -> T:
+        with self._lock:
+            for attempt in range(READ_TRIES):
+                if attempt or self._seen_commits != self.commits:
+                    self._seen_commits = self.commits
+                    self._read_manager.begin()
+                try:
+                    return reader(self._reading.root()[tree])
+                except (ConflictError, POSKeyError):
+                    # Packed away, or replaced since the connection took its view.
+                    if attempt == READ_TRIES - 1:
+                        raise
+            raise AssertionError
+
+    def load(self, name: str) -> StreamState | None:
+        """Raises StreamDamaged."""
+        if name in self._damaged:
+            try_again_at, reason = self._damaged[name]
+            if monotonic() < try_again_at:
+                raise StreamDamaged(reason)
+            del self._damaged[name]
+
+        def load(streams: OOBTree) -> StreamState | None:
+            head = streams.get(name)
+            return None if head is None else head.state()
+
+        try:
+            return self.look(load)
+        except DAMAGE as exc:
+            raise _damaged(name, exc) from exc
+
+    def read(self, state: StreamState, start: int, stop: int) -> bytes:
+        """Raises StreamNotFound or StreamDamaged."""
+        name = state.config.name
+
+        def read(streams: OOBTree) -> bytes:
+            head = streams.get(name)
+            if head is None or head.uid != state.config.uid:
+                raise StreamNotFound(name)
+            data: bytes = head.read(start, stop)
+            if len(data) != stop - start:
+                raise ValueError(f"{len(data)} bytes were found from position {start} to {stop}")
+            return data
+
+        try:
+            return self.look(read)
+        except DAMAGE as exc:
+            raise _damaged(name, exc) from exc
+
+    def names(self, prefix: str, after: str, limit: int) -> list[str]:
+        def names(streams: OOBTree) -> list[str]:
+            keys = streams.keys(after, excludemin=True) if after >= prefix else streams.keys(prefix)
+            found: list[str] = []
+            for name in keys:
+                if len(found) == limit or not name.startswith(prefix):
+                    break
+                found.append(name)
+            return found
+
+        return self._whole("the tree of streams", names, "streams")
+
+    def queued(self, after: tuple[float, str] | None, now: float, limit: int) -> list[tuple[float, str]]:
+        """Up to ``limit`` entries of the tree of deadlines that come after ``after`` and are at or before ``now``."""
+
+        def queued(deadlines: OOTreeSet) -> list[tuple[float, str]]:
+            found: list[tuple[float, str]] = []
+            for entry in deadlines.keys(after, excludemin=True) if after else deadlines.keys():
+                if len(found) == limit or entry[0] > now:
+                    break
+                found.append(entry)
+            return found
+
+        return self._whole("the tree of deadlines", queued, "deadlines")
+
+    def _whole(self, what: str, reader: Callable[[Any], T], tree: str) -> T:
+        try:
+            return self._look(tree, reader)
+        except DAMAGE as exc:
+            raise StreamDamaged(f"{what} of {self.storage.getName()}: {exc!r}") from exc
+
+    # -- changing ----------------------------------------------------------------------------------------------
+
+    def commit(self, changes: Sequence[Change]) -> None:
+        """One transaction; raises CommitConflict, StorageFull or Unavailable when nothing was kept."""
+        if self.storage.failed is not None:
+            raise RuntimeError("the storage has failed") from self.storage.failed
+        self._manager.begin()
+        try:
+            unneeded = self._apply_all(changes)
+            self._manager.commit()
+        except BaseException as exc:
+            self._abort(exc)
+            if isinstance(exc, ConflictError):
+                raise CommitConflict from exc
+            if isinstance(exc, OSError) and self.storage.failed is None:
+                raise (StorageFull if says_full(exc) else Unavailable)(str(exc)) from exc
+            raise
+        self.commits += 1
+        self.storage.delete_later(unneeded)
+
+    def _abort(self, exc: BaseException) -> None:
+        if not isinstance(exc, Exception) and isinstance(self.storage, EarlyFS):
+            # A kill: a thread may still be writing, to where the next transaction would go.
+            self.storage.failed = exc
+        try:
+            self._manager.abort()
+        except Exception:
+            log.exception("a transaction that failed with %r could not be aborted", exc)
+            if isinstance(self.storage, EarlyFS):
+                self.storage.failed = exc
+
+    def _apply_all(self, changes: Sequence[Change]) -> list[bytes]:
+        root = self._writing.root()
+        streams, deadlines = root["streams"], root["deadlines"]
+        unneeded: list[Persistent] = []
+        for number, change in enumerate(changes, 1):
+            try:
+                unneeded += apply(streams, deadlines, change)
+            except DAMAGE as exc:
+                # Decided again, the others do without it.
+                reason = _damaged(change.name, exc).cause
+                self._damaged[change.name] = monotonic() + DAMAGED_S, reason
+                raise CommitConflict from exc
+            if number % APPLIED_AT_ONCE == 0:
+                self._give_turn()
+        return [part._p_oid for part in unneeded if part._p_oid is not None]
+
+
+def apply(streams: OOBTree, deadlines: OOTreeSet, change: Change) -> Iterator[Persistent] | list[Persistent]:
+    """Carry out ``change``; returns the objects that nothing refers to any more."""
+    after, name = change.after, change.name
+    head: Head | None = streams.get(name)
+    _check_unchanged(head, change)
+    unneeded: list[Persistent] = []
+    if head is not None and (after is None or change.is_new):
+        unneeded += head.parts()
+        if head.queued_at is not None:
+            deadlines.remove((head.queued_at, name))
+        if after is None:
+            del streams[name]
+        head = None
+    if after is None:
+        return unneeded
+    before = change.before
+    if head is None:
+        before = None
+        head = streams[name] = Head(after)
+    if change.appended:
+        unneeded += head.append(change.appended)
+    unneeded += head.record(before, after)
+    _queue(deadlines, head, after)
+    return unneeded
+
+
+def _check_unchanged(head: Head | None, change: Change) -> None:
+    before = change.before
+    if (head is None) != (before is None):
+        raise CommitConflict
+    if head is not None and before is not None:
+        recorded = before.config.uid, before.tail
+        if (head.uid, head.stop) != recorded:
+            raise CommitConflict
+
+
+def _queue(deadlines: OOTreeSet, head: Head, after: StreamState) -> None:
+    """An entry that is too early stays until its time has come: most changes only move the deadline on."""
+    due_at, queued_at = after.due_at, head.queued_at
+    if queued_at is not None:
+        if due_at is not None and after.touched_at < queued_at <= due_at:
+            return
+        deadlines.remove((queued_at, after.name))
+    if due_at is not None:
+        deadlines.insert((due_at, after.name))
+    head.queued_at = due_at
+
+
+def _damaged(name: str, exc: BaseException) -> StreamDamaged:
+    return StreamDamaged(f"stream {name!r}: {exc!r}")

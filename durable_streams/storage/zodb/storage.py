@@ -1,0 +1,230 @@
+"""AcidStorage: the ``acid`` mode, streams in one ZODB database a shard.
+
+Decides which shard a stream belongs to, and keeps decoded states in memory; a shard does the rest.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from heapq import merge
+from itertools import islice
+from pathlib import Path
+from typing import ClassVar, Final, Literal
+
+import gevent
+
+from durable_streams.protocol.errors import StreamDamaged, Unavailable
+from durable_streams.protocol.state import StreamState
+from durable_streams.storage.contract import Change, CommitConflict, Storage
+from durable_streams.storage.deadlines import Deadlines
+from durable_streams.storage.on_disk.directory import DirectoryDamaged, own
+from durable_streams.storage.on_disk.disk import Disk
+from durable_streams.storage.zodb.committing import EarlyFS, RecordDamaged
+from durable_streams.storage.zodb.in_memory import CurrentStorage
+from durable_streams.storage.zodb.keeping import Keeper, Tuning
+from durable_streams.storage.zodb.opening import (
+    check_locks,
+    lock_of,
+    make_root,
+    open_file,
+    prepare,
+    shard_of,
+)
+from durable_streams.storage.zodb.shard import Shard
+from durable_streams.storage.zodb.shared import Shared
+
+log = logging.getLogger("durable_streams.storage")
+
+STATES_KEPT: Final = 100_000
+OBJECTS_KEPT: Final = 20_000
+BYTES_KEPT: Final = 64 << 20
+"""Of each kind of connection, over all shards."""
+SCANNED_AT_ONCE: Final = 64
+
+_GUARANTEES: Final = {
+    "file": "an answered request survives a power loss, and every change is one transaction",
+    "in-memory": "every change is one transaction, and nothing survives a restart",
+}
+
+Backend = Literal["file", "in-memory"]
+
+
+class AcidStorage(Storage):
+    """Streams in ``shard_count`` databases, owned by one process."""
+
+    mode: ClassVar[str] = "acid"
+
+    def __init__(
+        self,
+        data_dir: Path | None,
+        shard_count: int = 1,
+        backend: Backend = "file",
+        *,
+        disk: Disk | None = None,
+        tuning: Tuning | None = None,
+    ) -> None:
+        """Nothing is touched before ``open``; ``data_dir`` is for the backend ``file`` alone."""
+        if backend == "file" and data_dir is None:
+            raise ValueError("the acid backend 'file' needs a data directory")
+        self.guarantee = _GUARANTEES[backend]
+        self.shards = shard_count
+        self.counts_as_memory = backend == "in-memory"
+        self._data_dir = data_dir if backend == "file" else None
+        self._disk = disk or Disk()
+        self._tuning = tuning or Tuning()
+        self._states: OrderedDict[str, StreamState] = OrderedDict()
+        self._shards: list[Shard] = []
+        self._deadlines = Deadlines()
+        """Of the streams whose entry in the tree of deadlines has been passed."""
+        self._passed: list[tuple[float, str] | None] = []
+        """A shard's newest entry that has been passed."""
+        self._is_open = False
+
+    # -- opening and closing -------------------------------------------------------------------------------------
+
+    def open(self) -> None:
+        """Raises DirectoryInUse, WrongLayout, DirectoryDamaged, or any other OSError."""
+        if self._is_open:
+            return
+        self._shared = Shared(self._disk, self.shards)
+        self._lock_fd = -1
+        self._shards = []
+        try:
+            for storage in self._storages():
+                self._shards.append(self._shard(storage))
+        except BaseException:
+            self._release()
+            raise
+        self._states.clear()
+        self._deadlines = Deadlines()
+        self._passed = [None] * self.shards
+        files = [shard.storage for shard in self._shards if isinstance(shard.storage, EarlyFS)]
+        self._keeper = Keeper(files, self._disk, self._tuning)
+        self._is_open = True
+
+    def _storages(self) -> Iterator[EarlyFS | CurrentStorage]:
+        if self._data_dir is None:
+            yield from (CurrentStorage() for _ in range(self.shards))
+            return
+        make_root(self._data_dir, self._disk)
+        self._lock_fd = own(self._data_dir, lock_of(self._data_dir))
+        layout = prepare(self._data_dir, self.shards, self._disk)
+        for number in range(self.shards):
+            yield open_file(layout, number, self._shared)
+
+    def _shard(self, storage: EarlyFS | CurrentStorage) -> Shard:
+        try:
+            check_locks(storage)
+            return Shard(
+                storage,
+                self._shared.committing.yield_to_loop,
+                objects_max=max(400, OBJECTS_KEPT // self.shards),
+                bytes_max=BYTES_KEPT // self.shards,
+            )
+        except RecordDamaged as exc:
+            storage.close()
+            raise DirectoryDamaged(storage.getName(), exc.position, exc.what) from exc
+        except BaseException:
+            storage.close()
+            raise
+
+    def close(self) -> None:
+        if not self._is_open:
+            return
+        self._is_open = False
+        self._keeper.stop()
+        self._release()
+
+    def _release(self) -> None:
+        for shard in self._shards:
+            shard.close()
+        self._shared.close()
+        if self._lock_fd >= 0:
+            os.close(self._lock_fd)
+
+    @property
+    def failed(self) -> bool:
+        """Whether it is unknown what the disk holds of a shard, so that nothing more is written to that one."""
+        return any(shard.storage.failed is not None for shard in self._shards)
+
+    # -- looking -------------------------------------------------------------------------------------------------
+
+    def shard_of(self, name: str) -> int:
+        return shard_of(name, self.shards)
+
+    def load(self, name: str) -> StreamState | None:
+        state = self._states.get(name)
+        if state is not None:
+            self._states.move_to_end(name)
+            return state
+        shard = self._shards[self.shard_of(name)]
+        commits = shard.commits
+        state = shard.load(name)
+        if state is not None and shard.commits == commits:
+            self._remember(name, state)
+        return state
+
+    def _remember(self, name: str, state: StreamState) -> None:
+        self._states[name] = state
+        self._states.move_to_end(name)
+        if len(self._states) > STATES_KEPT:
+            self._states.popitem(last=False)
+
+    def read(self, state: StreamState, start: int, stop: int) -> bytes:
+        return self._shards[self.shard_of(state.config.name)].read(state, start, stop)
+
+    def names(self, prefix: str, after: str, limit: int) -> list[str]:
+        found = [shard.names(prefix, after, limit) for shard in self._shards]
+        return list(islice(merge(*found), limit))
+
+    def due(self, now: float, limit: int) -> list[str]:
+        for number in range(self.shards):
+            try:
+                self._pass_deadlines(number, now)
+            except StreamDamaged:
+                log.exception("streams of shard %d cannot expire", number)
+        return self._deadlines.due(now, limit, self._load_whole)
+
+    def _pass_deadlines(self, number: int, now: float) -> None:
+        """Put the streams into memory whose entries in the tree say that they may be due by now."""
+        shard = self._shards[number]
+        while entries := shard.queued(self._passed[number], now, SCANNED_AT_ONCE):
+            self._passed[number] = entries[-1]
+            for _, name in entries:
+                state = self._load_whole(name)
+                if state is not None:
+                    self._deadlines.note(state)
+            gevent.sleep(0)
+
+    def _load_whole(self, name: str) -> StreamState | None:
+        try:
+            return self.load(name)
+        except StreamDamaged:
+            log.exception("stream %r is damaged, so it does not expire", name)
+            return None
+
+    # -- changing ------------------------------------------------------------------------------------------------
+
+    def commit(self, shard: int, changes: Sequence[Change]) -> None:
+        """Raises StorageFull, Unavailable or CommitConflict when nothing was kept."""
+        if not self._is_open:
+            raise Unavailable("the storage is not open")
+        try:
+            self._shards[shard].commit(changes)
+        except CommitConflict:
+            for change in changes:
+                self._states.pop(change.name, None)
+            raise
+        passed = self._passed[shard]
+        for change in changes:
+            state, name = change.after, change.name
+            if state is None:
+                self._states.pop(name, None)
+                continue
+            self._remember(name, state)
+            due_at = state.due_at
+            if passed is not None and due_at is not None and due_at <= passed[0]:
+                self._deadlines.note(state)

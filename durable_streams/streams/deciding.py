@@ -1,0 +1,43 @@
+"""The one door to the rules: a request meets the state of its stream and becomes a decision, or is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from durable_streams.protocol.appending import decide_append
+from durable_streams.protocol.creating import decide_create
+from durable_streams.protocol.forking import (
+    decide_release_reference,
+    decide_remove,
+    decide_renew,
+    decide_take_reference,
+)
+from durable_streams.protocol.outcomes import Decision
+from durable_streams.protocol.requests import (
+    AddFork,
+    Append,
+    Create,
+    Remove,
+    RemoveFork,
+    Request,
+    Touch,
+)
+from durable_streams.protocol.state import StreamState
+
+_RULES: Final[dict[type, Callable[[StreamState | None, Any, float, int], Decision]]] = {
+    Append: decide_append,
+    Create: decide_create,
+    Remove: decide_remove,
+    AddFork: decide_take_reference,
+    RemoveFork: decide_release_reference,
+    Touch: decide_renew,
+}
+
+
+def decide(found: StreamState | None, request: Request, now: float, stream_bytes_max: int) -> Decision:
+    """What ``request`` does to ``found`` (None: no such stream) at ``now`` (seconds since 1970).
+
+    Pure: changes nothing and may be asked again. Raises the ProtocolError that refuses the request.
+    """
+    return _RULES[type(request)](found, request, now, stream_bytes_max)

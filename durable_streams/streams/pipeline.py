@@ -1,0 +1,276 @@
+"""The write pipeline: queue, decide each, one commit for all, answer each, announce.
+
+One committer greenlet a shard takes whatever is queued and makes one batch of it, so all waiting requests share
+one sync, whatever the number of streams. A storage that ``commits_inline`` is called straight from the request's
+greenlet, with a batch of one. Decisions are made against the pending state, so requests of a batch see each other.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from time import monotonic, time
+from typing import cast
+
+import gevent
+from gevent.event import AsyncResult, Event
+
+from durable_streams.protocol.errors import (
+    InternalError,
+    OutcomeUnknown,
+    ProtocolError,
+    StorageFull,
+    Unavailable,
+)
+from durable_streams.protocol.outcomes import Outcome
+from durable_streams.protocol.requests import Request
+from durable_streams.protocol.state import StreamState
+from durable_streams.storage.contract import Change, CommitConflict, Storage
+from durable_streams.streams.batch import Batch, Limits, MemoryBudget
+from durable_streams.streams.deciding import decide
+
+log = logging.getLogger("durable_streams.streams")
+
+BATCH_REQUESTS_MAX = 512
+BATCH_BYTES_MAX = 32 << 20
+"""Reached by the last request of a batch: more of them would share no sync that is worth their memory."""
+BATCH_DECIDING_S_MAX = 0.005
+"""Deciding does not switch greenlets, so a longer batch would hold up everybody else."""
+CONFLICT_RETRIES_MAX = 20
+
+
+class Pipeline:
+    """Turns requests into committed changes of one storage."""
+
+    def __init__(
+        self,
+        storage: Storage,
+        limits: Limits,
+        announce: Callable[[Change], None],
+        touches: Mapping[str, float],
+        clock: Callable[[], float] = time,
+    ) -> None:
+        """``touches``: the newest touch of a stream's window by reads, where it is newer than the recorded one."""
+        self.limits = limits
+        self.clock = clock
+        self._storage = storage
+        self._announce = announce
+        self._touches = touches
+        self._held = MemoryBudget(limits.memory_bytes_max if storage.counts_as_memory else 0)
+        self._committers: list[_Committer] = []
+
+    def start(self) -> None:
+        """Start the committers; the storage is open. An inline storage needs none."""
+        if not self._storage.commits_inline:
+            self._committers = [_Committer(self, shard) for shard in range(self._storage.shards)]
+
+    def stop(self) -> None:
+        """Commit what was accepted, then refuse what comes."""
+        for committer in self._committers:
+            committer.stop()
+
+    @property
+    def failed(self) -> bool:
+        """Whether a shard has stopped because it could not know what became of a batch."""
+        return any(committer.failed for committer in self._committers)
+
+    def current(self, name: str, now: float) -> StreamState | None:
+        """The recorded state of a stream, with the newest touch of its window."""
+        state = self._storage.load(name)
+        if not self._touches or state is None:
+            return state
+        touched_at = min(self._touches.get(name, 0.0), now)
+        return replace(state, touched_at=touched_at) if touched_at > state.touched_at else state
+
+    def submit(self, request: Request) -> Outcome:
+        """Carry out ``request`` and return when it is as durable as the storage promises.
+
+        Raises the ProtocolError that refuses it. A request whose caller is killed meanwhile is still carried out.
+        """
+        if self._storage.commits_inline:
+            return self._submit_inline(request)
+        return self._committers[self._storage.shard_of(request.name)].submit(request)
+
+    def submit_later(self, request: Request) -> None:
+        """Carry out ``request`` later, if the storage takes it; nobody is told what became of it."""
+        try:
+            if self._storage.commits_inline:
+                self._submit_inline(request)
+            else:
+                self._committers[self._storage.shard_of(request.name)].enqueue(request)
+        except ProtocolError as exc:
+            log.debug("a %s of stream %r was not taken: %s", type(request).__name__, request.name, exc)
+        except OSError:
+            # An inline storage that has failed. It says so itself to whoever waits for an answer.
+            log.exception("a %s of stream %r has failed", type(request).__name__, request.name)
+
+    def _submit_inline(self, request: Request) -> Outcome:
+        now = self.clock()
+        found = self.current(request.name, now)
+        decision = decide(found, request, now, self.limits.stream_bytes_max)
+        after = decision.state
+        if after is not found:
+            growth = self._held.add(found, after)
+            try:
+                self.commit(0, (Change(found, after, [decision.data]),))
+            except BaseException:
+                self._held.total -= growth
+                raise
+        return decision.outcome
+
+    def batch(self) -> Batch:
+        return Batch(self.current, self.limits, self._held, self.clock())
+
+    def commit(self, shard: int, changes: Sequence[Change]) -> None:
+        """Make a batch durable, then tell who waits."""
+        self._storage.commit(shard, changes)
+        for change in changes:
+            self._announce(change)
+
+
+class _Waiting:
+    """A request in the queue, and its caller."""
+
+    __slots__ = ("answer", "request")
+
+    def __init__(self, request: Request) -> None:
+        self.request = request
+        self.answer: AsyncResult[Outcome] = AsyncResult()
+
+
+Answer = Outcome | Exception
+
+
+class _Committer:
+    """The one greenlet that commits to a shard. Nobody kills it, and no time-out reaches into it."""
+
+    def __init__(self, pipeline: Pipeline, shard: int) -> None:
+        self.failed = False
+        self._pipeline = pipeline
+        self._shard = shard
+        self._queue: deque[_Waiting] = deque()
+        self._decided: list[tuple[_Waiting, Answer]] = []
+        """The batch that is being put together or committed, with the answers that it will have."""
+        self._wake = Event()
+        self._stopping = False
+        self._greenlet = gevent.spawn(self._run)
+
+    def submit(self, request: Request) -> Outcome:
+        return cast(Outcome, self.enqueue(request).answer.get())
+
+    def enqueue(self, request: Request) -> _Waiting:
+        if self._stopping or self.failed:
+            raise Unavailable("the storage is stopping" if self._stopping else "the storage has failed")
+        if len(self._queue) >= self._pipeline.limits.pending_writes_max:
+            raise Unavailable("too many writes are waiting")
+        waiting = _Waiting(request)
+        self._queue.append(waiting)
+        self._wake.set()
+        return waiting
+
+    def stop(self) -> None:
+        self._stopping = True
+        self._wake.set()
+        self._greenlet.join()
+
+    def _run(self) -> None:
+        try:
+            self._serve()
+        except BaseException as exc:
+            self._fail(exc)
+            # Only what was not meant for a committer, such as a kill, goes on to gevent.
+            if not isinstance(exc, Exception):
+                raise
+
+    def _serve(self) -> None:
+        while True:
+            self._wake.wait()
+            if self._queue:
+                self._serve_batch()
+                # Setting an event or releasing a lock does not switch; everybody else gets a turn here.
+                gevent.sleep(0)
+            elif self._stopping:
+                return
+            else:
+                self._wake.clear()
+
+    def _serve_batch(self) -> None:
+        batch = self._pipeline.batch()
+        answers: list[tuple[_Waiting, Answer]] = []
+        self._decided = answers
+        decide_until = monotonic() + BATCH_DECIDING_S_MAX
+        while (
+            self._queue
+            and len(answers) < BATCH_REQUESTS_MAX
+            and batch.payload_bytes < BATCH_BYTES_MAX
+            and monotonic() < decide_until
+        ):
+            answers.append((self._queue[0], _carry_out(batch, self._queue[0].request)))
+            self._queue.popleft()
+        self._finish(batch, answers)
+        # Their bodies may be large, and the next batch may be long in coming.
+        self._decided = []
+
+    def _finish(self, batch: Batch, answers: list[tuple[_Waiting, Answer]], attempt: int = 0) -> None:
+        """Commit and answer; nobody is told anything, not even a refusal, before what it rests on is durable."""
+        changes = batch.changes()
+        try:
+            if changes:
+                self._pipeline.commit(self._shard, changes)
+        except CommitConflict:
+            batch.roll_back()
+            self._again(answers, attempt)
+        except StorageFull as exc:
+            batch.roll_back()
+            self._one_by_one(answers, exc)
+        except Unavailable as exc:
+            batch.roll_back()
+            _answer([(waiting, exc) for waiting, _ in answers])
+        else:
+            _answer(answers)
+
+    def _again(self, answers: list[tuple[_Waiting, Answer]], attempt: int) -> None:
+        if attempt >= CONFLICT_RETRIES_MAX:
+            _answer([(waiting, Unavailable("too many conflicting writers")) for waiting, _ in answers])
+            return
+        batch = self._pipeline.batch()
+        decided = [(waiting, _carry_out(batch, waiting.request)) for waiting, _ in answers]
+        self._finish(batch, decided, attempt + 1)
+
+    def _one_by_one(self, answers: list[tuple[_Waiting, Answer]], full: StorageFull) -> None:
+        """There is no room for the batch; there may be for the smaller ones of it."""
+        if len(answers) == 1:
+            _answer([(answers[0][0], full)])
+            return
+        for waiting, _ in answers:
+            batch = self._pipeline.batch()
+            self._finish(batch, [(waiting, _carry_out(batch, waiting.request))])
+
+    def _fail(self, exc: BaseException) -> None:
+        """What became of the batch is unknown, so going on could lose or repeat what was acknowledged."""
+        self.failed = True
+        log.critical("shard %d has failed and refuses all further writes", self._shard, exc_info=exc)
+        unknown = OutcomeUnknown(f"commit failed: {exc!r}")
+        _answer([(waiting, unknown) for waiting, _ in self._decided if not waiting.answer.ready()])
+        _answer([(waiting, Unavailable("the storage has failed")) for waiting in self._queue])
+        self._queue.clear()
+
+
+def _carry_out(batch: Batch, request: Request) -> Answer:
+    try:
+        return batch.carry_out(request)
+    except ProtocolError as exc:
+        return exc
+    except Exception as exc:
+        log.exception("a %s of stream %r failed", type(request).__name__, request.name)
+        return InternalError(repr(exc))
+
+
+def _answer(answers: list[tuple[_Waiting, Answer]]) -> None:
+    for waiting, answer in answers:
+        if isinstance(answer, Exception):
+            waiting.answer.set_exception(answer)
+        else:
+            waiting.answer.set(answer)

@@ -1,0 +1,95 @@
+"""What browsers need to be told: CORS and the security headers of section 12.7, on every answer."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from durable_streams.web.response import Answer, Environ, Header
+
+SECURITY: Final[list[Header]] = [
+    ("X-Content-Type-Options", "nosniff"),
+    ("Cross-Origin-Resource-Policy", "cross-origin"),
+]
+ALLOWED_METHODS: Final = "GET, HEAD, POST, PUT, DELETE, OPTIONS"
+ALLOWED_HEADERS: Final = ", ".join(
+    (
+        "Authorization",
+        "Cache-Control",
+        "Content-Type",
+        "If-None-Match",
+        "Last-Event-ID",
+        "Producer-Epoch",
+        "Producer-Id",
+        "Producer-Seq",
+        "Stream-Closed",
+        "Stream-Expires-At",
+        "Stream-Fork-Offset",
+        "Stream-Fork-Sub-Offset",
+        "Stream-Forked-From",
+        "Stream-Seq",
+        "Stream-TTL",
+    )
+)
+EXPOSED_HEADERS: Final = ", ".join(
+    (
+        "Allow",
+        "ETag",
+        "Location",
+        "Producer-Epoch",
+        "Producer-Expected-Seq",
+        "Producer-Received-Seq",
+        "Producer-Seq",
+        "Retry-After",
+        "Stream-Closed",
+        "Stream-Cursor",
+        "Stream-Expires-At",
+        "Stream-Next-Offset",
+        "Stream-SSE-Data-Encoding",
+        "Stream-TTL",
+        "Stream-Up-To-Date",
+    )
+)
+PREFLIGHT_SECONDS: Final = "86400"
+
+
+class CorsHeaders:
+    """The headers for one setting of ``http.cors_origins``: ``("*",)``, a list of origins, or none."""
+
+    def __init__(self, origins: tuple[str, ...]) -> None:
+        self._origins = frozenset(origins)
+        self._any = "*" in origins
+        # Without credentials, which `*` excludes, one star exposes every header.
+        self._for_any: list[Header] = [
+            *SECURITY,
+            ("Access-Control-Allow-Origin", "*"),
+            ("Access-Control-Expose-Headers", "*"),
+        ]
+        self._varying: list[Header] = [*SECURITY, ("Vary", "Origin")]
+
+    def of(self, environ: Environ) -> list[Header]:
+        """To be appended to the answer; the list is shared and must not be changed."""
+        if self._any:
+            return self._for_any
+        if not self._origins:
+            return SECURITY
+        origin = environ.get("HTTP_ORIGIN")
+        if origin is None or origin not in self._origins:
+            return self._varying
+        return [*self._varying, *_cors(origin)]
+
+
+def _cors(origin: str) -> list[Header]:
+    return [("Access-Control-Allow-Origin", origin), ("Access-Control-Expose-Headers", EXPOSED_HEADERS)]
+
+
+def preflight() -> Answer:
+    """The answer to OPTIONS; it says the same to everybody, the origin is judged by ``CorsHeaders``."""
+    return Answer(
+        204,
+        [
+            ("Allow", ALLOWED_METHODS),
+            ("Access-Control-Allow-Methods", ALLOWED_METHODS),
+            ("Access-Control-Allow-Headers", ALLOWED_HEADERS),
+            ("Access-Control-Max-Age", PREFLIGHT_SECONDS),
+        ],
+    )

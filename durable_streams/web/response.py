@@ -1,0 +1,41 @@
+"""An answer on its way out: a status, header lines, and a body that is whole or arrives in pieces."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, Final
+
+from durable_streams.eventloop.turns import PIECE_BYTES, LargeBody
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse
+
+Header = tuple[str, str]
+Environ = dict[str, Any]
+
+STATUS_LINES: Final = {status.value: f"{status.value} {status.phrase}" for status in HTTPStatus}
+
+
+@dataclass(slots=True)
+class Answer:
+    """``body`` is all of it as bytes, or an iterable of pieces for a body that grows while it is sent."""
+
+    status: int
+    headers: list[Header] = field(default_factory=list)
+    body: bytes | Iterable[bytes] = b""
+
+    def send(self, start_response: StartResponse, extra: list[Header]) -> Iterable[bytes]:
+        """Speak WSGI: ``extra`` are the headers that every answer of this server carries."""
+        body = self.body
+        headers = self.headers + extra
+        if not isinstance(body, bytes):
+            start_response(STATUS_LINES[self.status], headers)
+            return body
+        if self.status not in (204, 304):
+            headers.append(("Content-Length", str(len(body))))
+        start_response(STATUS_LINES[self.status], headers)
+        if len(body) > PIECE_BYTES:
+            return LargeBody(body)
+        return [body] if body else []

@@ -1,0 +1,171 @@
+"""Reads the head of a plain request with gunicorn's C parser, straight into a WSGI environ.
+
+Plain is what this module fully understands, and what gunicorn's strict parser would take with the same environ. For
+everything else the answer is None: then gunicorn's own parser decides, also about what to refuse.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+from urllib.parse import unquote_to_bytes
+
+from gunicorn_h1c import parse_request_fast
+
+METHODS: Final = {
+    name.encode(): name for name in ("GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH")
+}
+LINE_BYTES_MAX: Final = 8190
+"""What gunicorn takes where its settings say nothing sensible."""
+FIELDS_MAX: Final = 32_768
+REMEMBERED_MAX: Final = 512
+"""Field names, and hosts, that are looked at once and then known. More are looked at every time."""
+
+# Origin form without a fragment. A second slash at the beginning would be taken for an authority.
+_TARGET: Final = re.compile(rb'(/(?:[!"$-.0->@-~][!"$->@-~]*)?)(?:\?([!"$-~]*))?')
+# RFC 9110 section 7.2: uri-host [ ":" port ], where the host may be empty.
+_HOST: Final = re.compile(r"(?:\[[0-9A-Za-z:.%_~!$&'()*+,;=-]+\]|[0-9A-Za-z.%_~!$&'()*+,;=-]*)(?::[0-9]*)?")
+# They change how the rest of the message is read, or by which protocol.
+_UNUSUAL_FIELDS: Final = frozenset({"TRANSFER-ENCODING", "UPGRADE"})
+_UNUSUAL: Final = ""
+
+Environ = dict[str, Any]
+
+
+class PlainRequest:
+    """A request whose head has been read. ``body_start`` is where its body begins in the bytes it was read from."""
+
+    __slots__ = ("body_bytes", "body_start", "environ", "expects_continue", "keep_alive")
+
+    def __init__(self, environ: Environ, body_start: int, body_bytes: int, keep_alive: bool) -> None:
+        self.environ = environ
+        self.body_start = body_start
+        self.body_bytes = body_bytes
+        self.keep_alive = keep_alive
+        self.expects_continue = "HTTP_EXPECT" in environ
+
+
+def is_host(value: str) -> bool:
+    """Whether ``value`` can be that of a Host field (RFC 9112 section 3.2 wants 400 for any other)."""
+    return _HOST.fullmatch(value) is not None
+
+
+class RequestHeads:
+    """The reader of heads, under gunicorn's settings. What it has learnt of names and hosts is bounded."""
+
+    def __init__(self, cfg: Any, trusts_peer: bool) -> None:
+        """``trusts_peer``: whether the client is one of gunicorn's `forwarded_allow_ips`."""
+        self._fields_max = (
+            cfg.limit_request_fields if 0 < cfg.limit_request_fields < FIELDS_MAX else FIELDS_MAX
+        )
+        # A head no longer than either limit has no line that is, however gunicorn counts.
+        self._head_bytes_max = min(
+            _line_limit(cfg.limit_request_line), _field_limit(cfg.limit_request_field_size)
+        )
+        self._schemes: dict[str, str] = dict(cfg.secure_scheme_headers) if trusts_peer else {}
+        self._keys: dict[bytes, str] = {}
+        self._hosts: set[str] = set()
+
+    def read(self, data: bytes, connection: Mapping[str, Any]) -> PlainRequest | None:
+        """The request at the beginning of ``data``, its environ begun by that of its connection."""
+        try:
+            head = parse_request_fast(data, limit_request_fields=self._fields_max)
+        except Exception:
+            # Incomplete or wrong, and the parser's two modules have two classes for the former.
+            return None
+        method, target, head_bytes = head.method, head.path, head.consumed
+        if head_bytes > self._head_bytes_max or method not in METHODS:
+            return None
+        # The C parser skips further spaces, takes another version, and an empty line before all that.
+        if not data.startswith(b"%b %b HTTP/1.1\r\n" % (method, target)):
+            return None
+        if data.count(b"\n", 0, head_bytes) != data.count(b"\r\n", 0, head_bytes):
+            return None
+        environ = dict(connection)
+        environ["REQUEST_METHOD"] = METHODS[method]
+        if not _add_target(environ, target) or not self._add_fields(environ, head.headers):
+            return None
+        keep_alive = _keep_alive(environ)
+        if keep_alive is None or environ.get("HTTP_EXPECT", "100-continue").lower() != "100-continue":
+            return None
+        return PlainRequest(environ, head_bytes, max(0, head.content_length), keep_alive)
+
+    def _add_fields(self, environ: Environ, fields: tuple[tuple[bytes, bytes], ...]) -> bool:
+        keys = self._keys
+        for name, value in fields:
+            key = keys.get(name)
+            if key is None:
+                key = self._key(name)
+            if not key:
+                if not self._add_scheme(environ, name, value):
+                    return False
+            elif key in environ:
+                return False
+            else:
+                environ[key] = str(value, "latin-1")
+        host = environ.get("HTTP_HOST")
+        return host in self._hosts or self._is_new_host(host)
+
+    def _key(self, name: bytes) -> str:
+        """The environ's key of a field, or _UNUSUAL."""
+        upper = name.decode("latin-1").upper()
+        is_unusual = upper in _UNUSUAL_FIELDS or upper in self._schemes or "_" in upper
+        key = _UNUSUAL if is_unusual else _key_of(upper)
+        if len(self._keys) < REMEMBERED_MAX:
+            self._keys[name] = key
+        return key
+
+    def _add_scheme(self, environ: Environ, name: bytes, value: bytes) -> bool:
+        """What a trusted proxy says of the scheme, if that is what it is and all that is said of it."""
+        upper = name.decode("latin-1").upper()
+        if upper not in self._schemes or "_" in upper or any(_key_of(it) in environ for it in self._schemes):
+            return False
+        environ[_key_of(upper)] = text = str(value, "latin-1")
+        environ["wsgi.url_scheme"] = "https" if text == self._schemes[upper] else "http"
+        return True
+
+    def _is_new_host(self, host: str | None) -> bool:
+        if host is None or not is_host(host):
+            return False
+        if len(self._hosts) < REMEMBERED_MAX:
+            self._hosts.add(host)
+        return True
+
+
+def served_under_a_prefix() -> bool:
+    """Whether gunicorn is told of a SCRIPT_NAME, which it takes off every path."""
+    return bool(os.environ.get("SCRIPT_NAME"))
+
+
+def _key_of(upper: str) -> str:
+    key = upper.replace("-", "_")
+    return key if key in ("CONTENT_TYPE", "CONTENT_LENGTH") else "HTTP_" + key
+
+
+def _line_limit(setting: int) -> int:
+    return setting if 0 < setting < LINE_BYTES_MAX else LINE_BYTES_MAX
+
+
+def _field_limit(setting: int) -> int:
+    return setting if setting > 0 else LINE_BYTES_MAX
+
+
+def _add_target(environ: Environ, target: bytes) -> bool:
+    found = _TARGET.fullmatch(target)
+    if found is None:
+        return False
+    path, query = found.groups()
+    environ["RAW_URI"] = str(target, "latin-1")
+    environ["PATH_INFO"] = str(unquote_to_bytes(path) if b"%" in path else path, "latin-1")
+    environ["QUERY_STRING"] = "" if query is None else str(query, "latin-1")
+    return True
+
+
+def _keep_alive(environ: Environ) -> bool | None:
+    """Whether the client wants to go on; None where it says something else."""
+    wish = environ.get("HTTP_CONNECTION")
+    if wish is None:
+        return True
+    return {"keep-alive": True, "close": False}.get(wish.lower())

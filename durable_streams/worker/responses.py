@@ -1,0 +1,283 @@
+"""The answer to a plain request: `start_response`, its framing, and its bytes on the socket.
+
+Whatever the application has yielded has been sent completely when it is asked for more, so that others may write
+chunks of their own to the socket meanwhile. What a status or a field means is the application's matter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from time import time
+from types import TracebackType
+from typing import Any, Final
+
+from gunicorn import SERVER
+from gunicorn.http.wsgi import HEADER_VALUE_RE, STATUS_RE, TOKEN_RE
+from gunicorn.util import hop_headers, http_date
+
+from durable_streams.eventloop.turns import LargeBody
+from durable_streams.worker.bodies import ClientDisconnected, RequestBody
+from durable_streams.worker.turns import TURN_BYTES, yield_to_loop
+
+REMEMBERED_MAX: Final = 512
+"""Field names and status lines that are looked at once and then known. More are looked at every time."""
+LAST_CHUNK: Final = b"0\r\n\r\n"
+WHITE_SPACE: Final = " \t"
+
+ExcInfo = tuple[type[BaseException], BaseException, TracebackType]
+
+_CONTENT_LENGTH: Final = "content-length"
+_HOP_BY_HOP: Final = "hop-by-hop"
+_PLAIN: Final = "plain"
+_kinds: Final[dict[str, str]] = {}
+_codes: Final[dict[str, int]] = {}
+_last: Final[dict[str, tuple[str, str]]] = {}
+"""Value and line of the last field of each name: most are the same in every answer, and need no second look."""
+
+
+class ResponseError(Exception):
+    """The application has not kept to WSGI."""
+
+
+class OwnFields:
+    """The fields that the server itself adds to every answer, made once a second."""
+
+    def __init__(self) -> None:
+        self._second = -1
+        self._keep_alive = self._close = ""
+
+    def lines(self, keep_alive: bool) -> str:
+        second = int(time())
+        if second != self._second:
+            self._second = second
+            common = f"Server: {SERVER}\r\nDate: {http_date(second)}\r\nConnection: "
+            self._keep_alive = common + "keep-alive\r\n"
+            self._close = common + "close\r\n"
+        return self._keep_alive if keep_alive else self._close
+
+
+class FastResponse:
+    """One answer. ``keep_alive`` says, in the end, whether another request may follow it."""
+
+    __slots__ = (
+        "_body_of_request",
+        "_chunked",
+        "_fields",
+        "_is_head",
+        "_left",
+        "_length",
+        "_omits_body",
+        "_own",
+        "_since_turn",
+        "_sock",
+        "_status",
+        "_worker",
+        "has_begun",
+        "keep_alive",
+    )
+
+    def __init__(self, worker: Any, sock: Any, own: OwnFields, is_head: bool, keep_alive: bool) -> None:
+        self._worker = worker
+        self._sock = sock
+        self._own = own
+        self._is_head = is_head
+        self._body_of_request: RequestBody | None = None
+        self._status = ""
+        self._fields: list[str] = []
+        self._length: int | None = None
+        self._left = 0
+        self._omits_body = self._chunked = False
+        self._since_turn = 0
+        self.has_begun = False
+        self.keep_alive = keep_alive
+
+    def depends_on(self, body: RequestBody) -> None:
+        """An answer before the end of a large ``body`` is the last one of its connection."""
+        self._body_of_request = body
+
+    def start_response(
+        self, status: str, headers: list[tuple[str, str]], exc_info: ExcInfo | None = None
+    ) -> Any:
+        """PEP 3333. Raises what gunicorn raises on a status, name or value that would break the head."""
+        if exc_info is not None:
+            try:
+                if self.has_begun:
+                    raise exc_info[1].with_traceback(exc_info[2])
+            finally:
+                exc_info = None
+        elif self._status:
+            raise ResponseError("start_response was called twice")
+        code = _codes.get(status) or _checked_code(status)
+        self._status = status
+        self._omits_body = self._is_head or code in (204, 304) or code < 200
+        self._length = None
+        self._fields = fields = []
+        for name, value in headers:
+            last = _last.get(name)
+            fields.append(last[1] if last is not None and last[0] == value else self._line(name, value))
+        if self._length is not None and (code == 204 or code < 200):
+            self._length = None
+        return self.write
+
+    def _line(self, name: str, value: str) -> str:
+        """A field as it is sent; nothing of one that the server itself sends, or leaves out."""
+        kind = _kinds.get(name) or _checked_kind(name)
+        if not (isinstance(value, str) and value.isascii() and value.isprintable()):
+            _check_value(name, value)
+        if kind is _CONTENT_LENGTH:
+            self._length = _length_of(value)
+        if kind is not _PLAIN:
+            return ""
+        line = f"{name}: {value.strip(WHITE_SPACE)}\r\n"
+        if name in _last or len(_last) < REMEMBERED_MAX:
+            _last[name] = value, line
+        return line
+
+    def send(self, body: Iterable[bytes]) -> None:
+        """The whole answer; a body that is all there goes out with its head at once."""
+        if isinstance(body, list | tuple):
+            self._send_whole(body[0] if len(body) == 1 else b"".join(body))
+            return
+        if isinstance(body, LargeBody):
+            self._send_whole(body.whole)
+            return
+        for piece in body:
+            self.write(piece)
+            if self._omits_body:
+                break
+        self._end()
+
+    def write(self, piece: bytes) -> None:
+        """Send a piece, and the head before the first; PEP 3333's `write` too."""
+        if not isinstance(piece, bytes):
+            raise TypeError(f"{type(piece).__name__} in a body: every piece must be bytes")
+        before = after = b""
+        if not self.has_begun:
+            self._chunked = self._length is None and not self._omits_body
+            self._left = self._length or 0
+            before = self._head("Transfer-Encoding: chunked\r\n" if self._chunked else "")
+        if self._omits_body:
+            piece = b""
+        elif not self._chunked:
+            piece = piece[: self._left]
+            self._left -= len(piece)
+        elif piece:
+            before += b"%x\r\n" % len(piece)
+            after = b"\r\n"
+        self._transmit(before, piece, after)
+
+    def _send_whole(self, body: bytes) -> None:
+        if self.has_begun:
+            self.write(body)
+            self._end()
+            return
+        if not isinstance(body, bytes):
+            raise TypeError(f"{type(body).__name__} in a body: every piece must be bytes")
+        if self._omits_body:
+            self._transmit(self._head(""), b"", b"")
+            return
+        if self._length is None:
+            self._length = len(body)
+        elif self._length != len(body):
+            self.write(body)
+            self._end()
+            return
+        self._transmit(self._head(""), body, b"")
+
+    def _end(self) -> None:
+        if not self.has_begun:
+            if self._length is None and not self._omits_body:
+                self._length = 0
+            self.write(b"")
+        if self._chunked:
+            self._transmit(LAST_CHUNK, b"", b"")
+        elif self._left and not self._omits_body:
+            # Less than promised: the client must not take the next answer for the rest.
+            self.keep_alive = False
+
+    def _head(self, framing: str) -> bytes:
+        if not self._status:
+            raise ResponseError("a body without start_response")
+        if not self._worker.alive or (
+            self._body_of_request is not None and self._body_of_request.has_unread_rest
+        ):
+            self.keep_alive = False
+        if self._length is not None:
+            framing = f"Content-Length: {self._length}\r\n"
+        self.has_begun = True
+        own = self._own.lines(self.keep_alive)
+        return f"HTTP/1.1 {self._status}\r\n{own}{framing}{''.join(self._fields)}\r\n".encode("latin-1")
+
+    def _transmit(self, before: bytes, piece: bytes, after: bytes) -> None:
+        try:
+            if len(piece) <= TURN_BYTES:
+                send_all(self._sock, before + piece + after)
+            else:
+                self._transmit_large(before, piece, after)
+        except OSError as exc:
+            raise ClientDisconnected(str(exc)) from exc
+        # A fast reader always has room for more, and would never let go.
+        self._since_turn += len(piece)
+        if self._since_turn >= TURN_BYTES:
+            self._since_turn = 0
+            yield_to_loop(self._sock)
+
+    def _transmit_large(self, before: bytes, piece: bytes, after: bytes) -> None:
+        """Nothing is put together here: copying costs about as much as sending."""
+        if before:
+            send_all(self._sock, before)
+        view = memoryview(piece)
+        for start in range(0, len(view), TURN_BYTES):
+            if start:
+                yield_to_loop(self._sock)
+            send_all(self._sock, view[start : start + TURN_BYTES])
+        if after:
+            send_all(self._sock, after)
+
+
+def send_all(sock: Any, data: bytes | memoryview) -> None:
+    """Send everything; without gevent's bookkeeping where the system takes it at once."""
+    try:
+        sent = sock._sock.send(data)
+    except BlockingIOError:
+        sent = 0
+    if sent < len(data):
+        sock.sendall(memoryview(data)[sent:])
+
+
+def _checked_code(status: str) -> int:
+    if not isinstance(status, str):
+        raise TypeError(f"{status!r} is not a string")
+    if not STATUS_RE.fullmatch(status):
+        raise ResponseError(f"{status!r} is not a status")
+    code = int(status[:3])
+    if len(_codes) < REMEMBERED_MAX:
+        _codes[status] = code
+    return code
+
+
+def _checked_kind(name: str) -> str:
+    if not isinstance(name, str):
+        raise TypeError(f"{name!r} is not a string")
+    if not TOKEN_RE.fullmatch(name):
+        raise ResponseError(f"{name!r} is no name of a field")
+    lower = name.lower()
+    kind = _CONTENT_LENGTH if lower == _CONTENT_LENGTH else _HOP_BY_HOP if lower in hop_headers else _PLAIN
+    if len(_kinds) < REMEMBERED_MAX:
+        _kinds[name] = kind
+    return kind
+
+
+def _check_value(name: str, value: Any) -> None:
+    if not isinstance(value, str):
+        raise TypeError(f"the value of {name} is not a string")
+    # The value is not named: it may be one that nobody else should see.
+    if not HEADER_VALUE_RE.fullmatch(value):
+        raise ResponseError(f"the value of {name} cannot stand in a head")
+
+
+def _length_of(value: str) -> int:
+    digits = value.strip(WHITE_SPACE)
+    if not (digits.isascii() and digits.isdigit()):
+        raise ResponseError(f"{value!r} is no length")
+    return int(digits)

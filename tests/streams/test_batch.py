@@ -1,0 +1,160 @@
+"""One batch: requests see each other's pending states, refused ones leave no trace, bytes are counted exactly."""
+
+from __future__ import annotations
+
+import pytest
+
+from durable_streams.protocol.errors import (
+    ProducerSeqGap,
+    StreamClosed,
+    StreamExists,
+    StreamNotFound,
+    TooLarge,
+)
+from durable_streams.protocol.outcomes import Appended, Created
+from durable_streams.protocol.requests import Append, Create, Producer, Remove
+from durable_streams.protocol.state import NO_EXPIRY, StreamState
+from durable_streams.streams.batch import Batch, Limits, MemoryBudget
+
+NOW = 1000.0
+
+
+class Batches:
+    """Makes batches over recorded states, and records what a batch changes."""
+
+    def __init__(self, **limits: int) -> None:
+        self.states: dict[str, StreamState] = {}
+        self.limits = Limits(**limits)
+        self.held = MemoryBudget(self.limits.memory_bytes_max)
+
+    def begin(self) -> Batch:
+        return Batch(lambda name, now: self.states.get(name), self.limits, self.held, NOW)
+
+    def keep(self, batch: Batch) -> None:
+        for change in batch.changes():
+            if change.after is None:
+                del self.states[change.name]
+            else:
+                self.states[change.name] = change.after
+
+
+def create(name: str = "s", body: bytes = b"", uid: str = "1") -> Create:
+    return Create(name, "text/plain", NO_EXPIRY, False, body, uid=uid)
+
+
+def append(body: bytes, name: str = "s", close: bool = False, producer: Producer | None = None) -> Append:
+    return Append(name, "text/plain", body, close, None, producer)
+
+
+def test_requests_of_one_stream_become_one_change() -> None:
+    batches = Batches()
+    batch = batches.begin()
+    batch.carry_out(create(body=b"a"))
+    batch.carry_out(append(b"b"))
+    last = batch.carry_out(append(b"c", close=True))
+    assert isinstance(last, Appended)
+    assert (last.tail, last.closed) == (3, True)
+    (change,) = batch.changes()
+    assert (change.before, change.appended) == (None, [b"a", b"b", b"c"])
+    assert change.after is not None
+    assert (change.after.tail, change.after.closed) == (3, True)
+    assert change.is_new
+
+
+def test_requests_see_what_those_before_them_have_changed() -> None:
+    batch = Batches().begin()
+    with pytest.raises(StreamNotFound):
+        batch.carry_out(append(b"too early"))
+    batch.carry_out(create())
+    batch.carry_out(append(b"x", producer=Producer("p", 0, 0)))
+    again = batch.carry_out(append(b"x", producer=Producer("p", 0, 0)))
+    assert isinstance(again, Appended)
+    assert again.duplicate
+    with pytest.raises(ProducerSeqGap):
+        batch.carry_out(append(b"x", producer=Producer("p", 0, 2)))
+    batch.carry_out(append(b"", close=True))
+    with pytest.raises(StreamClosed):
+        batch.carry_out(append(b"too late"))
+    with pytest.raises(StreamExists):
+        batch.carry_out(create())
+    (change,) = batch.changes()
+    assert change.appended == [b"x"]
+
+
+def test_what_changes_nothing_is_no_change() -> None:
+    batches = Batches()
+    first = batches.begin()
+    first.carry_out(create(body=b"a"))
+    batches.keep(first)
+    second = batches.begin()
+    found = second.carry_out(create(body=b"other", uid="2"))
+    assert isinstance(found, Created)
+    assert found.existed
+    assert list(second.changes()) == []
+
+
+def test_a_stream_that_comes_and_goes_within_a_batch_is_no_change() -> None:
+    batches = Batches()
+    batch = batches.begin()
+    batch.carry_out(create(body=b"abc"))
+    batch.carry_out(Remove("s"))
+    assert list(batch.changes()) == []
+    assert batches.held.total == 0
+
+
+def test_a_stream_that_is_replaced_carries_only_the_bytes_of_the_new_one() -> None:
+    batches = Batches()
+    first = batches.begin()
+    first.carry_out(create(body=b"old"))
+    batches.keep(first)
+    second = batches.begin()
+    second.carry_out(append(b" more"))
+    second.carry_out(Remove("s"))
+    second.carry_out(create(body=b"new", uid="2"))
+    second.carry_out(append(b" er"))
+    (change,) = second.changes()
+    assert change.before is batches.states["s"]
+    assert (change.appended, change.is_new) == ([b"new", b" er"], True)
+    assert batches.held.total == len(b"new er")
+
+
+def test_a_removal_after_appends_carries_no_bytes() -> None:
+    batches = Batches()
+    first = batches.begin()
+    first.carry_out(create(body=b"old"))
+    batches.keep(first)
+    second = batches.begin()
+    second.carry_out(append(b"x"))
+    second.carry_out(Remove("s"))
+    (change,) = second.changes()
+    assert (change.after, change.appended, change.name) == (None, [], "s")
+
+
+def test_the_limit_on_memory_counts_the_bytes_of_undecided_batches() -> None:
+    batches = Batches(memory_bytes_max=10)
+    first, second = batches.begin(), batches.begin()
+    first.carry_out(create("a", b"1234"))
+    second.carry_out(create("b", b"123456"))
+    with pytest.raises(TooLarge):
+        first.carry_out(append(b"x", "a"))
+    # The second was not kept: its bytes are free again, and only once.
+    for _ in range(2):
+        second.roll_back()
+    assert batches.held.total == 4
+    first.carry_out(append(b"123456", "a"))
+    with pytest.raises(TooLarge):
+        first.carry_out(append(b"x", "a"))
+    (change,) = first.changes()
+    assert change.appended == [b"1234", b"123456"]
+
+
+def test_a_refused_request_leaves_no_trace() -> None:
+    batches = Batches(memory_bytes_max=5, stream_bytes_max=4)
+    batch = batches.begin()
+    batch.carry_out(create("a", b"123"))
+    before = batch.changes()[0].after
+    for refused in (append(b"45", "a", producer=Producer("p", 0, 0)), create("b", b"123", "2")):
+        with pytest.raises(TooLarge):
+            batch.carry_out(refused)
+    (change,) = batch.changes()
+    assert (change.after is before, change.appended, batches.held.total) == (True, [b"123"], 3)
