@@ -169,7 +169,7 @@ def test_settings_show_whether_they_are_the_default() -> None:
 def test_gevents_sockets_show_what_is_below_them() -> None:
     ours, theirs = gevent.socket.socketpair()
     with ours, theirs:
-        assert ours._sock.gettimeout() == 0.0, "answers.send_all: the socket below never blocks"
+        assert ours._sock.gettimeout() == 0.0, "responses.send_all: the socket below never blocks"
         assert ours._read_event.fd == ours.fileno(), "Connection._next_bytes waits for this"
         theirs.sendall(b"x")
         gevent.get_hub().wait(ours._read_event)

@@ -9,7 +9,7 @@ from typing import Any
 import gevent
 import pytest
 
-from durable_streams.worker import answers, connections
+from durable_streams.worker import connections, responses
 from durable_streams.worker.turns import TURN_BYTES
 from tests.worker.in_process import (
     Answer,
@@ -164,9 +164,9 @@ def test_less_than_promised_ends_the_connection() -> None:
 def test_head_and_body_leave_together(monkeypatch: pytest.MonkeyPatch) -> None:
     sends: list[bytes] = []
     worker = stream_worker(app_of(body=lambda: [b"hello"]))
-    original = answers.send_all
+    original = responses.send_all
     monkeypatch.setattr(
-        answers, "send_all", lambda sock, data: (sends.append(bytes(data)), original(sock, data))
+        responses, "send_all", lambda sock, data: (sends.append(bytes(data)), original(sock, data))
     )
     converse(worker, get())
     assert len(sends) == 1
@@ -289,7 +289,7 @@ def test_others_get_a_turn_after_every_piece_of_a_big_answer(
             turns += 1
             gevent.sleep(0)
 
-    monkeypatch.setattr(answers, "send_all", lambda sock, data: turns_at_send.append(turns))
+    monkeypatch.setattr(responses, "send_all", lambda sock, data: turns_at_send.append(turns))
     conversation = Conversation(stream_worker(app_of(body=body)))
     helper = gevent.spawn(other)
     conversation.sock.sendall(CLOSE)
@@ -319,7 +319,7 @@ def test_requests_that_were_sent_ahead_do_not_keep_others_waiting() -> None:
 def test_the_date_is_that_of_now(monkeypatch: pytest.MonkeyPatch) -> None:
     worker = stream_worker(app_of(body=lambda: [b"x"]))
     for now, date in ((0.9, b"00:00:00"), (1.0, b"00:00:01"), (61.5, b"00:01:01")):
-        monkeypatch.setattr(answers, "time", lambda now=now: now)
+        monkeypatch.setattr(responses, "time", lambda now=now: now)
         assert b"\r\nDate: Thu, 01 Jan 1970 " + date + b" GMT\r\n" in converse(worker, get())
 
 
