@@ -1,9 +1,9 @@
-"""The life of one open store in a serving process: open, sweep, stop those who wait, close."""
+"""One open storage and everything that works on it: the store, its listeners, the sweeper; opened, stopped, closed."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import gevent
 from gevent.event import Event
@@ -11,10 +11,15 @@ from gevent.lock import Semaphore
 
 from durable_streams.live.fanout import Fanout
 from durable_streams.live.hub import Hub
-from durable_streams.storage.contract import Change, Storage
+from durable_streams.protocol.state import StreamState
+from durable_streams.storage.abilities import Shared
+from durable_streams.storage.contract import Storage
 from durable_streams.streams.batch import Limits
 from durable_streams.streams.store import StreamStore
+from durable_streams.streams.wakes import Listener, Wakes
 
+LOOK_INTERVAL_S = 5.0
+"""How late a reader learns of a change by another process whose wake was lost."""
 SWEEP_INTERVAL_S = 1.0
 SWEEP_STREAMS_MAX = 1000
 """Streams in one go of the sweeper; then everybody else gets a turn."""
@@ -29,14 +34,18 @@ class StreamService:
     """What the configuration says of request bodies, for a worker that watches over them too."""
 
     def __init__(self, storage: Storage, limits: Limits) -> None:
+        self.listeners: list[Listener] = []
+        """Everybody who acts on wakes; an entry that is added later gets the wakes that follow."""
+        self.wakes = Wakes(self.listeners)
+        self.store = StreamStore(storage, limits, self.wakes.publish)
         self.hub = Hub()
-        self.store = StreamStore(storage, limits, self._announce)
         self.fanout = Fanout(self.store)
+        self.listeners += (self.hub, self.fanout)
         self.on_ready: list[Callable[[bool], None]] = []
         """Told True when requests can be answered, and False when a stop has begun."""
         self._opening = Semaphore()
         self._closing = Event()
-        self._sweeper: gevent.Greenlet[[], None] | None = None
+        self._background: list[gevent.Greenlet[[], None]] = []
 
     @property
     def is_ready(self) -> bool:
@@ -48,7 +57,8 @@ class StreamService:
             if self.store.is_open or self._closing.is_set():
                 return
             self.store.open()
-            self._sweeper = gevent.spawn(self._sweep_for_ever)
+            self._background = [gevent.spawn(self._sweep_until_closed)]
+            self._join_others()
             self._tell(True)
 
     def stop_live(self) -> None:
@@ -63,20 +73,35 @@ class StreamService:
         self.stop_live()
         self._closing.set()
         with self._opening:
-            if self._sweeper is not None:
-                self._sweeper.join()
-                self._sweeper = None
+            gevent.joinall(self._background)
             self.store.close()
 
-    def _announce(self, change: Change) -> None:
-        self.hub.announce(change)
-        self.fanout.announce(change)
+    def _join_others(self) -> None:
+        """Exchange wakes with the other processes that have the storage open, if it can be shared."""
+        storage = self.store.storage
+        if isinstance(storage, Shared):
+            relay = storage.relay()
+            relay.listen(self.wakes.deliver, self.wakes.lost)
+            self.wakes.relay = relay
+            self._background.append(gevent.spawn(self._look_until_closed))
+
+    def _look_until_closed(self) -> None:
+        while not self._closing.wait(LOOK_INTERVAL_S):
+            try:
+                self.wakes.look(self._newest)
+            except Exception:
+                log.exception(
+                    "looking at the watched streams failed; the next look is in %s s", LOOK_INTERVAL_S
+                )
+
+    def _newest(self, names: Collection[str]) -> dict[str, StreamState | None]:
+        return {name: self.store.storage.load(name) for name in names}
 
     def _tell(self, ready: bool) -> None:
         for listener in self.on_ready:
             listener(ready)
 
-    def _sweep_for_ever(self) -> None:
+    def _sweep_until_closed(self) -> None:
         while not self._closing.wait(SWEEP_INTERVAL_S):
             try:
                 while self.store.sweep(SWEEP_STREAMS_MAX) == SWEEP_STREAMS_MAX and not self._closing.is_set():

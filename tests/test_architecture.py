@@ -47,6 +47,7 @@ LAYERS = {
     "telemetry": layer("telemetry", "config"),
     "eventloop": layer("eventloop", others="gevent"),
     "storage": layer(*PORT),
+    "storage.abilities": layer("storage.abilities"),
     "storage.memory": layer("storage.memory", *PORT),
     "storage.on_disk": layer("storage.on_disk", "protocol"),
     "storage.files": layer(
@@ -59,9 +60,13 @@ LAYERS = {
         *PORT,
         others="gevent BTrees ZODB persistent transaction zc zodbpickle",
     ),
-    "streams": layer("streams", "storage.contract", "protocol"),
-    "streams.pipeline": layer("streams", "storage.contract", "protocol", others="gevent"),
-    "live": layer("live", "eventloop", "streams", "storage.contract", "protocol", others="gevent"),
+    "streams": layer("streams", "storage.contract", "storage.abilities", "protocol"),
+    "streams.pipeline": layer(
+        "streams", "storage.contract", "storage.abilities", "protocol", others="gevent"
+    ),
+    "live": layer(
+        "live", "eventloop", "streams", "storage.contract", "storage.abilities", "protocol", others="gevent"
+    ),
     "subscriptions": layer(
         "subscriptions",
         "eventloop",
@@ -72,7 +77,14 @@ LAYERS = {
         others="gevent cryptography msgspec",
     ),
     "service": layer(
-        "live", "subscriptions", "eventloop", "streams", "storage.contract", "protocol", others="gevent"
+        "live",
+        "subscriptions",
+        "eventloop",
+        "streams",
+        "storage.contract",
+        "storage.abilities",
+        "protocol",
+        others="gevent",
     ),
     "web": layer(
         "web",

@@ -1,14 +1,16 @@
-"""The broadcaster of live SSE: every range is encoded once and written straight to every caught-up reader.
+"""The fan-out of live SSE: every range is encoded once and written straight to every caught-up reader.
 
-A reader that has nothing more to say for itself joins its stream; from then on its greenlet sleeps and the one
-broadcaster writes to its socket, without ever blocking. A reader whose socket is full leaves, sends the rest in its
-own greenlet, catches up by offset and joins again: nothing queues for it, and nobody waits for it. Only sockets whose
-framing is known (plain HTTP/1.1, chunked) can be written to from outside; every other reader follows by itself.
+A caught-up reader joins its stream. From then on its greenlet sleeps, and the stream's broadcaster writes to its
+socket without ever blocking. A reader whose socket is full leaves, sends the rest in its own greenlet, catches up by
+offset and joins again: nothing queues for it, and nobody waits for it. A broadcaster lives while its stream is
+changing, so a stream that is slow to read holds up no other. Only sockets whose framing is known (plain HTTP/1.1,
+chunked) can be written to from outside; every other reader follows by itself.
 """
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from time import monotonic
 from typing import Any
 
@@ -24,28 +26,28 @@ from durable_streams.live.waiting import ClientGone, wait_for
 from durable_streams.protocol import caching
 from durable_streams.protocol.errors import ProtocolError
 from durable_streams.protocol.state import StreamState
-from durable_streams.storage.contract import Change
 from durable_streams.streams.store import StreamStore
 
 SENDS_PER_TURN = 256
-"""About 3 ms of sending; then everybody else gets a turn."""
+"""About 3 ms of sending; then every other greenlet gets its turn."""
 BYTES_PER_SEND = 16 * 1024
-"""So many more bytes in a send take as long as one more send."""
+"""Cost model: 16 KiB cost about as much as one extra ``send``."""
 
 PAUSE_S_MAX = 0.02
 STALLED_S_MAX = 60.0
-"""A client that takes nothing for so long is given up."""
+"""A client that takes nothing for so long is dropped."""
 
 log = logging.getLogger("durable_streams.live")
 
 
 class _Member:
-    """A caught-up reader: its raw socket, its position, and what its socket did not take."""
+    """A caught-up reader: its raw socket, its stream's uid, its position, and what its socket did not take."""
 
-    __slots__ = ("joined", "left", "position", "rest", "socket")
+    __slots__ = ("joined", "left", "position", "rest", "socket", "uid")
 
-    def __init__(self, raw_socket: Any, position: int) -> None:
+    def __init__(self, raw_socket: Any, uid: str, position: int) -> None:
         self.socket = raw_socket
+        self.uid = uid
         self.position = position
         self.rest = b""
         self.joined = True
@@ -77,31 +79,32 @@ class Fanout:
     def __init__(self, store: StreamStore) -> None:
         self._store = store
         self._members: dict[str, dict[_Member, None]] = {}
-        self._changed: dict[str, None] = {}
-        self._wake = Event()
+        self._changed: dict[str, bool] = {}
+        """Streams with a running broadcaster: whether there is something new since its round began."""
         self._stopping = False
-        self._broadcaster: gevent.Greenlet[[], None] | None = None
 
-    def announce(self, change: Change) -> None:
-        """A change is durable: tell the joined readers of that stream, or let them go when it has come to an end."""
-        name = change.name
-        members = self._members.get(name)
-        if members is None:
+    def announce(self, name: str) -> None:
+        """The stream ``name`` may have changed: bring its joined readers up to date, or let them go at its end."""
+        if name not in self._members:
             return
-        after = change.after
-        if after is None or change.is_new or after.deleted or after.closed:
-            for member in list(members):
-                member.release()
-        else:
-            self._changed[name] = None
-            self._wake.set()
+        if name not in self._changed:
+            gevent.spawn(self._broadcast_while_it_changes, name)
+        self._changed[name] = True
+
+    def announce_all(self) -> None:
+        """Any stream may have changed."""
+        for name in self._members:
+            self.announce(name)
+
+    def watched(self) -> Iterable[str]:
+        """The names of the streams that have joined readers."""
+        return self._members.keys()
 
     def stop(self) -> None:
         """Let every joined reader go, for its greenlet to end the connection."""
         self._stopping = True
         for members in self._members.values():
-            for member in list(members):
-                member.release()
+            _release(members)
 
     def can_serve(self, client_socket: Any) -> bool:
         """Whether the broadcaster may write to it: only a plain socket's bytes go out as they are."""
@@ -112,13 +115,14 @@ class Fanout:
 
         The follower's position is where the reader then is. Raises ClientGone, or OSError from its socket.
         """
-        member = _Member(client_socket._sock, follower.position)
-        members = self._join(follower.state.name, member)
+        state = follower.state
+        member = _Member(client_socket._sock, state.config.uid, follower.position)
+        members = self._join(state.name, member)
         try:
             woken = wait_for(member.left, seconds, client_socket)
         finally:
             member.joined = False
-            self._leave(follower.state.name, members, member)
+            self._leave(state.name, members, member)
         follower.position = member.position
         if member.rest:
             with deadline(STALLED_S_MAX, ClientGone):
@@ -131,8 +135,6 @@ class Fanout:
         return sum(map(len, self._members.values()))
 
     def _join(self, name: str, member: _Member) -> dict[_Member, None]:
-        if self._broadcaster is None:
-            self._broadcaster = gevent.spawn(self._broadcast_for_ever)
         members = self._members.setdefault(name, {})
         members[member] = None
         if self._stopping:
@@ -144,34 +146,31 @@ class Fanout:
         if not members:
             del self._members[name]
 
-    def _broadcast_for_ever(self) -> None:
-        while True:
-            self._wake.wait()
-            self._wake.clear()
-            while self._changed:
-                name = next(iter(self._changed))
-                del self._changed[name]
-                began = monotonic()
-                self._broadcast(name)
-                # A stream that grew meanwhile, and is alone, gets time to grow more: its readers lose no more than
-                # the round took, and one send carries many appends.
-                grew_alone = len(self._changed) == 1 and name in self._changed
-                if grew_alone:
-                    gevent.sleep(min(monotonic() - began, PAUSE_S_MAX))
-                else:
-                    yield_to_loop()
+    def _broadcast_while_it_changes(self, name: str) -> None:
+        changed = self._changed
+        while changed[name]:
+            changed[name] = False
+            began = monotonic()
+            self._broadcast(name)
+            # A stream that grew meanwhile, and is alone, gets time to grow more: its readers lose no more than the
+            # round took, and one send carries many appends.
+            if changed[name] and len(changed) == 1:
+                gevent.sleep(min(monotonic() - began, PAUSE_S_MAX))
+            else:
+                yield_to_loop()
+        del changed[name]
 
     def _broadcast(self, name: str) -> None:
         members = list(self._members.get(name, ()))
         try:
             state = self._store.find(name)
+            _release(members if state.closed else [it for it in members if it.uid != state.config.uid])
             self._send_to_all(state, members)
         except Exception as error:
-            # Each reader meets the error in its own greenlet; this one is everybody's, and must go on.
+            # Each reader meets the error in its own greenlet.
             level = logging.DEBUG if isinstance(error, ProtocolError) else logging.ERROR
             log.log(level, "stream %r cannot be broadcast", name, exc_info=error)
-            for member in members:
-                member.release()
+            _release(members)
 
     def _send_to_all(self, state: StreamState, members: list[_Member]) -> None:
         frames: dict[int, tuple[bytes, int]] = {}
@@ -191,7 +190,7 @@ class Fanout:
                 member.send(frame, stop)
                 sends += 1 + len(frame) // BYTES_PER_SEND
                 if stop < state.tail:
-                    self._changed[state.name] = None
+                    self._changed[state.name] = True
 
     def _frame(self, state: StreamState, position: int, cursor: str) -> tuple[bytes, int]:
         """The next event as a chunk of the chunked coding, and the position after it."""
@@ -201,3 +200,8 @@ class Fanout:
         stop = position + len(data)
         payload = event(state, data, stop, cursor)
         return b"%x\r\n%b\r\n" % (len(payload), payload), stop
+
+
+def _release(members: Iterable[_Member]) -> None:
+    for member in list(members):
+        member.release()

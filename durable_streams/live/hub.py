@@ -6,12 +6,10 @@ swaps the event for a new one: nobody is woken twice by one change, and there is
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from gevent.event import Event
-
-from durable_streams.storage.contract import Change
 
 
 class Watch:
@@ -36,13 +34,21 @@ class Hub:
         self._events: dict[str, Event] = {}
         self._watchers: dict[str, int] = {}
 
-    def announce(self, change: Change) -> None:
-        """A change is durable: wake everybody who watches that stream."""
-        name = change.name
+    def announce(self, name: str) -> None:
+        """The stream ``name`` may have changed: wake everybody who watches it."""
         event = self._events.get(name)
         if event is not None:
             self._events[name] = Event()
             event.set()
+
+    def announce_all(self) -> None:
+        """Wake everybody."""
+        for name in list(self._events):
+            self.announce(name)
+
+    def watched(self) -> Iterable[str]:
+        """The names of the streams that somebody watches."""
+        return self._events.keys()
 
     @contextmanager
     def watch(self, name: str) -> Iterator[Watch]:
@@ -59,9 +65,7 @@ class Hub:
     def stop(self) -> None:
         """End every wait: long-polls answer and event streams finish (also those that come later)."""
         self.stopping = True
-        for name, event in list(self._events.items()):
-            self._events[name] = Event()
-            event.set()
+        self.announce_all()
 
     @property
     def watchers(self) -> int:

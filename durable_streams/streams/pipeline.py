@@ -48,7 +48,7 @@ class Pipeline:
         self,
         storage: Storage,
         limits: Limits,
-        announce: Callable[[Change], None],
+        announce: Callable[[Sequence[Change]], None],
         touches: Mapping[str, float],
         clock: Callable[[], float] = time,
     ) -> None:
@@ -126,8 +126,7 @@ class Pipeline:
     def commit(self, shard: int, changes: Sequence[Change]) -> None:
         """Make a batch durable, then tell who waits."""
         self._storage.commit(shard, changes)
-        for change in changes:
-            self._announce(change)
+        self._announce(changes)
 
 
 class _Waiting:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from time import time
 from typing import cast
@@ -71,10 +71,10 @@ class StreamStore:
         self,
         storage: Storage,
         limits: Limits,
-        announce: Callable[[Change], None] = lambda change: None,
+        announce: Callable[[Sequence[Change]], None] = lambda changes: None,
         clock: Callable[[], float] = time,
     ) -> None:
-        """``announce`` is told of every change once it is durable; ``clock`` gives seconds since 1970."""
+        """``announce`` is told of all changes of a batch once they are durable; ``clock`` gives seconds since 1970."""
         self.storage = storage
         self.clock = clock
         self.is_open = False
@@ -362,9 +362,10 @@ class StreamStore:
             if end or not more:
                 return b"".join(parts)
 
-    def _changed(self, change: Change) -> None:
-        self._touches.settle(change)
-        self._announce(change)
+    def _changed(self, changes: Sequence[Change]) -> None:
+        for change in changes:
+            self._touches.settle(change)
+        self._announce(changes)
 
     def _record_touches(self) -> None:
         now = self.clock()

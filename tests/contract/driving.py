@@ -122,7 +122,7 @@ class Streams:
 
     def open(self) -> None:
         self.storage = self.wrap(self._kind.build(self._folder))
-        self.store = StreamStore(self.storage, self.limits, self.announced.append, self.clock)
+        self.store = StreamStore(self.storage, self.limits, self.announced.extend, self.clock)
         self.store.open()
 
     def reopen(self) -> None:

@@ -11,13 +11,14 @@ from typing import Any
 import gevent
 import pytest
 from gevent import socket
+from gevent.event import Event
 
 from durable_streams.live import fanout as fanout_module
 from durable_streams.live.fanout import Fanout
 from durable_streams.live.follower import Follower
 from durable_streams.live.waiting import ClientGone
 from durable_streams.protocol.requests import Append, Create
-from durable_streams.protocol.state import NO_EXPIRY
+from durable_streams.protocol.state import NO_EXPIRY, StreamState
 from durable_streams.service import StreamService
 from durable_streams.storage.contract import Change
 from durable_streams.storage.memory import InMemoryStorage
@@ -145,7 +146,7 @@ def replace_in_one_step(service: StreamService, name: str) -> None:
     config = replace(before.config, uid="another")
     change = Change(before, replace(before, config=config, tail=3), [b"new"])
     service.store.storage.commit(0, [change])
-    service.fanout.announce(change)
+    service.wakes.publish([change])
 
 
 @pytest.mark.parametrize("ending", ["close", "delete", "replace", "stop"])
@@ -247,6 +248,31 @@ def test_the_broadcaster_outlives_a_round_that_fails(
     whole.greenlet.join()
     broken.close()
     whole.close()
+
+
+def test_a_stream_that_is_slow_to_read_holds_up_no_other(
+    service: StreamService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    find, goes_on = service.store.find, Event()
+
+    def find_slowly(name: str) -> StreamState:
+        if name == "slow":
+            goes_on.wait()
+        return find(name)
+
+    create(service, "slow")
+    create(service, "quick")
+    slow, quick = Reader(service, "slow"), Reader(service, "quick")
+    append(service, "slow", b"late")
+    monkeypatch.setattr(service.store, "find", find_slowly)
+    service.store.append(Append("quick", "text/plain", b"early"))
+    quick.receive(b"data:early")
+    goes_on.set()
+    slow.receive(b"data:late")
+    service.fanout.stop()
+    gevent.joinall([slow.greenlet, quick.greenlet], raise_error=True)
+    slow.close()
+    quick.close()
 
 
 def test_a_broken_socket_takes_out_only_its_reader(service: StreamService) -> None:

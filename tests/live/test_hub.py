@@ -5,28 +5,19 @@ from __future__ import annotations
 import random
 
 import gevent
-import pytest
 from gevent.event import Event
 
 from durable_streams.live.hub import Hub
-from durable_streams.protocol.state import NO_EXPIRY, StreamConfig, StreamState
-from durable_streams.storage.contract import Change
 
 PATIENCE_S = 30.0
 
 
-def change(name: str, *, gone: bool = False) -> Change:
-    state = StreamState(StreamConfig(name, "i", "text/plain", NO_EXPIRY, None, 0.0), 0, 0.0)
-    return Change(state, None) if gone else Change(None, state)
-
-
-@pytest.mark.parametrize("gone", [False, True])
-def test_a_change_wakes_those_who_watch_that_stream(gone: bool) -> None:
+def test_a_change_wakes_those_who_watch_that_stream() -> None:
     hub = Hub()
     with hub.watch("a") as first, hub.watch("a") as second, hub.watch("b") as other:
         events = first.event(), second.event()
         elsewhere = other.event()
-        hub.announce(change("a", gone=gone))
+        hub.announce("a")
         assert [event.is_set() for event in events] == [True, True]
         assert not elsewhere.is_set()
 
@@ -35,23 +26,23 @@ def test_a_change_between_the_look_and_the_wait_is_not_missed() -> None:
     hub = Hub()
     with hub.watch("a") as watch:
         event = watch.event()
-        hub.announce(change("a"))
+        hub.announce("a")
         assert event.wait(0)
 
 
 def test_nobody_is_woken_twice_by_one_change() -> None:
     hub = Hub()
     with hub.watch("a") as watch:
-        hub.announce(change("a"))
+        hub.announce("a")
         assert not watch.event().is_set()
 
 
 def test_a_change_that_nobody_watches_costs_nothing_that_stays() -> None:
     hub = Hub()
-    hub.announce(change("a"))
+    hub.announce("a")
     with hub.watch("a") as watch:
         assert not watch.event().is_set()
-    hub.announce(change("a"))
+    hub.announce("a")
     assert (hub.watchers, hub._events, hub._watchers) == (0, {}, {})
 
 
@@ -77,8 +68,19 @@ def test_a_reader_that_goes_does_not_take_the_wake_of_the_others() -> None:
         with hub.watch("a"):
             pass
         event = stays.event()
-        hub.announce(change("a"))
+        hub.announce("a")
         assert event.is_set()
+
+
+def test_lost_wakes_wake_everybody_once() -> None:
+    hub = Hub()
+    with hub.watch("a") as first, hub.watch("b") as second:
+        events = first.event(), second.event()
+        assert sorted(hub.watched()) == ["a", "b"]
+        hub.announce_all()
+        assert [event.is_set() for event in events] == [True, True]
+        assert not first.event().is_set()
+    assert not list(hub.watched())
 
 
 def test_the_stop_wakes_everybody_and_is_seen_by_those_who_come_later() -> None:
@@ -105,7 +107,7 @@ def test_readers_who_look_then_wait_see_every_change() -> None:
     def write(name: str) -> None:
         for _ in range(last):
             versions[name] += 1
-            hub.announce(change(name))
+            hub.announce(name)
             if chosen.random() < 0.5:
                 pause()
 

@@ -1,0 +1,47 @@
+"""What a storage may offer beyond the contract: each ability is a small protocol, asked for with ``isinstance``.
+
+``Shared``: several processes may have the storage open at once. Then a change by one process must wake the readers
+that wait in another, so a shared storage gives each process a ``Relay`` that carries wakes between them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, Protocol, runtime_checkable
+
+
+class Wake(NamedTuple):
+    """A durable change of a stream, as a value that can travel between processes. It carries no data."""
+
+    name: str
+    uid: str
+    """The life of the stream that changed; empty where only the name is known."""
+    tail: int
+    """The tail after the change, as a position in bytes."""
+    is_over: bool
+    """The stream is closed, deleted or gone: nothing more can be appended to this uid."""
+
+
+class Relay(Protocol):
+    """Carries wakes between the processes that share a storage. It may lose wakes, and it says when it may have."""
+
+    def publish(self, wakes: Sequence[Wake]) -> None:
+        """Tell the other processes soon. Called in the event loop after a commit; does not wait, does not raise.
+
+        The caller has told its own process already. It does no harm if its own wakes come back to it.
+        """
+
+    def listen(self, deliver: Callable[[Sequence[Wake]], None], lost: Callable[[], None]) -> None:
+        """From now on call ``deliver`` with what others publish, and ``lost`` whenever some of it may be missing.
+
+        Called once, after the storage is open. Both are called in the event loop; they neither wait nor raise.
+        Closing the storage ends the listening.
+        """
+
+
+@runtime_checkable
+class Shared(Protocol):
+    """A storage that several processes may have open at once."""
+
+    def relay(self) -> Relay:
+        """The relay of this process; called once after ``Storage.open``. ``Storage.close`` ends it."""
