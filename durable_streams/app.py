@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from pathlib import Path
 
 from flask import Flask, Response
 from werkzeug.exceptions import HTTPException
@@ -11,6 +10,7 @@ from werkzeug.exceptions import HTTPException
 from durable_streams.config import Config
 from durable_streams.protocol.errors import InternalError, MethodNotAllowed, ProtocolError, RouteNotFound
 from durable_streams.storage.contract import Storage
+from durable_streams.storage.modes import mode_of
 from durable_streams.telemetry import RequestLog
 from durable_streams.web.blueprint import build_service, mount
 from durable_streams.web.cors import CorsHeaders
@@ -38,19 +38,8 @@ def create_app(config: Config | None = None, storage: Storage | None = None) -> 
 
 
 def build_storage(config: Config) -> Storage:
-    """The storage that ``storage.mode`` names, not opened yet."""
-    settings = config.storage
-    if settings.mode == "memory":
-        from durable_streams.storage.memory import InMemoryStorage
-
-        return InMemoryStorage()
-    if settings.mode == "acid":
-        from durable_streams.storage.zodb import AcidStorage
-
-        return AcidStorage(Path(settings.data_dir), settings.acid_shard_count, settings.acid_backend)
-    from durable_streams.storage.files import FileStorage
-
-    return FileStorage(Path(settings.data_dir), durable=settings.mode == "file-durable")
+    """The storage that ``storage.mode`` names, not opened yet; raises MissingExtra."""
+    return mode_of(config.storage).build(config.storage)
 
 
 def _answer_with_problems(app: Flask, browsers: CorsHeaders) -> None:

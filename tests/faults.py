@@ -12,8 +12,6 @@ from durable_streams.storage.contract import Change, Storage
 class FaultyStorage(Storage):
     """``storage``, whose primitives raise what ``fault`` returns for them before they do anything."""
 
-    mode = "faulty"
-
     def __init__(self, storage: Storage, fault: Callable[[str, int], Exception | None]) -> None:
         """``fault(primitive, n)`` is asked at the n-th call (from 1) of all primitives together."""
         self.inner = storage
@@ -21,7 +19,6 @@ class FaultyStorage(Storage):
         self.calls = 0
         self.damaged: set[str] = set()
         """Names whose states cannot be loaded."""
-        self.guarantee = storage.guarantee
         self.shards = storage.shards
         self.commits_inline = storage.commits_inline
         self.counts_as_memory = storage.counts_as_memory

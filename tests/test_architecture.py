@@ -43,13 +43,16 @@ LAYERS = {
     "protocol": layer("protocol"),
     # The one exception: a JSON parser that keeps every token as it was sent.
     "protocol.content": layer("protocol", others="msgspec"),
-    "config": layer("config", others="tomli pydantic pydantic_core"),
-    "telemetry": layer("telemetry", "config"),
+    "extras": layer(),
+    "config": layer("config", "storage.modes", others="tomli pydantic pydantic_core"),
+    "telemetry": layer("telemetry", "config", "storage.modes"),
     "eventloop": layer("eventloop", others="gevent"),
     "storage": layer(*PORT),
-    "storage.abilities": layer("storage.abilities"),
+    "storage.abilities": layer("storage.on_disk.report"),
+    # The table of modes imports a storage when it is built.
+    "storage.modes": layer("storage", "extras"),
     "storage.memory": layer("storage.memory", *PORT),
-    "storage.on_disk": layer("storage.on_disk", "protocol"),
+    "storage.on_disk": layer("storage.on_disk", "storage.modes", "protocol"),
     "storage.files": layer(
         "storage.files", "storage.on_disk", "eventloop", *PORT, others="gevent msgspec BTrees"
     ),

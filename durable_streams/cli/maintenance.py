@@ -22,9 +22,10 @@ from durable_streams.cli.upkeep import (
     upkeep_of,
 )
 from durable_streams.config import Config, ConfigLoadOptions
+from durable_streams.extras import MissingExtra
 from durable_streams.startup import ExitCode, load_config_or_exit
+from durable_streams.storage.modes import mode_of
 from durable_streams.storage.on_disk.directory import names_in
-from durable_streams.telemetry.lifecycle import storage_name
 
 PROGRAM: Final = "durable-streams-server"
 
@@ -56,11 +57,13 @@ def _command(
 
 def _carry_out(work: Work, config: Config, parsed: argparse.Namespace) -> Findings:
     """Raises Refused for whatever keeps the command from being carried out."""
-    upkeep = upkeep_of(config.storage)
+    try:
+        upkeep = upkeep_of(config.storage)
+    except MissingExtra as exc:
+        raise Refused(ExitCode.CONFIGURATION, str(exc)) from exc
     if upkeep is None:
-        raise Refused(
-            ExitCode.CONFIGURATION, f"storage.mode = {storage_name(config.storage)} keeps nothing on disk"
-        )
+        name = mode_of(config.storage).name
+        raise Refused(ExitCode.CONFIGURATION, f"storage.mode = {name} keeps nothing on disk")
     try:
         return work(upkeep, Path(config.storage.data_dir), parsed)
     except DirectoryInUse as exc:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from durable_streams.config.settings import StorageSettings
+from durable_streams.storage.abilities import Maintained
+from durable_streams.storage.modes import StorageOptions, mode_of
 from durable_streams.storage.on_disk import directory
 from durable_streams.storage.on_disk.report import Report
 
@@ -32,27 +33,17 @@ class DataDamaged(Exception):
     """What was to be copied or packed is damaged, and so it was not done."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Calls:
-    """The functions of one backend's maintenance."""
-
-    verify: Callable[[Path], Report]
-    backup: Callable[[Path, Path], Report]
-    restore: Callable[[Path, Path], Report]
-    pack: Callable[[Path], object]
-
-
 class Upkeep:
     """Every call raises NoDataDirectory, DirectoryInUse, DataDamaged or OSError when it cannot be carried out."""
 
-    def __init__(self, calls: _Calls) -> None:
+    def __init__(self, calls: Maintained) -> None:
         self._calls = calls
 
     def pack(self, data_dir: Path) -> Findings:
         """Give back the room of what is no longer needed; no server may own the directory."""
         with self._errors():
             before = stored_bytes(data_dir)
-            self._calls.pack(data_dir)
+            self._calls.compact(data_dir)
         return Findings(f"packed {data_dir}: {before:,} bytes before, {stored_bytes(data_dir):,} after")
 
     def verify(self, data_dir: Path) -> Findings:
@@ -82,41 +73,13 @@ class Upkeep:
             raise DataDamaged(str(exc)) from exc
 
 
-def upkeep_of(storage: StorageSettings) -> Upkeep | None:
-    """What the configured mode offers; None: it keeps nothing on disk."""
-    if storage.mode == "memory" or (storage.mode == "acid" and storage.acid_backend == "in-memory"):
+def upkeep_of(options: StorageOptions) -> Upkeep | None:
+    """What the configured mode offers; None: it keeps nothing on disk. Raises MissingExtra."""
+    mode = mode_of(options)
+    if mode.maintenance is None:
         return None
-    return Upkeep(_acid_calls() if storage.mode == "acid" else _file_calls())
-
-
-# The storages are heavy imports that other commands do without.
-
-
-def _acid_calls() -> _Calls:
-    from durable_streams.storage.zodb import maintenance
-
-    return _Calls(maintenance.verify, maintenance.backup, maintenance.restore, maintenance.pack)
-
-
-def _file_calls() -> _Calls:
-    from durable_streams.storage.files import maintenance
-
-    return _Calls(maintenance.verify, maintenance.backup, maintenance.restore, _pack_files)
-
-
-def _pack_files(data_dir: Path) -> None:
-    """One checkpoint of everything takes the place of the journals and of all older checkpoints."""
-    from durable_streams.storage.files import Disk, FileStorage, Tuning
-    from durable_streams.storage.files.layout import Layout, check_version
-
-    # Opening would make a new data directory where there is none.
-    check_version(Layout(data_dir), Disk())
-    storage = FileStorage(data_dir, durable=True, tuning=Tuning(checkpoints_max=1))
-    storage.open()
-    try:
-        storage.checkpoint()
-    finally:
-        storage.close()
+    mode.check_installed()
+    return Upkeep(mode.maintenance())
 
 
 def _findings(done: str, report: Report) -> Findings:

@@ -14,6 +14,7 @@ from typing import Any, Final, Literal, get_args, get_origin
 
 from durable_streams.config.errors import MASK, one_line
 from durable_streams.config.settings import SETTINGS, Config, Setting, section_models
+from durable_streams.storage.modes import MODE_ALIASES
 
 _SOURCE_COLUMN: Final = 44
 
@@ -96,7 +97,8 @@ def _other_names() -> str:
     aliases = [(alias, declared.key) for declared in SETTINGS.values() for alias in declared.aliases]
     aliases.append(("server.bind_address", "server.host` and `server.port"))
     rows = "\n".join(f"| `{alias}` | `{key}` |" for alias, key in sorted(aliases))
-    return f"{_OTHER_NAMES}\n{rows}\n"
+    modes = ", ".join(f"`{alias}` means `{name}`" for alias, name in sorted(MODE_ALIASES.items()))
+    return f"{_OTHER_NAMES.format(modes=modes)}\n{rows}\n"
 
 
 def _of_section(section: str) -> Iterator[Setting]:
@@ -132,7 +134,7 @@ _OTHER_NAMES: Final = """\
 ## Other names
 
 Settings that go by another name in other servers of the protocol; both names work, in files and as variables.
-The storage mode `file` means `file-durable`.
+Storage modes too: {modes}.
 
 | Name | The same as |
 | --- | --- |"""

@@ -24,13 +24,13 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
 
 from durable_streams.config import values
+from durable_streams.storage.modes import MODE_NAMES
 
 if TYPE_CHECKING:
     from durable_streams.config.loading import ConfigLoadOptions
 
 BUILT_IN_DEFAULT: Final = "built-in default"
 
-StorageMode = Literal["memory", "file-fast", "file-durable", "acid"]
 AcidBackend = Literal["file", "in-memory"]
 
 Origins = Annotated[tuple[str, ...], BeforeValidator(values.text_list), AfterValidator(values.cors_origins)]
@@ -40,6 +40,10 @@ Directory = Annotated[Path, BeforeValidator(values.directory)]
 OptionalFile = Annotated[Path | None, BeforeValidator(values.optional_file)]
 ShardCount = Annotated[int, AfterValidator(values.power_of_two)]
 FilterText = Annotated[str, AfterValidator(values.log_filter_text)]
+if TYPE_CHECKING:
+    StorageMode = str
+else:
+    StorageMode = Literal[MODE_NAMES]
 ModeName = Annotated[StorageMode, BeforeValidator(values.storage_mode_name)]
 AcidBackendName = Annotated[AcidBackend, BeforeValidator(values.acid_backend_name)]
 

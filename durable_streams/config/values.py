@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from durable_streams.config.log_filter import LogFilter
+from durable_streams.storage.modes import MODE_ALIASES
 
 _PATH_CHARACTERS = re.compile(r"[A-Za-z0-9/._~!$&'()*+,;=:@-]+")
 _HOST_CHARACTERS = re.compile(r"[A-Za-z0-9._:%-]+")
@@ -95,8 +96,7 @@ def log_filter_text(text: str) -> str:
 
 
 def storage_mode_name(value: Any) -> Any:
-    """Later Rust versions merged their two file modes into `file`, which keeps the stronger promise."""
-    return "file-durable" if value == "file" else value
+    return MODE_ALIASES.get(value, value) if isinstance(value, str) else value
 
 
 def acid_backend_name(value: Any) -> Any:

@@ -17,6 +17,7 @@ from durable_streams.config.tls_files import check_tls_files
 from durable_streams.serving import start_checks, worker_hooks
 from durable_streams.serving.arbiter_signals import take_over_signals
 from durable_streams.startup import ExitCode, Phase, load_config_or_exit, refuse_start
+from durable_streams.storage.modes import mode_of
 from durable_streams.telemetry import announce_listening, announce_stopped, install_logging
 
 WORKER_CLASSES: Final = {"stream": "durable_streams.worker.StreamWorker", "gevent": "gevent"}
@@ -117,7 +118,7 @@ def _text_or_none(path: object | None) -> str | None:
 
 def check_start(arbiter: Any) -> None:
     """gunicorn's hook before it listens: what would fail or mislead later is refused now."""
-    reason = start_checks.unfit_setting(arbiter.cfg)
+    reason = start_checks.unfit_setting(arbiter.cfg, mode_of(served_config().storage))
     if reason is not None:
         _refuse(arbiter, Phase.VALIDATE_CONFIG, reason)
     reason = start_checks.listening_obstacle(arbiter)
@@ -141,14 +142,15 @@ def begin_serving(worker: Any) -> None:
     worker_hooks.begin(worker, config)
     scheme = "https" if worker.cfg.is_ssl else "http"
     urls = [start_checks.listener_url(listener, scheme) for listener in worker.sockets]
-    announce_listening(urls, config.storage, worker.ppid)
+    announce_listening(urls, mode_of(config.storage), worker.ppid)
 
 
 def keep_one_worker(arbiter: Any, new_count: int, old_count: int | None) -> None:
     """gunicorn's hook for SIGTTIN and reloads: a second worker would answer from a storage of its own."""
-    if old_count is None or new_count <= 1:
+    mode = mode_of(served_config().storage)
+    if old_count is None or new_count <= 1 or mode.shared:
         return
-    _log.warning("%s", start_checks.ONE_WORKER.format(count=new_count))
+    _log.warning("%s", start_checks.ONE_WORKER.format(count=new_count, mode=mode.name))
     arbiter.cfg.set("workers", 1)
     arbiter._num_workers = 1
 

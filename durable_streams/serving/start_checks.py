@@ -13,8 +13,11 @@ from typing import Any, Final
 
 from gunicorn.util import is_ipv6
 
+from durable_streams.extras import MissingExtra
+from durable_streams.storage.modes import Mode
+
 ONE_WORKER: Final = (
-    "workers = {count}: every storage lives in one process, and workers would each answer from their own; "
+    "workers = {count}: storage mode {mode} lives in one process, and workers would each answer from their own; "
     "run one (leave out --workers, and set WEB_CONCURRENCY to 1 or not at all)"
 )
 PRELOAD: Final = (
@@ -24,10 +27,14 @@ PRELOAD: Final = (
 SPARE_DESCRIPTORS: Final = 1024
 
 
-def unfit_setting(cfg: Any) -> str | None:
-    """Why gunicorn's settings, wherever they came from, do not fit this server."""
-    if cfg.workers != 1:
-        return ONE_WORKER.format(count=cfg.workers)
+def unfit_setting(cfg: Any, mode: Mode) -> str | None:
+    """Why gunicorn's settings, wherever they came from, or what is installed do not fit this server and its mode."""
+    try:
+        mode.check_installed()
+    except MissingExtra as exc:
+        return str(exc)
+    if cfg.workers < 1 or (cfg.workers > 1 and not mode.shared):
+        return ONE_WORKER.format(count=cfg.workers, mode=mode.name)
     if cfg.preload_app:
         return PRELOAD
     from gunicorn.workers.ggevent import GeventWorker

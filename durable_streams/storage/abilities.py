@@ -2,12 +2,18 @@
 
 ``Shared``: several processes may have the storage open at once. Then a change by one process must wake the readers
 that wait in another, so a shared storage gives each process a ``Relay`` that carries wakes between them.
+
+``Maintained``: an operator can verify, back up, restore and compact what the storage keeps. The row of a mode in
+``modes.py`` says which of the two it has.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import NamedTuple, Protocol, runtime_checkable
+
+from durable_streams.storage.on_disk.report import Report
 
 
 class Wake(NamedTuple):
@@ -45,3 +51,23 @@ class Shared(Protocol):
 
     def relay(self) -> Relay:
         """The relay of this process; called once after ``Storage.open``. ``Storage.close`` ends it."""
+
+
+class Maintained(Protocol):
+    """What an operator runs on a data directory (docs/operations.md).
+
+    Raises DirectoryInUse where the directory has to be free, WrongLayout when it holds no data of this mode,
+    ValueError when something is damaged that would have been copied or compacted, or OSError.
+    """
+
+    def verify(self, data_dir: Path) -> Report:
+        """Read and check everything, also while a server writes."""
+
+    def backup(self, data_dir: Path, target: Path) -> Report:
+        """Copy the data of one moment into ``target``, missing or empty, and verify the copy; a server may write."""
+
+    def restore(self, source: Path, data_dir: Path) -> Report:
+        """Make ``data_dir``, missing or empty, what the backup ``source`` is."""
+
+    def compact(self, data_dir: Path) -> object:
+        """Free the space of what is no longer needed; no server may own the directory."""

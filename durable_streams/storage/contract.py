@@ -9,7 +9,7 @@ Atomicity
 Order
     Batches of one shard become durable in the order in which they were committed.
 Durability
-    When ``commit`` returns, the batch will survive what the backend's ``guarantee`` names.
+    When ``commit`` returns, the batch will survive what the guarantee of its mode names (``modes.py``).
 Concurrency
     One caller commits to a shard at a time; different shards may commit at once. ``load``, ``read``,
     ``names`` and ``due`` may be called at any time from any greenlet, also while a commit waits for the disk,
@@ -26,7 +26,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar
 
 from durable_streams.protocol.state import StreamState
 
@@ -67,10 +66,6 @@ class Change:
 class Storage(ABC):
     """A place for streams; see the module's text for what its methods promise together."""
 
-    mode: ClassVar[str]
-    """The value of ``storage.mode`` that selects it."""
-    guarantee: str
-    """What an answered request survives, as one sentence for people."""
     shards: int = 1
     """How many batches may be committed at once; a stream belongs to one shard for ever."""
     commits_inline: bool = False

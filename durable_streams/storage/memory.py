@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Sequence
-from typing import ClassVar
 
 from durable_streams.protocol.errors import StreamNotFound
 from durable_streams.protocol.state import StreamState
@@ -18,8 +17,6 @@ from durable_streams.storage.deadlines import Deadlines
 class InMemoryStorage(Storage):
     """The ``memory`` mode."""
 
-    mode: ClassVar[str] = "memory"
-    guarantee = "nothing survives a restart"
     commits_inline = True
     counts_as_memory = True
 

@@ -13,35 +13,19 @@ import sys
 from collections.abc import Sequence
 from typing import IO, Any, Final
 
-from durable_streams.config.settings import StorageSettings
+from durable_streams.storage.modes import Mode
 from durable_streams.telemetry.formats import FIELDS_ATTRIBUTE, formatter_for
 
 LIFECYCLE_TARGET: Final = "durable_streams.lifecycle"
 
-GUARANTEES: Final = {
-    "memory": "nothing survives a restart",
-    "file-fast": "survives a crash of the process; a power cut may take the last moments",
-    "file-durable": "an answered request is on disk",
-    "acid": "every change is one transaction, on disk before it is answered",
-    "acid in-memory": "transactions without a disk; nothing survives a restart",
-}
-
 _logger: Final = logging.getLogger(LIFECYCLE_TARGET)
 
 
-def storage_name(storage: StorageSettings) -> str:
-    """The storage as people call it; acid in memory is another promise than acid."""
-    if storage.mode == "acid" and storage.acid_backend == "in-memory":
-        return "acid in-memory"
-    return storage.mode
-
-
-def announce_listening(urls: Sequence[str], storage: StorageSettings, pid: int) -> None:
+def announce_listening(urls: Sequence[str], mode: Mode, pid: int) -> None:
     """The server accepts connections at `urls`; `pid` is the process to send signals to."""
-    name = storage_name(storage)
     _announce(
-        f"listening on {' and '.join(urls)}, storage {name}: {GUARANTEES[name]}",
-        {"ds.storage.backend": name, "process.pid": pid},
+        f"listening on {' and '.join(urls)}, storage {mode.name}: {mode.guarantee}",
+        {"ds.storage.backend": mode.name, "process.pid": pid},
     )
 
 

@@ -142,7 +142,7 @@ def test_what_is_no_data_directory_is_named(tmp_path: Path) -> None:
     for step in (
         lambda: maintenance.verify(tmp_path / "none", DISK),
         lambda: maintenance.backup(tmp_path / "none", tmp_path / "target", DISK),
-        lambda: maintenance.pack(tmp_path / "none", DISK),
+        lambda: maintenance.compact(tmp_path / "none", DISK),
     ):
         with pytest.raises(WrongLayout, match=r"none/acid holds no file 'layout.json'"):
             step()
@@ -156,7 +156,7 @@ def test_packing_gives_back_room_and_also_what_nothing_refers_to(tmp_path: Path)
         # As a crash would leave it: what was to be deleted has been forgotten.
         for shard in storage._shards:
             shard.storage._unneeded.clear()
-    packed = maintenance.pack(tmp_path / "data", DISK)
+    packed = maintenance.compact(tmp_path / "data", DISK)
     assert packed.bytes_before > 2_000_000
     payload = sum(len(held) for _, held in expected.values())
     assert packed.bytes_after < payload * 1.05 + 3000 * (len(expected) + 2)
@@ -180,10 +180,10 @@ def test_what_is_damaged_is_not_packed(tmp_path: Path) -> None:
         flip(file, position)
         damaged = file.read_bytes()
         with pytest.raises(ValueError, match=r"000\.fs is .*damaged"):
-            maintenance.pack(tmp_path / "data", DISK)
+            maintenance.compact(tmp_path / "data", DISK)
         assert file.read_bytes() == damaged
         file.write_bytes(data)
-    assert maintenance.pack(tmp_path / "data", DISK).bytes_after > 203_000
+    assert maintenance.compact(tmp_path / "data", DISK).bytes_after > 203_000
 
 
 def test_packing_needs_the_directory_for_itself(tmp_path: Path) -> None:
@@ -191,4 +191,4 @@ def test_packing_needs_the_directory_for_itself(tmp_path: Path) -> None:
         opened(tmp_path / "data", 2),
         pytest.raises(DirectoryInUse, match=f"in use by process {os.getpid()}"),
     ):
-        maintenance.pack(tmp_path / "data", DISK)
+        maintenance.compact(tmp_path / "data", DISK)

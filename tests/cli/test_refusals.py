@@ -107,7 +107,7 @@ def test_a_data_directory_that_is_none_is_refused_in_the_form_of_the_log(tmp_pat
 @pytest.mark.parametrize(
     ("option", "words"),
     [
-        (("-w", "2"), "every storage lives in one process"),
+        (("-w", "2"), "lives in one process"),
         (("--preload",), "storage opens in the worker"),
         (("-k", "sync"), "live reads need a gevent worker"),
     ],

@@ -82,7 +82,7 @@ def test_a_request_is_logged_as_one_json_record(tmp_path: Path) -> None:
 def test_a_second_worker_asked_for_by_signal_is_refused_with_the_reason(tmp_path: Path) -> None:
     with running_server(tmp_path) as server:
         server.process.send_signal(signal.SIGTTIN)
-        await_true(lambda: "workers = 2: every storage lives in one process" in server.log, server)
+        await_true(lambda: "workers = 2: storage mode memory lives in one process" in server.log, server)
 
 
 @both_commands

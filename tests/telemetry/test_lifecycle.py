@@ -5,48 +5,24 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Callable
-from typing import Any, get_args
 
 import pytest
 
-from durable_streams.config import StorageSettings
-from durable_streams.config.settings import StorageMode
+from durable_streams.storage.modes import MODES, Mode
 from durable_streams.telemetry import announce_listening, announce_stopped, announce_stopping
 from durable_streams.telemetry.lifecycle import announce_refusal
 from tests.telemetry.conftest import CapturedLog
 
 Install = Callable[..., CapturedLog]
 
-PROMISES = [
-    ({"mode": "memory"}, "memory", "nothing survives a restart"),
-    (
-        {"mode": "file-fast"},
-        "file-fast",
-        "survives a crash of the process; a power cut may take the last moments",
-    ),
-    ({"mode": "file-durable"}, "file-durable", "an answered request is on disk"),
-    ({"mode": "acid"}, "acid", "every change is one transaction, on disk before it is answered"),
-    (
-        {"mode": "acid", "acid_backend": "in-memory"},
-        "acid in-memory",
-        "transactions without a disk; nothing survives a restart",
-    ),
-]
 
-
-@pytest.mark.parametrize(("storage", "name", "promise"), PROMISES)
-def test_the_line_of_listening_says_where_what_and_how_safe(
-    install: Install, storage: dict[str, Any], name: str, promise: str
-) -> None:
+@pytest.mark.parametrize("mode", MODES.values(), ids=lambda mode: str(mode.name))
+def test_the_line_of_listening_says_where_what_and_how_safe(install: Install, mode: Mode) -> None:
     log = install()
-    announce_listening(["http://127.0.0.1:4437"], StorageSettings(**storage), 81)
+    announce_listening(["http://127.0.0.1:4437"], mode, 81)
     (line,) = log.lines
     assert line.endswith(" process.pid=81")
-    assert f"listening on http://127.0.0.1:4437, storage {name}: {promise}" in line
-
-
-def test_every_storage_mode_has_a_promise() -> None:
-    assert {storage["mode"] for storage, _, _ in PROMISES} == set(get_args(StorageMode))
+    assert f"listening on http://127.0.0.1:4437, storage {mode.name}: {mode.guarantee}" in line
 
 
 def test_a_stop_is_logged_when_it_begins_and_when_it_has_ended(install: Install) -> None:

@@ -1,7 +1,7 @@
-"""What operators do with a data directory: verify it, back it up, restore a backup.
+"""What operators do with a data directory: verify it, back it up, restore a backup, compact it.
 
-All of it may be done while a server owns the directory and writes to it (docs/storage-files.md, "Reading a directory
-that is in use"). A backup is a data directory like any other.
+All but compacting may be done while a server owns the directory and writes to it (docs/storage-files.md, "Reading a
+directory that is in use"). A backup is a data directory like any other.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ from durable_streams.storage.files.layout import (
 from durable_streams.storage.files.reading import located
 from durable_streams.storage.files.recovery import load, load_records
 from durable_streams.storage.files.segments import BLOCK_BYTES, BytesDamaged, file_position
+from durable_streams.storage.files.storage import FileStorage
+from durable_streams.storage.files.tuning import Tuning
 from durable_streams.storage.on_disk.directory import DirectoryDamaged, names_in
 from durable_streams.storage.on_disk.disk import Disk, sync_file
 from durable_streams.storage.on_disk.report import Report
@@ -109,6 +111,22 @@ def restore(source: Path, data_dir: Path, disk: Disk | None = None) -> Report:
     if report.problems:
         raise ValueError(f"the backup {source} is not restored: {report.problems[0]}")
     return backup(source, data_dir, disk)
+
+
+def compact(data_dir: Path, disk: Disk | None = None) -> None:
+    """Put one checkpoint of everything in the place of the journals and of all older checkpoints.
+
+    Raises DirectoryInUse while a server runs, and ValueError where anything is damaged that has to be read for it.
+    """
+    disk = disk or Disk()
+    # Opening would make a new data directory where there is none.
+    check_version(Layout(data_dir), disk)
+    storage = FileStorage(data_dir, durable=True, disk=disk, tuning=Tuning(checkpoints_max=1))
+    storage.open()
+    try:
+        storage.checkpoint()
+    finally:
+        storage.close()
 
 
 def _make_empty(layout: Layout, disk: Disk) -> None:

@@ -41,25 +41,16 @@ from durable_streams.storage.on_disk.disk import Disk, says_busy, says_full
 
 log = logging.getLogger("durable_streams.storage")
 
-_GUARANTEES = {
-    False: "an answered request survives the death of the process; a power loss may take the last moments",
-    True: "an answered request survives a power loss",
-}
-
 Step = tuple[Record | None, int, Change]
 
 
 class FileStorage(Storage):
     """Streams in one directory, owned by one process."""
 
-    mode: str  # type: ignore[misc]
-
     def __init__(
         self, data_dir: Path, durable: bool, *, disk: Disk | None = None, tuning: Tuning | None = None
     ) -> None:
         """``durable``: whether a commit waits for the disk; nothing is touched before ``open``."""
-        self.mode = "file-durable" if durable else "file-fast"
-        self.guarantee = _GUARANTEES[durable]
         self.commits_inline = not durable
         self._durable = durable
         self._disk = disk or Disk()

@@ -7,10 +7,10 @@ import os
 from pathlib import Path
 from typing import Final
 
+from durable_streams.storage.modes import modes_marked
+
 OF_THE_SYSTEM: Final = frozenset({"lost+found"})
 """What may lie at the top of a disk, and belongs to nobody."""
-_MARKS: Final = {"layout": "file-fast or file-durable", "acid/layout.json": "acid"}
-"""The file that makes a directory a data directory, and the modes that make it."""
 
 
 class DirectoryInUse(OSError):
@@ -41,10 +41,8 @@ def names_in(directory: Path) -> list[str]:
 
 def kind_of(data_dir: Path) -> str:
     """The end of the sentence why a directory is not one of the mode that is set."""
-    for mark, mode in _MARKS.items():
-        if (data_dir / mark).exists():
-            return f"it was made with storage.mode = {mode}"
-    return "it is not a data directory"
+    modes = modes_marked(data_dir)
+    return f"it was made with storage.mode = {' or '.join(modes)}" if modes else "it is not a data directory"
 
 
 def own(data_dir: Path, lock: str) -> int:

@@ -1,7 +1,8 @@
-"""What operators do with a data directory: verify it, back it up, restore a backup, pack it.
+"""What operators do with a data directory: verify it, back it up, restore a backup, compact it.
 
-All but packing may be done while a server owns the directory and writes to it: nothing before the end of a shard's file
-ever changes, and a file that a pack has replaced can be read to its end. A backup is a data directory like any other.
+All but compacting may be done while a server owns the directory and writes to it: nothing before the end of a shard's
+file ever changes, and a file that a pack has replaced can be read to its end. A backup is a data directory like any
+other.
 """
 
 from __future__ import annotations
@@ -161,10 +162,11 @@ class Packed:
     seconds: float
 
 
-def pack(data_dir: Path, disk: Disk | None = None) -> Packed:
-    """Give back the room of all that is not needed any more; raises DirectoryInUse while a server runs.
+def compact(data_dir: Path, disk: Disk | None = None) -> Packed:
+    """Pack every shard, which frees the space of all that is not needed any more.
 
-    Raises ValueError where anything is damaged that has to be read for it; then that file stays as it is.
+    Raises DirectoryInUse while a server runs, and ValueError where anything is damaged that has to be read for it;
+    then that file stays as it is.
     """
     disk, began = disk or Disk(), time.monotonic()
     layout = _layout_of(data_dir)

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from heapq import merge
 from itertools import islice
 from pathlib import Path
-from typing import ClassVar, Final, Literal
+from typing import Final, Literal
 
 import gevent
 
@@ -44,18 +44,11 @@ BYTES_KEPT: Final = 64 << 20
 """Of each kind of connection, over all shards."""
 SCANNED_AT_ONCE: Final = 64
 
-_GUARANTEES: Final = {
-    "file": "an answered request survives a power loss, and every change is one transaction",
-    "in-memory": "every change is one transaction, and nothing survives a restart",
-}
-
 Backend = Literal["file", "in-memory"]
 
 
 class AcidStorage(Storage):
     """Streams in ``shard_count`` databases, owned by one process."""
-
-    mode: ClassVar[str] = "acid"
 
     def __init__(
         self,
@@ -69,7 +62,6 @@ class AcidStorage(Storage):
         """Nothing is touched before ``open``; ``data_dir`` is for the backend ``file`` alone."""
         if backend == "file" and data_dir is None:
             raise ValueError("the acid backend 'file' needs a data directory")
-        self.guarantee = _GUARANTEES[backend]
         self.shards = shard_count
         self.counts_as_memory = backend == "in-memory"
         self._data_dir = data_dir if backend == "file" else None

@@ -1,0 +1,31 @@
+"""The optional parts of the package: which packages each needs, and the error that names what to install.
+
+Nothing is imported to find out: gevent must patch the standard library before some of these packages are loaded.
+"""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from typing import Final
+
+DISTRIBUTION: Final = "durable-streams-server"
+EXTRAS: Final = {"acid": ("ZODB", "BTrees", "persistent", "transaction")}
+"""Name of the extra -> the packages, by their import names, that it installs."""
+
+
+class MissingExtra(Exception):
+    """Something needs packages that are not installed; the message is one line that says what to install."""
+
+    def __init__(self, purpose: str, extra: str, package: str) -> None:
+        super().__init__(
+            f"{purpose} needs the package {package}, which is not installed: pip install '{DISTRIBUTION}[{extra}]'"
+        )
+        self.extra = extra
+        self.package = package
+
+
+def require_extra(extra: str, purpose: str) -> None:
+    """Raise MissingExtra unless every package of ``extra`` can be imported; ``purpose`` begins the message."""
+    for package in EXTRAS[extra]:
+        if find_spec(package) is None:
+            raise MissingExtra(purpose, extra, package)

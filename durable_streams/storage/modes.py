@@ -1,0 +1,147 @@
+"""The storage modes, in one table: what each promises, how it is built, and what it offers beside the port.
+
+The application, the command line, the start checks, the line of listening, the configuration and the documents read
+this table; nothing else lists modes. A storage is imported when it is built, because some are heavy or optional.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Protocol
+
+from durable_streams.extras import require_extra
+from durable_streams.storage.abilities import Maintained
+from durable_streams.storage.contract import Storage
+
+
+class StorageOptions(Protocol):
+    """What a storage is built from: the table ``[storage]`` of the configuration."""
+
+    @property
+    def mode(self) -> str: ...
+    @property
+    def data_dir(self) -> Path: ...
+    @property
+    def acid_shard_count(self) -> int: ...
+    @property
+    def acid_backend(self) -> str: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Mode:
+    """One row of the table; ``name`` is the value of ``storage.mode``, with that of ``acid_backend`` for a variant."""
+
+    name: str
+    guarantee: str
+    """What an answered request survives, in a few words for people."""
+    make: Callable[[StorageOptions], Storage]
+    maintenance: Callable[[], Maintained] | None = None
+    """None: the mode keeps nothing on this machine that an operator could look after."""
+    shared: bool = False
+    """Several processes may open the storage, which then fulfils ``abilities.Shared``."""
+    mark: str = ""
+    """The file that makes a directory a data directory of this mode, relative to it."""
+    extra: str = ""
+    """The optional part of the package that has to be installed."""
+
+    def check_installed(self) -> None:
+        """Raise MissingExtra unless the packages that the mode needs are installed."""
+        if self.extra:
+            require_extra(self.extra, f"storage.mode = {self.name}")
+
+    def build(self, options: StorageOptions) -> Storage:
+        """The storage, not opened yet; raises MissingExtra."""
+        self.check_installed()
+        return self.make(options)
+
+
+def _memory(options: StorageOptions) -> Storage:
+    from durable_streams.storage.memory import InMemoryStorage
+
+    return InMemoryStorage()
+
+
+def _file_fast(options: StorageOptions) -> Storage:
+    from durable_streams.storage.files import FileStorage
+
+    return FileStorage(Path(options.data_dir), durable=False)
+
+
+def _file_durable(options: StorageOptions) -> Storage:
+    from durable_streams.storage.files import FileStorage
+
+    return FileStorage(Path(options.data_dir), durable=True)
+
+
+def _file_maintenance() -> Maintained:
+    from durable_streams.storage.files import maintenance
+
+    return maintenance
+
+
+def _acid(options: StorageOptions) -> Storage:
+    from durable_streams.storage.zodb import AcidStorage
+
+    return AcidStorage(Path(options.data_dir), options.acid_shard_count)
+
+
+def _acid_in_memory(options: StorageOptions) -> Storage:
+    from durable_streams.storage.zodb import AcidStorage
+
+    return AcidStorage(None, options.acid_shard_count, "in-memory")
+
+
+def _acid_maintenance() -> Maintained:
+    from durable_streams.storage.zodb import maintenance
+
+    return maintenance
+
+
+_TABLE: Final = (
+    Mode("memory", "nothing survives a restart", _memory),
+    Mode(
+        "file-fast",
+        "survives a crash of the process; a power cut may take the last moments",
+        _file_fast,
+        maintenance=_file_maintenance,
+        mark="layout",
+    ),
+    Mode(
+        "file-durable",
+        "an answered request is on disk",
+        _file_durable,
+        maintenance=_file_maintenance,
+        mark="layout",
+    ),
+    Mode(
+        "acid",
+        "every change is one transaction, on disk before it is answered",
+        _acid,
+        maintenance=_acid_maintenance,
+        mark="acid/layout.json",
+        extra="acid",
+    ),
+    Mode(
+        "acid in-memory",
+        "transactions without a disk; nothing survives a restart",
+        _acid_in_memory,
+        extra="acid",
+    ),
+)
+MODES: Final[Mapping[str, Mode]] = {mode.name: mode for mode in _TABLE}
+MODE_NAMES: Final = tuple(name for name in MODES if " " not in name)
+"""The values of ``storage.mode``."""
+MODE_ALIASES: Final = {"file": "file-durable"}
+"""Other servers' names. Later Rust versions merged their two file modes into one with the stronger promise."""
+
+
+def mode_of(options: StorageOptions) -> Mode:
+    """The row that the configuration selects."""
+    return MODES.get(f"{options.mode} {options.acid_backend}") or MODES[options.mode]
+
+
+def modes_marked(data_dir: Path) -> list[str]:
+    """The modes that have made ``data_dir`` one of their data directories."""
+    return [mode.name for mode in _TABLE if mode.mark and (data_dir / mode.mark).exists()]
