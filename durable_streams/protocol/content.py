@@ -16,7 +16,7 @@ from typing import Final, NoReturn
 
 import msgspec
 
-from durable_streams.protocol.errors import BadRequest, EmptyArray, InvalidJson
+from durable_streams.protocol.errors import BadRequest, EmptyArray, InvalidJson, InvalidOffset
 
 DEFAULT_CONTENT_TYPE: Final = "application/octet-stream"
 MESSAGE_END: Final = b",\n"
@@ -89,6 +89,18 @@ def pass_messages(data: bytes, count: int) -> tuple[int, int]:
     for _ in range(count):
         end = data.index(b"\n", end) + 1
     return 0, end
+
+
+def check_position(position: int, tail: int) -> None:
+    """Raise InvalidOffset when a read begins beyond the ``tail`` of its stream."""
+    if position > tail:
+        raise InvalidOffset("Invalid offset: it lies beyond the tail of the stream")
+
+
+def check_boundary(byte_before: bytes) -> None:
+    """Raise InvalidOffset unless the stored byte before a position ends a JSON message."""
+    if byte_before != MESSAGE_END[-1:]:
+        raise InvalidOffset("Invalid offset: it lies inside a JSON message")
 
 
 def _utf8(body: bytes) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from durable_streams.protocol.appending import check_size
 from durable_streams.protocol.content import DEFAULT_CONTENT_TYPE, media_type, to_messages
-from durable_streams.protocol.errors import ContentTypeMismatch, PathBlocked, StaleDecision, StreamExists
+from durable_streams.protocol.errors import PathBlocked, StaleDecision, StreamExists
 from durable_streams.protocol.expiry import has_expired
 from durable_streams.protocol.outcomes import Created, Decision
 from durable_streams.protocol.requests import Create, ForkSource
@@ -75,10 +75,3 @@ def _fork_difference(have: ForkPoint | None, want: ForkSource | None) -> str | N
     if want.sub_offset != have.sub_offset:
         return "its fork sub-offset differs"
     return None
-
-
-def check_fork_content_type(source: StreamState, request: Create) -> None:
-    """Section 4.2: a fork has its source's content type; naming another is a conflict."""
-    wanted = request.content_type
-    if wanted is not None and media_type(wanted) != source.config.media_type:
-        raise ContentTypeMismatch(source.config.content_type, wanted)

@@ -1,14 +1,23 @@
-"""Forks: lifetimes, forks, and what becomes of a stream that forks still read (section 4.2)."""
+"""Forks: where they leave their source, how long they live, and what becomes of a source they read (section 4.2)."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
-from durable_streams.protocol.errors import BadRequest, ForkFromDeleted, StreamNotFound
+from durable_streams.protocol.content import media_type
+from durable_streams.protocol.errors import (
+    BadRequest,
+    ContentTypeMismatch,
+    ForkFromDeleted,
+    ProtocolError,
+    StreamDamaged,
+    StreamNotFound,
+)
 from durable_streams.protocol.expiry import has_expired, require_live
+from durable_streams.protocol.names import is_reserved
 from durable_streams.protocol.outcomes import Decision, Done, Removed
-from durable_streams.protocol.requests import AddFork, Remove, RemoveFork, Touch
-from durable_streams.protocol.state import NO_EXPIRY, NO_FORKS, Expiry, StreamState
+from durable_streams.protocol.requests import AddFork, Create, ForkSource, Remove, RemoveFork, Touch
+from durable_streams.protocol.state import NO_EXPIRY, NO_FORKS, Expiry, ForkPoint, StreamState
 
 
 def fork_expiry(source: Expiry, requested: Expiry) -> Expiry:
@@ -30,8 +39,11 @@ def fork_expiry(source: Expiry, requested: Expiry) -> Expiry:
 
 
 def require_source(state: StreamState | None, name: str, now: float) -> StreamState:
-    """The stream to fork from; raises StreamNotFound, or ForkFromDeleted when only forks keep it."""
-    if state is None:
+    """The stream to fork from.
+
+    Raises StreamNotFound, also for a name that no client may use, and ForkFromDeleted when only forks keep the stream.
+    """
+    if state is None or is_reserved(name):
         raise StreamNotFound(name)
     if state.deleted:
         raise ForkFromDeleted(name)
@@ -40,13 +52,53 @@ def require_source(state: StreamState | None, name: str, now: float) -> StreamSt
     return state
 
 
-def check_anchor(source: StreamState, position: int) -> None:
-    """Raise BadRequest when ``position`` lies beyond the source's tail."""
-    if position > source.tail:
+def check_content_type(source: StreamState, requested: str | None) -> None:
+    """Raise ContentTypeMismatch when a fork asks for another content type than its source has."""
+    if requested is not None and media_type(requested) != source.config.media_type:
+        raise ContentTypeMismatch(source.config.content_type, requested)
+
+
+def anchor_of(source: StreamState, fork: ForkSource) -> int:
+    """The position that Stream-Fork-Offset names, or else the source's tail; raises BadRequest beyond the tail."""
+    anchor = source.tail if fork.position is None else fork.position
+    if anchor > source.tail:
         raise BadRequest("Fork offset is beyond the source stream's tail")
+    return anchor
 
 
-def decide_take_reference(
+def check_fork_position(source: StreamState, position: int) -> None:
+    """Raise BadRequest when the sub-offset leads beyond the source's tail.
+
+    ``position`` is where it leads in bytes; in JSON mode one beyond the tail stands for messages that are missing.
+    """
+    if position > source.tail:
+        raise BadRequest("Fork sub-offset is beyond the source stream's tail")
+
+
+def fork_request(request: Create, source: StreamState, fork: ForkSource, position: int, uid: str) -> Create:
+    """``request`` with what a fork gets from its ``source``, which it leaves at ``position``."""
+    inherits_expiry = request.expiry.ttl_s is None and request.expiry.expires_at is None
+    point = ForkPoint(
+        source.name, source.config.uid, position, anchor_of(source, fork), fork.sub_offset, inherits_expiry
+    )
+    return replace(
+        request,
+        content_type=request.content_type or source.config.content_type,
+        uid=uid,
+        fork_point=point,
+        inherited_expiry=fork_expiry(source.config.expiry, request.expiry),
+    )
+
+
+def lost_source(fork: StreamState, found: StreamState | None) -> ProtocolError:
+    """Why the source of ``fork`` cannot be read: it has gone (its name is now ``found``), or bytes are lost."""
+    if found is None or found.config.uid != fork.config.uid:
+        return StreamNotFound(fork.name)
+    point = fork.config.fork
+    return StreamDamaged(f"fork {fork.name!r} has lost its source {point.source if point else None!r}")
+
+
+def decide_add_fork(
     found: StreamState | None, request: AddFork, now: float, stream_bytes_max: int
 ) -> Decision:
     """Note that a fork reads this stream; raises as ``require_source`` does, also for a newer uid."""
@@ -60,7 +112,7 @@ def decide_take_reference(
     return Decision(after, b"", Done(after))
 
 
-def decide_release_reference(
+def decide_remove_fork(
     found: StreamState | None, request: RemoveFork, now: float, stream_bytes_max: int
 ) -> Decision:
     """Forget a fork; a soft-deleted stream goes with its last one. Releasing twice is releasing once."""
@@ -88,7 +140,7 @@ def decide_remove(found: StreamState | None, request: Remove, now: float, stream
     return Decision(replace(state, deleted=True, touched_at=now), b"", Removed(state, retained=True))
 
 
-def decide_renew(found: StreamState | None, request: Touch, now: float, stream_bytes_max: int) -> Decision:
+def decide_touch(found: StreamState | None, request: Touch, now: float, stream_bytes_max: int) -> Decision:
     """Record a touch by reads, or the last look at a soft-deleted stream.
 
     What ``found`` knows of later touches is recorded with it; one of another uid changes nothing.

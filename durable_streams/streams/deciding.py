@@ -8,10 +8,10 @@ from typing import Any, Final
 from durable_streams.protocol.appending import decide_append
 from durable_streams.protocol.creating import decide_create
 from durable_streams.protocol.forking import (
-    decide_release_reference,
+    decide_add_fork,
     decide_remove,
-    decide_renew,
-    decide_take_reference,
+    decide_remove_fork,
+    decide_touch,
 )
 from durable_streams.protocol.outcomes import Decision
 from durable_streams.protocol.requests import (
@@ -29,9 +29,9 @@ _RULES: Final[dict[type, Callable[[StreamState | None, Any, float, int], Decisio
     Append: decide_append,
     Create: decide_create,
     Remove: decide_remove,
-    AddFork: decide_take_reference,
-    RemoveFork: decide_release_reference,
-    Touch: decide_renew,
+    AddFork: decide_add_fork,
+    RemoveFork: decide_remove_fork,
+    Touch: decide_touch,
 }
 
 

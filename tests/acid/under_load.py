@@ -104,7 +104,7 @@ class Load:
             state = self.store.find(name)
             assert answered <= state.tail <= len(asked)
             start = self.random.randint(0, state.tail)
-            assert self.store.read_bytes(state, start, state.tail) == asked[start : state.tail]
+            assert self.store.read(state, start, state.tail).data == asked[start : state.tail]
             self.reads += 1
         except StreamNotFound:
             assert name not in self.answered
@@ -128,7 +128,7 @@ class Load:
         for name, answered in sure.items():
             state = store.find(name)
             assert state.tail >= answered
-            assert store.read_bytes(state, 0, state.tail) == self.asked[name][: state.tail]
+            assert store.read(state, 0, state.tail).data == self.asked[name][: state.tail]
         store.close()
 
     def _check_all(self) -> None:
@@ -137,7 +137,7 @@ class Load:
         assert store.storage.names("", "", 10**6) == sorted(self.asked)
         for name, asked in self.asked.items():
             state = store.find(name)
-            assert store.read_bytes(state, 0, state.tail) == asked
+            assert store.read(state, 0, state.tail).data == asked
         store.close()
         assert maintenance.verify(self.folder / "data").problems == []
 

@@ -104,7 +104,7 @@ def test_messages_are_counted_by_the_sub_offset_of_a_json_stream(streams: Stream
 
 
 def test_a_sub_offset_passes_more_messages_than_one_look_takes(streams: Streams, monkeypatch: Any) -> None:
-    monkeypatch.setattr("durable_streams.streams.store.SCAN_BYTES", 4)
+    monkeypatch.setattr("durable_streams.streams.reading.SCAN_BYTES", 4)
     test_messages_are_counted_by_the_sub_offset_of_a_json_stream(streams, 0)
 
 
@@ -264,7 +264,7 @@ def test_who_reads_a_fork_while_it_and_its_source_go_finds_nothing_and_no_damage
     streams.remove()
     streams.remove("fork")
     with pytest.raises(StreamNotFound):
-        streams.store.read_bytes(fork, 0, 2)
+        streams.store.read(fork, 0, 2)
 
 
 def test_a_second_fork_of_that_name_holds_its_source_as_the_first_did(streams: Streams) -> None:

@@ -6,9 +6,8 @@ from typing import Any
 
 import pytest
 
-from durable_streams.protocol.creating import check_fork_content_type, decide_create
+from durable_streams.protocol.creating import decide_create
 from durable_streams.protocol.errors import (
-    ContentTypeMismatch,
     InvalidJson,
     PathBlocked,
     StaleDecision,
@@ -172,13 +171,3 @@ def test_a_stream_that_has_expired_meanwhile_is_not_taken_for_the_one_that_was_a
 def test_a_fork_that_has_gone_meanwhile_is_not_made_without_its_source() -> None:
     with pytest.raises(StaleDecision):
         create(None, fork=ForkSource("t", None, 0))
-
-
-@pytest.mark.parametrize("content_type", [None, "text/plain", "TEXT/PLAIN; x=y"])
-def test_a_fork_may_name_the_content_type_of_its_source(content_type: str | None) -> None:
-    check_fork_content_type(stream(), request(content_type=content_type))
-
-
-def test_a_fork_may_not_name_another() -> None:
-    with pytest.raises(ContentTypeMismatch):
-        check_fork_content_type(stream(), request(content_type="text/html"))

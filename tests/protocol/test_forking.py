@@ -6,19 +6,30 @@ from typing import Any
 
 import pytest
 
-from durable_streams.protocol.errors import BadRequest, ForkFromDeleted, StreamGone, StreamNotFound
+from durable_streams.protocol.errors import (
+    BadRequest,
+    ContentTypeMismatch,
+    ForkFromDeleted,
+    StreamDamaged,
+    StreamGone,
+    StreamNotFound,
+)
 from durable_streams.protocol.forking import (
-    check_anchor,
-    decide_release_reference,
+    anchor_of,
+    check_content_type,
+    check_fork_position,
+    decide_add_fork,
     decide_remove,
-    decide_renew,
-    decide_take_reference,
+    decide_remove_fork,
+    decide_touch,
     fork_expiry,
+    fork_request,
+    lost_source,
     require_source,
 )
 from durable_streams.protocol.outcomes import Decision, Done, Removed
-from durable_streams.protocol.requests import AddFork, Remove, RemoveFork, Touch
-from durable_streams.protocol.state import NO_EXPIRY, Expiry, StreamState
+from durable_streams.protocol.requests import AddFork, Create, ForkSource, Remove, RemoveFork, Touch
+from durable_streams.protocol.state import NO_EXPIRY, Expiry, ForkPoint, StreamState
 from tests.protocol.states import NOW, stream
 
 TTL, OWN_TTL = Expiry(ttl_s=60), Expiry(ttl_s=90)
@@ -68,7 +79,7 @@ def test_only_a_stream_that_lives_can_be_forked(
     with pytest.raises(error):
         require_source(source, "s", now)
     with pytest.raises(error):
-        decide_take_reference(source, AddFork("s", "i", "k", "fork"), now, 0)
+        decide_add_fork(source, AddFork("s", "i", "k", "fork"), now, 0)
 
 
 def test_a_closed_stream_can_be_forked() -> None:
@@ -77,21 +88,57 @@ def test_a_closed_stream_can_be_forked() -> None:
 
 
 def test_a_fork_leaves_its_source_at_the_tail_at_the_latest() -> None:
-    check_anchor(stream(5), 0)
-    check_anchor(stream(5), 5)
+    for position, anchor in ((None, 5), (0, 0), (5, 5)):
+        assert anchor_of(stream(5), ForkSource("s", position, 0)) == anchor
     with pytest.raises(BadRequest, match="Fork offset is beyond the source stream's tail"):
-        check_anchor(stream(5), 6)
+        anchor_of(stream(5), ForkSource("s", 6, 0))
+    check_fork_position(stream(5), 5)
+    with pytest.raises(BadRequest, match="Fork sub-offset is beyond the source stream's tail"):
+        check_fork_position(stream(5), 6)
+
+
+@pytest.mark.parametrize("content_type", [None, "text/plain", "TEXT/PLAIN; x=y"])
+def test_a_fork_may_name_the_content_type_of_its_source(content_type: str | None) -> None:
+    check_content_type(stream(), content_type)
+
+
+def test_a_fork_may_not_name_another() -> None:
+    with pytest.raises(ContentTypeMismatch):
+        check_content_type(stream(), "text/html")
+
+
+def test_a_fork_request_carries_what_the_fork_gets_from_its_source() -> None:
+    source = stream(5, expiry=TTL)
+    asked = Create("f", None, NO_EXPIRY, False, b"", ForkSource("s", 3, 1))
+    resolved = fork_request(asked, source, ForkSource("s", 3, 1), 4, "uid of f")
+    assert resolved.fork_point == ForkPoint("s", "i", 4, 3, 1, inherits_expiry=True)
+    assert (resolved.content_type, resolved.uid, resolved.inherited_expiry) == ("text/plain", "uid of f", TTL)
+
+
+@pytest.mark.parametrize("name", ["__ds", "__ds/leases/sweeper"])
+def test_an_internal_stream_is_no_source(name: str) -> None:
+    with pytest.raises(StreamNotFound):
+        require_source(stream(5), name, NOW)
+
+
+def test_a_fork_without_its_source_is_damaged_unless_it_has_gone_itself() -> None:
+    fork = stream(5, fork=ForkPoint("t", "j", 3, 3, 0, inherits_expiry=False))
+    assert isinstance(lost_source(fork, None), StreamNotFound)
+    assert isinstance(lost_source(fork, stream(5, uid="other")), StreamNotFound)
+    damaged = lost_source(fork, fork)
+    assert isinstance(damaged, StreamDamaged)
+    assert "'t'" in damaged.cause
 
 
 # -- references -----------------------------------------------------------------------------------------------------
 
 
 def take(state: StreamState, fork: str, uid: str = "i") -> Decision:
-    return decide_take_reference(state, AddFork("s", uid, fork, f"name of {fork}"), NOW, 0)
+    return decide_add_fork(state, AddFork("s", uid, fork, f"name of {fork}"), NOW, 0)
 
 
 def release(state: StreamState | None, fork: str, uid: str = "i") -> Decision:
-    return decide_release_reference(state, RemoveFork("s", uid, fork), NOW, 0)
+    return decide_remove_fork(state, RemoveFork("s", uid, fork), NOW, 0)
 
 
 def state_of(decision: Decision) -> StreamState:
@@ -208,7 +255,7 @@ def test_expiry_takes_the_stream_it_was_meant_for_and_only_when_its_time_has_com
 @pytest.mark.parametrize(("at", "expected"), [(NOW + 5, NOW + 5), (NOW - 5, NOW), (NOW, NOW)])
 def test_a_renewal_moves_the_window_on_and_never_back(at: float, expected: float) -> None:
     state = stream(expiry=TTL)
-    decision = decide_renew(state, Touch("s", "i", at), NOW + 10, 0)
+    decision = decide_touch(state, Touch("s", "i", at), NOW + 10, 0)
     assert state_of(decision).touched_at == expected
     assert decision.state is not state
     assert decision.data == b""
@@ -216,5 +263,5 @@ def test_a_renewal_moves_the_window_on_and_never_back(at: float, expected: float
 
 def test_a_renewal_of_a_stream_that_has_gone_changes_nothing() -> None:
     newer = stream(uid="j")
-    assert decide_renew(newer, Touch("s", "i", NOW + 5), NOW, 0).state is newer
-    assert decide_renew(None, Touch("s", "i", NOW + 5), NOW, 0).state is None
+    assert decide_touch(newer, Touch("s", "i", NOW + 5), NOW, 0).state is newer
+    assert decide_touch(None, Touch("s", "i", NOW + 5), NOW, 0).state is None

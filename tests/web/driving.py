@@ -56,7 +56,7 @@ class Server:
         self.service: StreamService = self.flask.extensions[EXTENSION]
         self.store = self.service.store
         self.clock = Clock()
-        self.store.clock = self.store._pipeline.clock = self.clock
+        self.store._pipeline.clock = self.clock
         self._app = TestApp(self.flask)
 
     def request(

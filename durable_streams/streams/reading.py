@@ -1,0 +1,108 @@
+"""Reading stored bytes: pages, and what a fork inherits from its source (section 4.2).
+
+In JSON mode a page holds whole messages. Which position may be read is decided in ``protocol/``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from durable_streams.protocol.content import check_boundary, check_position, pass_messages
+from durable_streams.protocol.forking import lost_source
+from durable_streams.protocol.state import StreamState
+from durable_streams.storage.contract import Storage
+
+SCAN_BYTES = 1 << 20
+"""Bytes read at once while message ends are searched."""
+
+
+@dataclass(slots=True)
+class Page:
+    """Stored bytes from ``start`` to ``stop`` of a stream as it was in ``state``."""
+
+    state: StreamState
+    start: int
+    stop: int
+    data: bytes
+
+    @property
+    def at_tail(self) -> bool:
+        return self.stop == self.state.tail
+
+
+class Reader:
+    """Reads the streams of one storage."""
+
+    def __init__(self, storage: Storage) -> None:
+        self._storage = storage
+
+    def page(self, state: StreamState, start: int, bytes_max: int) -> Page:
+        """At most ``bytes_max`` stored bytes from ``start``; in JSON mode whole messages, and at least one.
+
+        Raises InvalidOffset for a position beyond the tail or inside a JSON message.
+        """
+        check_position(start, state.tail)
+        stop = min(state.tail, start + bytes_max)
+        if state.config.is_json and stop > start:
+            return self._page_of_messages(state, start, stop)
+        return Page(state, start, stop, self.read(state, start, stop))
+
+    def read(self, state: StreamState, start: int, stop: int) -> bytes:
+        """The stored bytes from ``start`` to ``stop``, inherited ones included.
+
+        Raises StreamNotFound when the stream has gone, StreamDamaged when its bytes, or its source, are lost.
+        """
+        if state.config.forked_at <= start < stop:
+            return self._storage.read(state, start, stop)
+        parts: list[bytes] = []
+        while start < stop:
+            forked_at = state.config.forked_at
+            if stop > forked_at:
+                parts.append(self._storage.read(state, max(start, forked_at), stop))
+                stop = forked_at
+            if start < stop:
+                state = self._source_of(state)
+        return parts[0] if len(parts) == 1 else b"".join(reversed(parts))
+
+    def skip(self, state: StreamState, position: int, count: int) -> int:
+        """The position ``count`` bytes, or JSON messages, after ``position``; beyond the tail when there are fewer.
+
+        Raises InvalidOffset when ``position`` lies inside a JSON message.
+        """
+        if not state.config.is_json:
+            return position + count
+        if 0 < position < state.tail:
+            check_boundary(self.read(state, position - 1, position))
+        while count and position < state.tail:
+            data = self.read(state, position, min(state.tail, position + SCAN_BYTES))
+            count, passed = pass_messages(data, count)
+            position += passed
+        return position + count
+
+    def _page_of_messages(self, state: StreamState, start: int, stop: int) -> Page:
+        """``stop`` moves back to the end of a message, or on to the end of one that is larger than a page."""
+        before = 1 if start else 0
+        data = self.read(state, start - before, stop)
+        if before:
+            check_boundary(data[:1])
+        end = len(data) if stop == state.tail else data.rfind(b"\n") + 1
+        data = data[before:end] if end > before else self._whole_message(state, data[before:], stop)
+        return Page(state, start, start + len(data), data)
+
+    def _whole_message(self, state: StreamState, begun: bytes, stop: int) -> bytes:
+        parts = [begun]
+        while True:
+            more = self.read(state, stop, min(state.tail, stop + SCAN_BYTES))
+            stop += len(more)
+            end = more.find(b"\n") + 1
+            parts.append(more[:end] if end else more)
+            if end or not more:
+                return b"".join(parts)
+
+    def _source_of(self, state: StreamState) -> StreamState:
+        fork = state.config.fork
+        assert fork is not None
+        source = self._storage.load(fork.source)
+        if source is None or source.config.uid != fork.source_uid:
+            raise lost_source(state, self._storage.load(state.name))
+        return source
