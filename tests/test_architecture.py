@@ -164,7 +164,7 @@ def test_a_module_imports_only_what_its_layer_may(path: Path) -> None:
             assert top in allowed.others, f"{name} imports {imported}"
 
 
-@pytest.mark.parametrize("path", sorted((PACKAGE / "protocol").glob("*.py")), ids=dotted)
+@pytest.mark.parametrize("path", sorted((PACKAGE / "protocol").rglob("*.py")), ids=dotted)
 def test_the_protocol_has_no_clock_and_no_input_or_output(path: Path) -> None:
     tops = {imported.split(".")[0] for imported in imported_names(path)}
     assert not tops & NOT_IN_PROTOCOL
@@ -177,7 +177,7 @@ def test_the_protocol_alone_loads_no_server_and_no_socket() -> None:
 import importlib, pkgutil, sys
 sys.path += {paths!r}
 import durable_streams.protocol
-for module in pkgutil.iter_modules(durable_streams.protocol.__path__, "durable_streams.protocol."):
+for module in pkgutil.walk_packages(durable_streams.protocol.__path__, "durable_streams.protocol."):
     importlib.import_module(module.name)
 unwanted = {{"flask", "gevent", "socket", "threading", "werkzeug"}}
 print(sorted(name for name in sys.modules if name.split(".")[0] in unwanted))
