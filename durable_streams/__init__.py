@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from durable_streams.app import create_app
     from durable_streams.config import Config, ConfigLoadOptions
+    from durable_streams.protocol.errors import Forbidden, ProtocolError, TooManyRequests, Unauthorized
     from durable_streams.storage.contract import Storage
     from durable_streams.storage.files import FileStorage
     from durable_streams.storage.memory import InMemoryStorage
     from durable_streams.storage.zodb import AcidStorage
     from durable_streams.web.blueprint import build_blueprint
+    from durable_streams.web.exchange import Exchange, Gate, Observer
 
 __version__ = "0.1.0"
 
@@ -20,9 +22,16 @@ __all__ = [
     "AcidStorage",
     "Config",
     "ConfigLoadOptions",
+    "Exchange",
     "FileStorage",
+    "Forbidden",
+    "Gate",
     "InMemoryStorage",
+    "Observer",
+    "ProtocolError",
     "Storage",
+    "TooManyRequests",
+    "Unauthorized",
     "build_blueprint",
     "create_app",
 ]
@@ -31,9 +40,16 @@ _HOMES = {
     "AcidStorage": "durable_streams.storage.zodb",
     "Config": "durable_streams.config",
     "ConfigLoadOptions": "durable_streams.config",
+    "Exchange": "durable_streams.web.exchange",
     "FileStorage": "durable_streams.storage.files",
+    "Forbidden": "durable_streams.protocol.errors",
+    "Gate": "durable_streams.web.exchange",
     "InMemoryStorage": "durable_streams.storage.memory",
+    "Observer": "durable_streams.web.exchange",
+    "ProtocolError": "durable_streams.protocol.errors",
     "Storage": "durable_streams.storage.contract",
+    "TooManyRequests": "durable_streams.protocol.errors",
+    "Unauthorized": "durable_streams.protocol.errors",
     "build_blueprint": "durable_streams.web.blueprint",
     "create_app": "durable_streams.app",
 }

@@ -43,13 +43,14 @@ log = logging.getLogger("durable_streams.live")
 class _Member:
     """A caught-up reader: its raw socket, its stream's uid, its position, and what its socket did not take."""
 
-    __slots__ = ("joined", "left", "position", "rest", "socket", "uid")
+    __slots__ = ("joined", "left", "position", "rest", "sent_bytes", "socket", "uid")
 
     def __init__(self, raw_socket: Any, uid: str, position: int) -> None:
         self.socket = raw_socket
         self.uid = uid
         self.position = position
         self.rest = b""
+        self.sent_bytes = 0
         self.joined = True
         self.left = Event()
 
@@ -64,6 +65,7 @@ class _Member:
             self.release()
             return
         self.position = stop
+        self.sent_bytes += len(frame)
         if sent != len(frame):
             self.rest = frame[sent:]
             self.release()
@@ -124,6 +126,7 @@ class Fanout:
             member.joined = False
             self._leave(state.name, members, member)
         follower.position = member.position
+        follower.broadcast_bytes += member.sent_bytes
         if member.rest:
             with deadline(STALLED_S_MAX, ClientGone):
                 client_socket.sendall(member.rest)

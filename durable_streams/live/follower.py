@@ -26,6 +26,8 @@ class Follower:
         self.position = position
         self.ended = False
         """The end of the stream has been told; nothing may follow."""
+        self.broadcast_bytes = 0
+        """Bytes that the broadcaster has written for this reader."""
         self._store = store
         self._bytes_max = bytes_max
         self._greeted = False

@@ -81,6 +81,21 @@ class InvalidBody(ProtocolError):
     status, type, title, code = 400, "/errors/invalid-body", "Invalid Body", "INVALID_BODY"
 
 
+class Unauthorized(ProtocolError):
+    """A gate needs to know who asks (section 12.1); ``challenge`` is the WWW-Authenticate header."""
+
+    status, type, title, code = 401, "/errors/unauthorized", "Unauthorized", "UNAUTHORIZED"
+
+    def __init__(self, detail: str, challenge: str = "Bearer") -> None:
+        super().__init__(detail, [("WWW-Authenticate", challenge)])
+
+
+class Forbidden(ProtocolError):
+    """A gate knows who asks and does not allow it (section 12.1)."""
+
+    status, type, title, code = 403, "/errors/forbidden", "Forbidden", "FORBIDDEN"
+
+
 class StaleEpoch(ProtocolError):
     """Section 5.2.1: a producer with an older epoch is fenced; the answer names the current one."""
 
@@ -203,6 +218,15 @@ class RequestBodyTooLarge(TooLarge):
 
     def __init__(self, limit: int) -> None:
         super().__init__(f"The request body is larger than the limit of {limit} bytes")
+
+
+class TooManyRequests(ProtocolError):
+    """A gate has counted too many (section 12.5); ``retry_after_s`` are whole seconds."""
+
+    status, type, title, code = 429, "/errors/too-many-requests", "Too Many Requests", "TOO_MANY_REQUESTS"
+
+    def __init__(self, detail: str, retry_after_s: int) -> None:
+        super().__init__(detail, [("Retry-After", str(retry_after_s))])
 
 
 class InternalError(ProtocolError):

@@ -18,8 +18,7 @@ from durable_streams.config.errors import quote_value
 from durable_streams.serving.gc_tuning import tune_gc
 from durable_streams.serving.parser_refusals import answer_with_problems
 from durable_streams.startup import Phase, refuse_start
-
-EXTENSION = "durable_streams"
+from durable_streams.worker.stopping import services_of
 
 log = logging.getLogger("durable_streams.serving")
 
@@ -29,16 +28,17 @@ def begin(worker: Any, config: Config) -> None:
     # A terminal sends Ctrl-C to both processes, and the arbiter alone decides.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     answer_with_problems()
-    service = _service(worker)
-    if service is None:
+    services = services_of(getattr(worker, "wsgi", None))
+    if not services:
         return
-    try:
-        service.open()
-    except Exception as exc:
-        log.debug("the storage could not be opened", exc_info=exc)
-        refuse_start(Phase.OPEN_STORAGE, _wrong_data_dir(exc, config), config=config)
+    for service in services:
+        try:
+            service.open()
+        except Exception as exc:
+            log.debug("the storage could not be opened", exc_info=exc)
+            refuse_start(Phase.OPEN_STORAGE, _wrong_data_dir(exc, config), config=config)
     tune_gc()
-    _end_waits_on_stop(service)
+    _end_waits_on_stop(services)
 
 
 def _wrong_data_dir(exc: Exception, config: Config) -> str:
@@ -53,21 +53,17 @@ def _wrong_data_dir(exc: Exception, config: Config) -> str:
 
 def end(arbiter: Any, worker: Any) -> None:
     """gunicorn's hook in a worker that has answered everything: what was accepted becomes durable."""
-    service = _service(worker)
-    if service is not None:
+    for service in services_of(getattr(worker, "wsgi", None)):
         service.close()
 
 
-def _service(worker: Any) -> Any:
-    return getattr(getattr(worker, "wsgi", None), "extensions", {}).get(EXTENSION)
-
-
-def _end_waits_on_stop(service: Any) -> None:
+def _end_waits_on_stop(services: list[Any]) -> None:
     """gunicorn's own worker would wait for long-polls and event streams until the grace time is over."""
     worker_handler = signal.getsignal(signal.SIGTERM)
 
     def on_stop(number: int, frame: FrameType | None) -> None:
-        gevent.spawn(service.stop_live)
+        for service in services:
+            gevent.spawn(service.stop_live)
         if callable(worker_handler):
             worker_handler(number, frame)
 

@@ -1,7 +1,6 @@
-"""One record a request: which fields it has and at which level it is logged.
+"""One record for each request: its fields and its level; a second one when an event stream ends.
 
-`wants` is one look-up in a tuple, so that a request whose record is filtered out pays for nothing else.
-`record` is called when the answer is complete or has begun; the caller measures the duration.
+A request whose record is filtered out costs one look-up in a tuple.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ REQUEST_TARGET: Final = "durable_streams.request"
 _COMPLETED: Final = (logging.INFO, "request completed")
 _CLIENT_ERROR: Final = (logging.WARNING, "request completed with client error")
 _FAILED: Final = (logging.ERROR, "request failed")
-# By the first digit of the status; what is no HTTP status at all counts as a failure.
+# By the first digit of the status; an unknown class counts as a failure.
 _OUTCOMES: Final = (
     _FAILED,
     _COMPLETED,
@@ -35,9 +34,9 @@ _OUTCOMES: Final = (
 
 
 class Problem(Protocol):
-    """What a record takes from an error: the problem type, its code, and its sentence for people.
+    """What a record takes from an error: the problem type, its code, and its detail for people.
 
-    An error may also have a ``cause``, which is recorded instead of that sentence.
+    An error may also have a ``cause``, which is recorded instead of the detail.
     """
 
     @property
@@ -48,8 +47,25 @@ class Problem(Protocol):
     def detail(self) -> str | None: ...
 
 
+class Exchange(Protocol):
+    """What a record takes from a request. `name` is empty where the path names no stream."""
+
+    @property
+    def environ(self) -> Mapping[str, Any]: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def operation(self) -> str: ...
+    @property
+    def live(self) -> str | None: ...
+    @property
+    def sent_bytes(self) -> int: ...
+    @property
+    def end(self) -> str | None: ...
+
+
 class RequestLog:
-    """The records of requests, under the target `durable_streams.request`."""
+    """The records of requests, under the target `durable_streams.request`; an observer of the web floor."""
 
     def __init__(self, settings: LogSettings, storage_mode: str) -> None:
         lowest_level = LogFilter.parse(settings.rust_log).level_for(REQUEST_TARGET)
@@ -57,40 +73,46 @@ class RequestLog:
         self._storage_mode = storage_mode
         self._logger = logging.getLogger(REQUEST_TARGET)
 
-    def wants(self, status: int) -> bool:
-        """Whether a request that was answered with `status` (100 to 999) is logged at all."""
-        return self._wanted[status // 100]
+    @property
+    def wants_any(self) -> bool:
+        """Whether any request is logged at all."""
+        return any(self._wanted)
 
-    def record(
-        self,
-        environ: Mapping[str, Any],
-        *,
-        operation: str,
-        stream_id: str | None,
-        live_mode: str | None,
-        status: int,
-        duration_ns: int,
-        problem: object | None = None,
-    ) -> None:
-        """Log one request. `problem` is anything with `type`, `code` and `detail`, or None."""
+    def finished(self, exchange: Exchange, status: int, duration_ns: int, error: Problem | None) -> None:
+        """Log a response with `status` (100 to 999) `duration_ns` after its request began, if that is wanted."""
+        if not self._wanted[status // 100]:
+            return
         level, message = _OUTCOMES[status // 100]
-        fields = {
-            "ds.operation": operation,
-            "ds.stream_id": stream_id,
-            "ds.live_mode": live_mode,
-            **_request_fields(environ, stream_id),
+        self._log(level, message, self._fields(exchange, status, duration_ns) | _error_fields(status, error))
+
+    def ended(self, exchange: Exchange, duration_ns: int) -> None:
+        """Log the end of an event stream. A long-poll has ended when its one record is written."""
+        if exchange.live != "sse" or not self._wanted[2]:
+            return
+        fields = self._fields(exchange, 200, duration_ns) | {
+            "http.response.body.bytes": exchange.sent_bytes,
+            "ds.live_end": exchange.end,
+        }
+        self._log(logging.INFO, "event stream ended", fields)
+
+    def _fields(self, exchange: Exchange, status: int, duration_ns: int) -> dict[str, Any]:
+        return {
+            "ds.operation": exchange.operation,
+            "ds.stream_id": exchange.name or None,
+            "ds.live_mode": exchange.live,
+            **_request_fields(exchange.environ, exchange.name),
             "http.response.status_code": status,
             "event.duration": duration_ns,
             "ds.storage.backend": self._storage_mode,
-            **_error_fields(status, problem),
         }
-        present = {name: value for name, value in fields.items() if value is not None}
+
+    def _log(self, level: int, message: str, fields: dict[str, Any]) -> None:
         logger = self._logger
-        extra = {FIELDS_ATTRIBUTE: present}
+        extra = {FIELDS_ATTRIBUTE: {name: value for name, value in fields.items() if value is not None}}
         logger.handle(logger.makeRecord(logger.name, level, "", 0, message, (), None, extra=extra))
 
 
-def _request_fields(environ: Mapping[str, Any], stream_id: str | None) -> dict[str, Any]:
+def _request_fields(environ: Mapping[str, Any], stream_id: str) -> dict[str, Any]:
     path = _readable(environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", ""))
     return {
         "http.request.method": environ.get("REQUEST_METHOD"),
@@ -105,13 +127,13 @@ def _request_fields(environ: Mapping[str, Any], stream_id: str | None) -> dict[s
 
 
 def _readable(wsgi_text: str) -> str:
-    """WSGI hands bytes over as Latin-1; names are UTF-8 (PEP 3333)."""
+    """WSGI passes bytes as Latin-1 (PEP 3333); names are UTF-8."""
     if wsgi_text.isascii():
         return wsgi_text
     return wsgi_text.encode("latin-1", "replace").decode("utf-8", "replace")
 
 
-def _route(path: str, stream_id: str | None) -> str | None:
+def _route(path: str, stream_id: str) -> str | None:
     """The path with the stream's name, all of its segments, replaced by a placeholder."""
     if stream_id and path.endswith(stream_id):
         return path[: -len(stream_id)] + "{name}"
@@ -131,7 +153,7 @@ def _error_fields(status: int, problem: Any) -> dict[str, Any]:
     fallback = "client_error" if status < 500 else "server_error"
     return {
         "error.type": getattr(problem, "type", None) or fallback,
-        # What the client is told no more of than that it happened has a cause, which is for the operator.
+        # Internal errors log their `cause`; the client sees a generic detail.
         "error.message": getattr(problem, "cause", None) or getattr(problem, "detail", None),
         "ds.error_code": getattr(problem, "code", None),
     }

@@ -1,21 +1,26 @@
-"""The stream endpoint inside anybody's Flask app, and the wrapper that lets our own app reach it without Flask."""
+"""The stream endpoint inside any Flask app, and the WSGI front that lets our own app reach it without Flask."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-from flask import Blueprint, Flask, Response, request
+from flask import Blueprint, Flask, request
+from flask import Response as FlaskResponse
 from flask.blueprints import BlueprintSetupState
 from gevent.event import Event
-from werkzeug.routing import BaseConverter
+from werkzeug.routing import BaseConverter, Rule
 
 from durable_streams.config import Config
 from durable_streams.service import StreamService
 from durable_streams.storage.contract import Storage
 from durable_streams.streams.batch import Limits
+from durable_streams.telemetry import RequestLog
+from durable_streams.web.cors import CorsHeaders
 from durable_streams.web.endpoint import StreamEndpoint
+from durable_streams.web.exchange import Gate, Hooks, Observer
 from durable_streams.web.response import Environ
+from durable_streams.web.stream_routes import StreamRoutes
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication
@@ -23,7 +28,7 @@ if TYPE_CHECKING:
 EXTENSION = "durable_streams"
 """``app.extensions[EXTENSION]`` is the StreamService."""
 METHODS = ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE", "CONNECT"]
-"""The endpoint itself answers those that it does not serve, so that they too get a problem+json."""
+"""All that Flask can route: the endpoint itself answers the ones that it does not serve, with a problem+json."""
 
 
 class Flag(Protocol):
@@ -43,14 +48,27 @@ def build_service(storage: Storage, config: Config) -> StreamService:
     return service
 
 
+def build_hooks(config: Config, gates: Sequence[Gate] = (), observers: Sequence[Observer] = ()) -> Hooks:
+    """The given gates and observers, and the request log, unless its filter rejects everything."""
+    request_log = RequestLog(config.log, config.storage.mode)
+    logs: tuple[Observer, ...] = (request_log,) if request_log.wants_any else ()
+    return Hooks(tuple(gates), (*logs, *observers))
+
+
 def build_blueprint(
     storage: Storage,
     config: Config | None = None,
     *,
+    gates: Sequence[Gate] = (),
+    observers: Sequence[Observer] = (),
+    read_only: bool = False,
     ready: Flag | None = None,
     shutdown: Event | None = None,
 ) -> Blueprint:
     """A blueprint that serves the protocol below the ``url_prefix`` it is registered with.
+
+    ``gates`` may refuse a request and ``observers`` learn of each: see ``durable_streams.web.exchange``. With
+    ``read_only``, PUT, POST and DELETE are answered 405.
 
     The storage is opened with the first request, or by ``app.extensions["durable_streams"].open()``, and has to be
     closed with ``.close()``. ``ready`` is set while requests can be answered. When the gevent event ``shutdown`` is
@@ -59,30 +77,38 @@ def build_blueprint(
     """
     config = config or Config()
     service = build_service(storage, config)
+    hooks = build_hooks(config, gates, observers)
     if ready is not None:
         service.on_ready.append(lambda is_ready: ready.set() if is_ready else ready.clear())
     if shutdown is not None:
         shutdown.rawlink(lambda event: service.stop_live())
+
+    def register(state: BlueprintSetupState) -> None:
+        base_path = (state.url_prefix or "").rstrip("/")
+        routes = StreamRoutes(service, config, base_path, owns_connection=False, read_only=read_only)
+        endpoint = StreamEndpoint(service, routes, CorsHeaders(config.http.cors_origins), hooks)
+        # A second blueprint of one app is kept beside the first: the worker finds both at its stop.
+        extensions = state.app.extensions
+        extensions[state.name if EXTENSION in extensions else EXTENSION] = service
+        _add_rules(state, endpoint, base_path)
+
     blueprint = Blueprint(EXTENSION, __name__)
-    blueprint.record_once(lambda state: _mount(state, service, config))
+    blueprint.record_once(register)
     return blueprint
 
 
-def _mount(state: BlueprintSetupState, service: StreamService, config: Config) -> None:
-    base_path = (state.url_prefix or "").rstrip("/")
-    endpoint = StreamEndpoint(service, config, base_path, owns_connection=False)
-    state.app.extensions[EXTENSION] = service
+def _add_rules(state: BlueprintSetupState, endpoint: StreamEndpoint, base_path: str) -> None:
     state.app.url_map.converters["stream_path"] = _StreamPath
 
-    def streams(raw_name: str = "") -> Response:
+    def streams(raw_name: str = "") -> FlaskResponse:
         environ = request.environ
-        # Flask has decoded the name leniently; the endpoint wants what was sent.
+        # Flask has decoded the name leniently; the endpoint needs the bytes that were sent.
         return _respond(endpoint, environ, environ["PATH_INFO"][len(base_path) + 1 :])
 
     for rule in ("", "/<stream_path:raw_name>"):
         state.app.add_url_rule(
             base_path + rule or "/",
-            f"{EXTENSION}.streams",
+            f"{state.name}.streams",
             streams,
             methods=METHODS,
             provide_automatic_options=False,
@@ -92,14 +118,14 @@ def _mount(state: BlueprintSetupState, service: StreamService, config: Config) -
 
 
 class _StreamPath(BaseConverter):
-    """All that follows, whatever it is: names are judged by the protocol."""
+    """The rest of the path, whatever it is: the protocol checks names."""
 
     regex = r"[\s\S]*"
     part_isolating = False
 
 
-def _respond(endpoint: StreamEndpoint, environ: Environ, raw_name: str) -> Response:
-    """The endpoint's answer as a Flask response; a body in pieces stays in pieces."""
+def _respond(endpoint: StreamEndpoint, environ: Environ, raw_name: str) -> FlaskResponse:
+    """The endpoint's response as one of Flask; a body in pieces stays in pieces."""
     started: list[Any] = []
 
     def start_response(
@@ -110,7 +136,7 @@ def _respond(endpoint: StreamEndpoint, environ: Environ, raw_name: str) -> Respo
 
     body = endpoint.serve(environ, start_response, raw_name)
     status, headers = started
-    response = Response(body, status, direct_passthrough=True)
+    response = FlaskResponse(body, status, direct_passthrough=True)
     response.headers.clear()
     response.headers.extend(headers)
     return response
@@ -119,27 +145,40 @@ def _respond(endpoint: StreamEndpoint, environ: Environ, raw_name: str) -> Respo
 class StreamDispatcher:
     """A WSGI front: stream paths go straight to the endpoint, everything else to ``otherwise`` (Flask).
 
-    Flask's dispatch costs more than the whole request otherwise does; see docs/architecture.md.
+    Flask's dispatch costs more than the rest of the request; see docs/architecture.md.
     """
 
-    def __init__(self, endpoint: StreamEndpoint, otherwise: WSGIApplication) -> None:
+    def __init__(
+        self, endpoint: StreamEndpoint, base_path: str, otherwise: WSGIApplication, theirs: Sequence[str] = ()
+    ) -> None:
+        """``theirs``: paths below the base that belong to ``otherwise``; one that ends in a slash, with all below."""
         self._endpoint = endpoint
         self._otherwise = otherwise
-        self._base = endpoint.base_path
-        self._prefix = endpoint.base_path + "/"
+        self._base = base_path
+        self._prefix = base_path + "/"
         self._skip = len(self._prefix)
+        self._their_paths = frozenset(theirs)
+        self._their_folders = tuple(path for path in theirs if path.endswith("/") and path != "/")
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         path: str = environ["PATH_INFO"]
         if not path.startswith(self._prefix) and path != self._base:
             return self._otherwise(environ, start_response)
-        if not self._base and path in ("/healthz", "/readyz"):
+        if self._their_paths and (path in self._their_paths or path.startswith(self._their_folders)):
             return self._otherwise(environ, start_response)
         return self._endpoint.serve(environ, start_response, path[self._skip :])
 
 
-def mount(app: Flask, service: StreamService, config: Config) -> None:
-    """Serve the streams at ``http.stream_base_path`` of ``app``, ahead of its routes."""
-    endpoint = StreamEndpoint(service, config, config.http.stream_base_path.rstrip("/"), owns_connection=True)
+def mount(app: Flask, service: StreamService, config: Config, hooks: Hooks) -> None:
+    """Serve the streams at ``http.stream_base_path`` of ``app``; the routes that ``app`` has already stay in force."""
+    base_path = config.http.stream_base_path.rstrip("/")
+    routes = StreamRoutes(service, config, base_path, owns_connection=True)
+    endpoint = StreamEndpoint(service, routes, CorsHeaders(config.http.cors_origins), hooks)
     app.extensions[EXTENSION] = service
-    app.wsgi_app = StreamDispatcher(endpoint, app.wsgi_app)  # type: ignore[method-assign]
+    theirs = [path for path in map(_fixed_part, app.url_map.iter_rules()) if path.startswith(base_path + "/")]
+    app.wsgi_app = StreamDispatcher(endpoint, base_path, app.wsgi_app, theirs)  # type: ignore[method-assign]
+
+
+def _fixed_part(rule: Rule) -> str:
+    """``/admin/<name>`` -> ``/admin/``: the path up to the first variable part."""
+    return rule.rule.partition("<")[0]

@@ -17,7 +17,7 @@ from werkzeug.datastructures import Accept
 from werkzeug.http import parse_accept_header
 
 from durable_streams.eventloop.turns import in_thread
-from durable_streams.web.response import Answer, Environ
+from durable_streams.web.response import Environ, Response
 
 BODY_BYTES_MIN: Final = 1024
 EVENT_BYTES_IN_LOOP_MAX: Final = 16 * 1024
@@ -52,24 +52,24 @@ class Compression:
         accepted: str | None = environ.get("HTTP_ACCEPT_ENCODING")
         return _best_coding(accepted) if accepted else None
 
-    def of_body(self, answer: Answer, coding: str | None) -> Answer:
-        """``answer`` with its body, if it has one, in ``coding``, and marked as varying."""
-        answer.headers.append(VARY)
-        if coding is not None and answer.body and isinstance(answer.body, bytes):
-            answer.headers.append(("Content-Encoding", coding))
-            answer.body = in_thread(_COMPRESS[coding], answer.body)
-        return answer
+    def of_body(self, response: Response, coding: str | None) -> Response:
+        """``response`` with its body, if it has one, in ``coding``, and marked as varying."""
+        response.headers.append(VARY)
+        if coding is not None and response.body and isinstance(response.body, bytes):
+            response.headers.append(("Content-Encoding", coding))
+            response.body = in_thread(_COMPRESS[coding], response.body)
+        return response
 
     def choose_for_events(self, environ: Environ) -> str | None:
         """The coding of an event stream, if both sides want one."""
         return self.choose(environ) if self._events else None
 
-    def of_events(self, answer: Answer, coding: str | None) -> Answer:
-        """``answer`` with every event of its body compressed and flushed."""
-        if coding is not None and not isinstance(answer.body, bytes):
-            answer.headers += [VARY, ("Content-Encoding", coding)]
-            answer.body = _compressed_events(answer.body, coding)
-        return answer
+    def of_events(self, response: Response, coding: str | None) -> Response:
+        """``response`` with every event of its body compressed and flushed."""
+        if coding is not None and not isinstance(response.body, bytes):
+            response.headers += [VARY, ("Content-Encoding", coding)]
+            response.body = _compressed_events(response.body, coding)
+        return response
 
 
 @lru_cache(maxsize=256)

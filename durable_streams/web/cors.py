@@ -1,16 +1,15 @@
-"""What browsers need to be told: CORS and the security headers of section 12.7, on every answer."""
+"""What browsers need to be told: CORS and the security headers of section 12.7, on every response."""
 
 from __future__ import annotations
 
 from typing import Final
 
-from durable_streams.web.response import Answer, Environ, Header
+from durable_streams.web.response import Environ, Header, Response
 
 SECURITY: Final[list[Header]] = [
     ("X-Content-Type-Options", "nosniff"),
     ("Cross-Origin-Resource-Policy", "cross-origin"),
 ]
-ALLOWED_METHODS: Final = "GET, HEAD, POST, PUT, DELETE, OPTIONS"
 ALLOWED_HEADERS: Final = ", ".join(
     (
         "Authorization",
@@ -67,7 +66,7 @@ class CorsHeaders:
         self._varying: list[Header] = [*SECURITY, ("Vary", "Origin")]
 
     def of(self, environ: Environ) -> list[Header]:
-        """To be appended to the answer; the list is shared and must not be changed."""
+        """Headers to append to the response; the list is shared and must not be changed."""
         if self._any:
             return self._for_any
         if not self._origins:
@@ -82,13 +81,13 @@ def _cors(origin: str) -> list[Header]:
     return [("Access-Control-Allow-Origin", origin), ("Access-Control-Expose-Headers", EXPOSED_HEADERS)]
 
 
-def preflight() -> Answer:
-    """The answer to OPTIONS; it says the same to everybody, the origin is judged by ``CorsHeaders``."""
-    return Answer(
+def preflight(allowed_methods: str) -> Response:
+    """The response to OPTIONS: the same for every origin, which ``CorsHeaders`` judges."""
+    return Response(
         204,
         [
-            ("Allow", ALLOWED_METHODS),
-            ("Access-Control-Allow-Methods", ALLOWED_METHODS),
+            ("Allow", allowed_methods),
+            ("Access-Control-Allow-Methods", allowed_methods),
             ("Access-Control-Allow-Headers", ALLOWED_HEADERS),
             ("Access-Control-Max-Age", PREFLIGHT_SECONDS),
         ],

@@ -1,41 +1,31 @@
-"""The record of each request that Flask itself answers: the probes, and paths at which nothing is served."""
+"""Requests that Flask itself answers pass the same gates and observers: the probes, and paths without a route."""
 
 from __future__ import annotations
 
-from time import perf_counter_ns
-from typing import Final
-
-from flask import Flask, Response, g, request
+from flask import Flask, g, request
+from flask import Response as FlaskResponse
 
 from durable_streams.protocol.errors import ProtocolError
-from durable_streams.telemetry import RequestLog
-
-OPERATIONS: Final = {"/healthz": "health", "/readyz": "readiness"}
+from durable_streams.web.exchange import UNROUTED, Exchange, Hooks
 
 
-def record_requests(app: Flask, log: RequestLog) -> None:
-    """Write one record a request of ``app``, at the level that fits its status."""
+def hook_requests(app: Flask, hooks: Hooks) -> None:
+    """Make an exchange of each request of ``app``; its operation is the name of the view in its blueprint."""
 
     def begin() -> None:
-        g.started_ns = perf_counter_ns()
+        endpoint = request.endpoint if request.blueprint else None
+        g.exchange = Exchange(request.environ, operation=(endpoint or UNROUTED).rpartition(".")[2])
+        for gate in hooks.gates:
+            gate(g.exchange)
 
-    def end(response: Response) -> Response:
-        if log.wants(response.status_code):
-            log.record(
-                request.environ,
-                operation=OPERATIONS.get(request.path, "request"),
-                stream_id=None,
-                live_mode=None,
-                status=response.status_code,
-                duration_ns=perf_counter_ns() - g.started_ns,
-                problem=g.get("refusal"),
-            )
+    def end(response: FlaskResponse) -> FlaskResponse:
+        hooks.finished(g.exchange, response.status_code, g.get("error"))
         return response
 
     app.before_request(begin)
     app.after_request(end)
 
 
-def note_refusal(error: ProtocolError) -> None:
-    """The record of the current request will say why it was refused."""
-    g.refusal = error
+def note_error(error: ProtocolError) -> None:
+    """The observers of the current request will learn of ``error``."""
+    g.error = error

@@ -1,4 +1,4 @@
-"""Long-poll and SSE answers (sections 5.7 and 5.8): deadline, heartbeat, client gone, end of the server.
+"""Long-poll and SSE responses (sections 5.7 and 5.8): deadline, heartbeat, client gone, end of the server.
 
 The reader holds an offset and asks for everything since; what it waits for is a wake, never data.
 """
@@ -21,7 +21,8 @@ from durable_streams.protocol import sse
 from durable_streams.protocol.errors import NotFound, ProtocolError, StreamGone, StreamNotFound
 from durable_streams.protocol.state import StreamState
 from durable_streams.streams.store import StreamStore
-from durable_streams.web.response import Answer, Environ
+from durable_streams.web.exchange import Exchange, LiveEnd
+from durable_streams.web.response import Environ, Response
 
 if TYPE_CHECKING:
     from gevent.event import Event
@@ -43,7 +44,7 @@ class LiveTimes:
 
 
 class LiveReads:
-    """Answers that wait for a stream to grow."""
+    """Responses that wait for a stream to grow."""
 
     def __init__(self, store: StreamStore, hub: Hub, fanout: Fanout | None, times: LiveTimes) -> None:
         """``fanout``: None where something between here and the socket may change what is sent."""
@@ -52,12 +53,13 @@ class LiveReads:
         self._fanout = fanout
         self._times = times
 
-    def wait(self, environ: Environ, state: StreamState, position: int) -> StreamState:
-        """The stream once it goes beyond ``position`` or is closed, or the time is up.
+    def wait(self, exchange: Exchange, state: StreamState, position: int) -> StreamState:
+        """The stream once it goes beyond ``position`` or is closed, or the time is up; sets ``exchange.end``.
 
         Raises StreamNotFound or StreamGone as soon as it is deleted.
         """
-        if state.tail > position or state.closed:
+        if state.closed:
+            exchange.end = LiveEnd.CLOSED
             return state
         until = monotonic() + self._times.long_poll_s
         with self._attached(state), self._hub.watch(state.name) as watch:
@@ -65,17 +67,28 @@ class LiveReads:
                 event = watch.event()
                 state = self._same(state)
                 left = until - monotonic()
-                if state.tail > position or state.closed or left <= 0 or self._hub.stopping:
+                exchange.end = self._end_of_wait(state, position, left)
+                if exchange.end is not None:
                     return state
                 try:
-                    wait_for(event, left, environ.get(CLIENT_SOCKET))
+                    wait_for(event, left, exchange.environ.get(CLIENT_SOCKET))
                 except ClientGone:
+                    exchange.end = LiveEnd.CLIENT_GONE
                     return state
 
+    def _end_of_wait(self, state: StreamState, position: int, seconds_left: float) -> LiveEnd | None:
+        if state.tail > position:
+            return LiveEnd.DATA
+        if state.closed:
+            return LiveEnd.CLOSED
+        if self._hub.stopping:
+            return LiveEnd.STOPPING
+        return LiveEnd.TIMEOUT if seconds_left <= 0 else None
+
     def event_stream(
-        self, environ: Environ, state: StreamState, position: int, client_cursor: str | None, *, shared: bool
-    ) -> Answer:
-        """A text/event-stream answer that begins at ``position``; raises InvalidOffset for a wrong one.
+        self, exchange: Exchange, state: StreamState, position: int, *, shared: bool
+    ) -> Response:
+        """A text/event-stream response from ``position`` on; raises InvalidOffset for a wrong one.
 
         ``shared``: its events go out as they are, so the broadcaster may write them.
         """
@@ -88,25 +101,30 @@ class LiveReads:
         ]
         if sse.is_base64(state.config.content_type):
             headers.append(("Stream-SSE-Data-Encoding", "base64"))
-        follower = Follower(self._store, state, position, client_cursor)
-        fanout = self._fanout_for(environ) if shared else None
-        return Answer(200, headers, self._events(environ, follower, fanout))
+        follower = Follower(self._store, state, position, exchange.read.cursor)
+        fanout = self._fanout_for(exchange.environ) if shared else None
+        return Response(200, headers, self._events(exchange, follower, fanout))
 
-    def _events(self, environ: Environ, follower: Follower, fanout: Fanout | None) -> Iterator[bytes]:
+    def _events(self, exchange: Exchange, follower: Follower, fanout: Fanout | None) -> Iterator[bytes]:
         """Until the stream or the server ends, the client goes, or the connection has lasted long enough."""
         state = follower.state
         with self._attached(state), self._hub.watch(state.name) as watch:
             try:
-                yield from self._follow(environ, follower, watch.event, fanout)
-            except (ClientGone, NotFound, StreamGone, OSError):
-                return
+                yield from self._follow(exchange, follower, watch.event, fanout)
+            except (ClientGone, OSError):
+                exchange.end = LiveEnd.CLIENT_GONE
+            except (NotFound, StreamGone):
+                exchange.end = LiveEnd.DELETED
             except ProtocolError as error:
+                exchange.end = LiveEnd.FAILED
                 log.error("the event stream of %r has ended: %s", state.name, getattr(error, "cause", error))
+            finally:
+                exchange.sent_bytes += follower.broadcast_bytes
 
     def _follow(
-        self, environ: Environ, follower: Follower, next_wake: Callable[[], Event], fanout: Fanout | None
+        self, exchange: Exchange, follower: Follower, next_wake: Callable[[], Event], fanout: Fanout | None
     ) -> Iterator[bytes]:
-        client_socket = environ.get(CLIENT_SOCKET)
+        client_socket = exchange.environ.get(CLIENT_SOCKET)
         until = self._connection_end()
         while True:
             wake = next_wake()
@@ -115,9 +133,10 @@ class LiveReads:
                 yield event
                 if self._hub.stopping:
                     # Far behind, it would hold up the stop; it resumes from the offset of this event.
-                    return
+                    break
             left = until - monotonic()
-            if follower.ended or left <= 0 or self._hub.stopping:
+            exchange.end = self._end_of_events(follower, left)
+            if exchange.end is not None:
                 return
             seconds = min(left, self._times.heartbeat_s)
             if fanout is None or wake.is_set() or follower.is_ahead:
@@ -126,6 +145,13 @@ class LiveReads:
                 woken = fanout.follow(follower, client_socket, seconds)
             if not woken and monotonic() < until:
                 yield sse.HEARTBEAT
+
+    def _end_of_events(self, follower: Follower, seconds_left: float) -> LiveEnd | None:
+        if follower.ended:
+            return LiveEnd.CLOSED
+        if self._hub.stopping:
+            return LiveEnd.STOPPING
+        return LiveEnd.TIMEOUT if seconds_left <= 0 else None
 
     def _fanout_for(self, environ: Environ) -> Fanout | None:
         """The broadcaster, where it can write to this reader: a plain socket, and the chunked coding of HTTP/1.1."""

@@ -1,4 +1,4 @@
-"""environ -> protocol request. Only unpacks: what may be asked is decided in the protocol, not here."""
+"""environ -> protocol request. Only unpacks: the protocol floor decides what is allowed."""
 
 from __future__ import annotations
 
@@ -34,6 +34,11 @@ class Read:
     if_none_match: str | None
 
 
+def readable(wsgi_text: str) -> str:
+    """WSGI passes bytes as Latin-1 (PEP 3333); the UTF-8 text that they are, with U+FFFD for what is none."""
+    return wsgi_text.encode("latin-1", "replace").decode("utf-8", "replace")
+
+
 def decode_name(raw: str) -> str:
     """A stream name from WSGI's Latin-1 text of the decoded path; raises InvalidStreamName unless it is UTF-8."""
     if raw.isascii():
@@ -44,14 +49,24 @@ def decode_name(raw: str) -> str:
         raise InvalidStreamName("stream name is not UTF-8") from None
 
 
-def parse_create(environ: Environ, name: str, body: bytes, base_path: str) -> Create:
+def parse_fork_source(environ: Environ, base_path: str) -> str | None:
+    """The stream that Stream-Forked-From names (section 4.2): by its path, below ``base_path``, or by its name."""
+    source = environ.get("HTTP_STREAM_FORKED_FROM")
+    if source is None:
+        return None
+    prefix = base_path + "/"
+    return _source_name(source, prefix, environ.get("SCRIPT_NAME", "") + prefix)
+
+
+def parse_create(environ: Environ, name: str, body: bytes, source: str | None) -> Create:
+    """``source``: what ``parse_fork_source`` has found."""
     return Create(
         name,
         _content_type(environ),
         parse_expiry(environ.get("HTTP_STREAM_TTL"), environ.get("HTTP_STREAM_EXPIRES_AT")),
         is_true(environ.get("HTTP_STREAM_CLOSED")),
         body,
-        _fork(environ, base_path.rstrip("/") + "/"),
+        _fork(environ, source),
     )
 
 
@@ -60,7 +75,7 @@ def parse_append(environ: Environ, name: str, body: bytes) -> Append:
     epoch, seq = environ.get("HTTP_PRODUCER_EPOCH"), environ.get("HTTP_PRODUCER_SEQ")
     return Append(
         name,
-        # Without a body the content type is not looked at (section 5.2).
+        # The content type of an empty body is ignored (section 5.2).
         _content_type(environ) if body else None,
         body,
         is_true(environ.get("HTTP_STREAM_CLOSED")),
@@ -97,8 +112,7 @@ def _content_type(environ: Environ) -> str | None:
     return None if value is None else check_content_type(value)
 
 
-def _fork(environ: Environ, prefix: str) -> ForkSource | None:
-    source = environ.get("HTTP_STREAM_FORKED_FROM")
+def _fork(environ: Environ, source: str | None) -> ForkSource | None:
     offset = environ.get("HTTP_STREAM_FORK_OFFSET")
     sub_offset = environ.get("HTTP_STREAM_FORK_SUB_OFFSET")
     if source is None:
@@ -106,7 +120,7 @@ def _fork(environ: Environ, prefix: str) -> ForkSource | None:
             raise BadRequest("Stream-Fork-Offset and Stream-Fork-Sub-Offset require Stream-Forked-From")
         return None
     return ForkSource(
-        _source_name(source, prefix, environ.get("SCRIPT_NAME", "") + prefix),
+        source,
         None if offset is None else _fork_position(offset.strip(HEADER_SPACE)),
         0 if sub_offset is None else parse_integer("Stream-Fork-Sub-Offset", sub_offset),
     )
@@ -134,7 +148,7 @@ def _source_name(header: str, *prefixes: str) -> str:
 
 
 def _read_parameters(query_string: str) -> dict[str, str]:
-    """The parameters that a read knows; naming one twice is refused, any other is ignored."""
+    """The known parameters of a read. A repeated one is refused, an unknown one ignored."""
     found: dict[str, str] = {}
     if not query_string:
         return found

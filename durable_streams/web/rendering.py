@@ -10,7 +10,7 @@ from durable_streams.protocol.offsets import format_offset
 from durable_streams.protocol.outcomes import Appended, Created
 from durable_streams.protocol.state import StreamState
 from durable_streams.streams.store import Page
-from durable_streams.web.response import Answer, Header
+from durable_streams.web.response import Header, Response
 
 NEXT_OFFSET: Final = "Stream-Next-Offset"
 CURSOR: Final = "Stream-Cursor"
@@ -18,30 +18,30 @@ CLOSED: Final[Header] = ("Stream-Closed", "true")
 UP_TO_DATE: Final[Header] = ("Stream-Up-To-Date", "true")
 
 
-def created(outcome: Created, location: str) -> Answer:
+def created(outcome: Created, location: str) -> Response:
     state = outcome.state
     headers = [("Content-Type", state.config.content_type), (NEXT_OFFSET, format_offset(state.tail))]
     if not outcome.existed:
         headers.append(("Location", location))
     if state.closed:
         headers.append(CLOSED)
-    return Answer(200 if outcome.existed else 201, headers)
+    return Response(200 if outcome.existed else 201, headers)
 
 
-def appended(outcome: Appended) -> Answer:
+def appended(outcome: Appended) -> Response:
     """204; 200 when an idempotent producer's data was new (section 5.2.1)."""
     headers = [(NEXT_OFFSET, format_offset(outcome.tail))]
     if outcome.closed:
         headers.append(CLOSED)
     producer = outcome.producer
     if producer is None:
-        return Answer(204, headers)
+        return Response(204, headers)
     headers.append(("Producer-Epoch", str(producer.epoch)))
     headers.append(("Producer-Seq", str(producer.seq)))
-    return Answer(200 if outcome.has_data else 204, headers)
+    return Response(200 if outcome.has_data else 204, headers)
 
 
-def metadata(state: StreamState) -> Answer:
+def metadata(state: StreamState) -> Response:
     """HEAD (section 5.5): the window of a TTL, not what is left of it."""
     expiry = state.config.expiry
     headers = [
@@ -55,25 +55,25 @@ def metadata(state: StreamState) -> Answer:
         headers.append(("Stream-Expires-At", expiry.expires_at_text))
     if state.closed:
         headers.append(CLOSED)
-    return Answer(200, headers, iter(()))
+    return Response(200, headers, iter(()))
 
 
-def page(found: Page, cache_control: str, tag: str | None, cursor: str | None) -> Answer:
+def page(found: Page, cache_control: str, tag: str | None, cursor: str | None) -> Response:
     """Catch-up or long-poll data; the marks of the tail and of the end only when the page reaches them."""
     state = found.state
     headers = [("Content-Type", state.config.content_type), *_position(found, cache_control, tag, cursor)]
-    return Answer(200, headers, to_array(found.data) if state.config.is_json else found.data)
+    return Response(200, headers, to_array(found.data) if state.config.is_json else found.data)
 
 
-def not_modified(found: Page, cache_control: str, tag: str | None, cursor: str | None) -> Answer:
-    return Answer(304, _position(found, cache_control, tag, cursor))
+def not_modified(found: Page, cache_control: str, tag: str | None, cursor: str | None) -> Response:
+    return Response(304, _position(found, cache_control, tag, cursor))
 
 
-def nothing_new(state: StreamState, cursor: str) -> Answer:
+def nothing_new(state: StreamState, cursor: str) -> Response:
     """The 204 of a long-poll: nothing came in time, or nothing will ever come."""
     headers = [(NEXT_OFFSET, format_offset(state.tail)), UP_TO_DATE, ("Cache-Control", NO_STORE)]
     headers.append(CLOSED if state.closed else (CURSOR, cursor))
-    return Answer(204, headers)
+    return Response(204, headers)
 
 
 def _position(found: Page, cache_control: str, tag: str | None, cursor: str | None) -> list[Header]:

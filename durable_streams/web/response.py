@@ -1,4 +1,4 @@
-"""An answer on its way out: a status, header lines, and a body that is whole or arrives in pieces."""
+"""A response on its way out: a status, headers, and a body that is whole or arrives in pieces."""
 
 from __future__ import annotations
 
@@ -15,11 +15,18 @@ if TYPE_CHECKING:
 Header = tuple[str, str]
 Environ = dict[str, Any]
 
-STATUS_LINES: Final = {status.value: f"{status.value} {status.phrase}" for status in HTTPStatus}
+
+class _StatusLines(dict[int, str]):
+    def __missing__(self, status: int) -> str:
+        return f"{status} Unknown"
+
+
+STATUS_LINES: Final = _StatusLines({status.value: f"{status.value} {status.phrase}" for status in HTTPStatus})
+"""A gate may refuse with any status, also with one that has no registered phrase."""
 
 
 @dataclass(slots=True)
-class Answer:
+class Response:
     """``body`` is all of it as bytes, or an iterable of pieces for a body that grows while it is sent."""
 
     status: int
@@ -27,7 +34,7 @@ class Answer:
     body: bytes | Iterable[bytes] = b""
 
     def send(self, start_response: StartResponse, extra: list[Header]) -> Iterable[bytes]:
-        """Speak WSGI: ``extra`` are the headers that every answer of this server carries."""
+        """The body, after ``start_response``; ``extra`` are the headers that every response carries."""
         body = self.body
         headers = self.headers + extra
         if not isinstance(body, bytes):

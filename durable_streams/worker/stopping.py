@@ -1,14 +1,13 @@
-"""Whom the worker tells that it stops: the live waits first, the storage last.
+"""Who is told that the worker stops: the live waits first, the storage last.
 
-A Flask app with our extension is told by itself. Other applications, or one hidden in middleware, register.
+The services among the extensions of a Flask app are told without registering. Other applications, or one inside
+middleware, register.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any, Final
-
-EXTENSION: Final = "durable_streams"
 
 Hook = Callable[[], object]
 
@@ -36,15 +35,16 @@ def end_stop(app: Any, log: Any) -> None:
     _call_all([*_when_stopped, *_of(app, "close")], log)
 
 
-def service_of(app: Any) -> Any:
-    """What our app has put under its extension, or None for any other app."""
+def services_of(app: Any) -> list[Any]:
+    """The extensions of a Flask app that can be told of a stop; none of any other app."""
     extensions = getattr(app, "extensions", None)
-    return extensions.get(EXTENSION) if isinstance(extensions, dict) else None
+    if not isinstance(extensions, dict):
+        return []
+    return [found for found in extensions.values() if hasattr(found, "stop_live") and hasattr(found, "close")]
 
 
 def _of(app: Any, name: str) -> list[Hook]:
-    hook = getattr(service_of(app), name, None)
-    return [hook] if callable(hook) else []
+    return [getattr(service, name) for service in services_of(app)]
 
 
 def _call_all(hooks: list[Hook], log: Any) -> None:

@@ -27,7 +27,7 @@ from durable_streams.worker.bodies import BodyTimeout, ClientDisconnected, Timed
 from durable_streams.worker.connections import Connection
 from durable_streams.worker.request_heads import RequestHeads, is_host, served_under_a_prefix
 from durable_streams.worker.responses import OwnFields
-from durable_streams.worker.stopping import begin_stop, end_stop, service_of
+from durable_streams.worker.stopping import begin_stop, end_stop, services_of
 
 BODY_TIMEOUT_S: Final = 10.0
 BODY_TIMEOUT_VARIABLE: Final = "DS_SERVER__BODY_TIMEOUT_SECS"
@@ -92,8 +92,10 @@ class StreamWorker(GeventWorker):  # type: ignore[misc]
 
     def _body_timeout(self) -> float:
         """Of our own app, or of the environment."""
-        own = getattr(service_of(self.wsgi), "body_timeout_s", None)
-        return float(own or os.environ.get(BODY_TIMEOUT_VARIABLE) or BODY_TIMEOUT_S)
+        own = [getattr(service, "body_timeout_s", None) for service in services_of(self.wsgi)]
+        return float(
+            max(filter(None, own), default=0) or os.environ.get(BODY_TIMEOUT_VARIABLE) or BODY_TIMEOUT_S
+        )
 
     def _obstacle(self) -> str | None:
         """Why requests cannot take the short way, which knows neither logs of accesses nor hooks."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+from types import SimpleNamespace
 
 import pytest
 
@@ -54,12 +55,17 @@ def test_the_page_has_every_field_of_a_request() -> None:
         "SERVER_PROTOCOL": "HTTP/1.1",
         "REQUEST_METHOD": "GET",
     }
-    arguments = {"operation": "read", "stream_id": "a", "live_mode": "sse", "status": 404, "duration_ns": 1}
+    subscribe = SimpleNamespace(
+        environ=environ, operation="subscribe", name="a", live="sse", sent_bytes=1, end="timeout"
+    )
+    log = RequestLog(LogSettings(), "memory")
     try:
-        RequestLog(LogSettings(), "memory").record(environ, problem=problem, **arguments)
+        log.finished(subscribe, 404, 1, problem)
+        log.ended(subscribe, 1)
     finally:
         logger.removeHandler(handler)
     of_every_record = {"@timestamp", "log.level", "log.logger", "message", "ecs.version", "process.pid"}
-    fields = json.loads(written.getvalue()).keys() - of_every_record
-    assert len(fields) == 17
+    records = map(json.loads, written.getvalue().splitlines())
+    fields = {field for record in records for field in record} - of_every_record
+    assert len(fields) == 19
     assert {field for field in fields if f"`{field}`" not in PAGE} == set()

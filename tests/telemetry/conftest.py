@@ -6,12 +6,19 @@ import io
 import json
 import logging
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from durable_streams.config import LogSettings
 from durable_streams.telemetry.logs import install_logging, remove_logging
+
+
+def exchange(environ: dict[str, str], **changes: Any) -> Any:
+    """What the log sees of a request: an event stream of a reader, unless ``changes`` say otherwise."""
+    facts = {"operation": "subscribe", "name": "orders/2026/eu", "live": "sse", "sent_bytes": 0, "end": None}
+    return SimpleNamespace(environ=environ, **(facts | changes))
 
 
 class CapturedLog:

@@ -12,7 +12,7 @@ import pytest
 from durable_streams.config import LogSettings
 from durable_streams.telemetry import RequestLog
 from durable_streams.telemetry.formats import JsonFormatter, TextFormatter, text_value, timestamp
-from tests.telemetry.conftest import CapturedLog
+from tests.telemetry.conftest import CapturedLog, exchange
 
 Install = Callable[..., CapturedLog]
 
@@ -74,14 +74,9 @@ def test_a_field_cannot_end_early_and_pass_for_another(attack: str) -> None:
 def test_a_hostile_user_agent_and_stream_name_stay_in_their_line(install: Install, attack: str) -> None:
     log = install()
     hostile = attack.encode().decode("latin-1")
-    RequestLog(LogSettings(), "memory").record(
-        {"REQUEST_METHOD": "GET", "PATH_INFO": f"/v1/stream/{hostile}", "HTTP_USER_AGENT": hostile},
-        operation="read",
-        stream_id=attack,
-        live_mode=None,
-        status=200,
-        duration_ns=1,
-    )
+    environ = {"REQUEST_METHOD": "GET", "PATH_INFO": f"/v1/stream/{hostile}", "HTTP_USER_AGENT": hostile}
+    read = exchange(environ, operation="read", name=attack, live=None)
+    RequestLog(LogSettings(), "memory").finished(read, 200, 1, None)
     (line,) = log.lines
     assert re.match(r"\S+Z  INFO durable_streams\.request: request completed ds\.operation=read ", line)
 

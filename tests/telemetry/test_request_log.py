@@ -17,7 +17,7 @@ from durable_streams.protocol.errors import (
     Unavailable,
 )
 from durable_streams.telemetry import RequestLog
-from tests.telemetry.conftest import CapturedLog
+from tests.telemetry.conftest import CapturedLog, exchange
 
 Install = Callable[..., CapturedLog]
 
@@ -61,16 +61,14 @@ WANTED = [
 ]
 
 
-def record(log: RequestLog, environ: dict[str, str] | None = None, **changes: Any) -> None:
-    arguments: dict[str, Any] = {
-        "operation": "subscribe",
-        "stream_id": "orders/2026/eu",
-        "live_mode": "sse",
-        "status": 200,
-        "duration_ns": 1_234_567,
-        "problem": None,
-    }
-    log.record(ENVIRON if environ is None else environ, **(arguments | changes))
+def record(
+    log: RequestLog,
+    environ: dict[str, str] | None = None,
+    status: int = 200,
+    problem: Any = None,
+    **changes: Any,
+) -> None:
+    log.finished(exchange(environ or ENVIRON, **changes), status, 1_234_567, problem)
 
 
 def test_a_record_has_the_fields_of_ecs_and_opentelemetry(install: Install) -> None:
@@ -134,9 +132,8 @@ def test_a_problem_gives_its_type_code_and_detail(install: Install) -> None:
 
 
 @pytest.mark.parametrize(("rust_log", "wanted"), WANTED)
-def test_the_filter_decides_which_statuses_are_wanted(rust_log: str, wanted: tuple[bool, ...]) -> None:
-    log = RequestLog(LogSettings(rust_log=rust_log), "memory")
-    assert tuple(log.wants(status) for status in (200, 404, 500)) == wanted
+def test_the_filter_decides_whether_a_request_may_be_logged(rust_log: str, wanted: tuple[bool, ...]) -> None:
+    assert RequestLog(LogSettings(rust_log=rust_log), "memory").wants_any == any(wanted)
 
 
 @pytest.mark.parametrize(("rust_log", "wanted"), WANTED)
@@ -146,20 +143,38 @@ def test_what_is_wanted_is_what_the_installed_log_writes(
     captured = install(rust_log=rust_log)
     log = RequestLog(LogSettings(rust_log=rust_log), "memory")
     for status in (200, 404, 500):
-        if log.wants(status):
-            record(log, status=status)
+        record(log, status=status)
     assert len(captured.lines) == sum(wanted)
 
 
 @pytest.mark.parametrize("status", [100, 200, 304, 404, 599, 999])
-def test_wants_answers_for_every_status(status: int) -> None:
-    assert RequestLog(LogSettings(), "memory").wants(status) is True
+def test_every_status_has_a_record(install: Install, status: int) -> None:
+    log = install(format="json")
+    record(RequestLog(LogSettings(), "memory"), status=status)
+    assert log.objects[0]["http.response.status_code"] == status
+
+
+def test_the_end_of_an_event_stream_has_a_record_of_its_own(install: Install) -> None:
+    log = install(format="json")
+    ended = exchange(ENVIRON, sent_bytes=4096, end="client gone")
+    RequestLog(LogSettings(), "memory").ended(ended, 61_000_000_000)
+    (found,) = log.objects
+    assert found["message"] == "event stream ended"
+    assert found["http.response.body.bytes"] == 4096
+    assert (found["ds.live_end"], found["event.duration"]) == ("client gone", 61_000_000_000)
+
+
+@pytest.mark.parametrize(("changes", "rust_log"), [({"live": "long-poll"}, "info"), ({}, "warn")])
+def test_no_other_end_has_one(install: Install, changes: dict[str, str], rust_log: str) -> None:
+    log = install(rust_log=rust_log)
+    RequestLog(LogSettings(rust_log=rust_log), "memory").ended(exchange(ENVIRON, **changes), 1)
+    assert log.lines == []
 
 
 def test_absent_facts_are_absent_fields(install: Install) -> None:
     log = install(format="json")
     environ = {"REQUEST_METHOD": "GET", "PATH_INFO": "/healthz", "SERVER_PROTOCOL": "HTTP/1.0"}
-    record(RequestLog(LogSettings(), "memory"), environ, operation="health", stream_id=None, live_mode=None)
+    record(RequestLog(LogSettings(), "memory"), environ, operation="health", name="", live=None)
     (found,) = log.objects
     assert found["network.protocol.version"] == "1.0"
     assert None not in found.values()
@@ -182,7 +197,7 @@ def test_the_server_address_is_the_asked_host_without_its_port(
 def test_a_name_beyond_ascii_is_logged_as_its_text(install: Install) -> None:
     log = install(format="json")
     path = "/v1/stream/größe/日本".encode().decode("latin-1")
-    record(RequestLog(LogSettings(), "memory"), ENVIRON | {"PATH_INFO": path}, stream_id="größe/日本")
+    record(RequestLog(LogSettings(), "memory"), ENVIRON | {"PATH_INFO": path}, name="größe/日本")
     (found,) = log.objects
     assert found["url.path"] == "/v1/stream/größe/日本"
     assert found["http.route"] == "/v1/stream/{name}"

@@ -13,6 +13,7 @@ from webtest import TestApp
 from durable_streams import InMemoryStorage, build_blueprint
 from durable_streams.config import Config
 from durable_streams.web.blueprint import EXTENSION
+from durable_streams.worker.stopping import services_of
 from tests.event_streams import EventStream
 from tests.web.driving import CLOSE, JSON, TEXT, Reader
 
@@ -115,3 +116,30 @@ def test_the_event_of_the_app_ends_those_who_wait() -> None:
     assert not ready.is_set()
     # What does not wait is still answered: the app decides when it stops.
     assert TestApp(app).get("/streams/s").text == "old"
+
+
+@pytest.mark.parametrize("method", ["PUT", "POST", "DELETE"])
+def test_a_read_only_blueprint_serves_reads_alone(method: str) -> None:
+    app = app_with("/streams", read_only=True)
+    client = TestApp(app)
+    response = client.request("/streams/s", method=method, headers=TEXT, status=405)
+    assert response.headers["Allow"] == "GET, HEAD, OPTIONS"
+    preflight = client.options("/streams/s")
+    assert preflight.headers["Access-Control-Allow-Methods"] == "GET, HEAD, OPTIONS"
+    assert client.get("/streams/s", status=404).json["code"] == "NOT_FOUND"
+
+
+def test_two_blueprints_of_one_app_are_both_told_of_the_stop() -> None:
+    app = Flask("theirs")
+    first, second = (build_blueprint(InMemoryStorage(), CONFIG) for _ in range(2))
+    app.register_blueprint(first, url_prefix="/a")
+    app.register_blueprint(second, url_prefix="/b", name="second")
+    client = TestApp(app)
+    assert client.put("/a/s", headers=TEXT).status_int == 201
+    assert client.get("/b/s", status=404).status_int == 404
+    services = services_of(app)
+    assert len(services) == 2
+    for service in services:
+        service.stop_live()
+        service.close()
+    assert {client.get(f"/{part}/s", status=503).status_int for part in "ab"} == {503}

@@ -13,7 +13,7 @@ from tests.web.driving import Server
 RECORDS = [
     ("GET", "/healthz", "health", 200, "INFO", None),
     ("GET", "/readyz", "readiness", 200, "INFO", None),
-    ("POST", "/healthz", "health", 405, "WARNING", "/errors/method-not-allowed"),
+    ("POST", "/healthz", "request", 405, "WARNING", "/errors/method-not-allowed"),
     ("GET", "/nowhere?a=b", "request", 404, "WARNING", "/errors/not-found"),
     ("GET", "/broken", "request", 500, "ERROR", "/errors/internal"),
 ]

@@ -121,3 +121,10 @@ def test_the_base_path_is_a_setting(open_server: OpenServer, base: str) -> None:
     assert server.put(f"{base.rstrip('/')}/fork", headers={"Stream-Forked-From": path}).status_int == 201
     assert server.get("/healthz").text == "ok"
     assert server.get("/readyz").text == "ready"
+
+
+def test_streams_at_the_root_leave_the_routes_of_the_app_alone(open_server: OpenServer) -> None:
+    server = open_server(http={"stream_base_path": "/"})
+    assert server.put("/healthz/x", b"x", TEXT).status_int == 201
+    assert server.put("/healthz", b"x", TEXT).status_int == 405
+    assert server.put("/health", b"x", TEXT).status_int == 201

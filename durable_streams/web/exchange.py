@@ -1,0 +1,153 @@
+"""One request from the moment it has a route to its last byte, and who may refuse it or learn of it.
+
+A gate runs before the handler and may refuse; an observer runs after it and may not. Neither knows the other, and an
+application without any pays one look at an empty tuple for each.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from time import perf_counter_ns
+from typing import Final, Protocol
+
+from durable_streams.protocol.errors import ProtocolError
+from durable_streams.web.parsing import Read
+from durable_streams.web.response import Environ, Response
+
+UNROUTED: Final = "request"
+"""The operation of a request that no route takes."""
+
+log = logging.getLogger("durable_streams.web")
+
+
+class LiveEnd(StrEnum):
+    """Why a long-poll or an event stream has ended."""
+
+    DATA = "data"
+    """A long-poll has something to return."""
+    CLOSED = "stream closed"
+    DELETED = "stream deleted"
+    TIMEOUT = "timeout"
+    """The long-poll timeout, or the reconnect interval of event streams, has passed."""
+    CLIENT_GONE = "client gone"
+    STOPPING = "server stopping"
+    FAILED = "failed"
+
+
+class Exchange:
+    """A request and what is known of it; routes, gates and live reads fill it in, observers read it.
+
+    ``name``: the stream (or the path below the base, where it names none); empty outside the base.
+    ``operation``: what is asked for, such as ``append``. ``live``: ``long-poll``, ``sse`` or None.
+    ``source``: the stream that a create forks from. ``principal``: who asks, if a gate has found out.
+    ``read``: the query of a GET of a stream, unset otherwise. ``started_ns``: of ``perf_counter_ns``.
+    ``sent_bytes`` and ``end`` belong to a live read; both are final once it has ended.
+    """
+
+    # Defaults of the class: most requests never set them, and an exchange is made for each one.
+    live: str | None = None
+    source: str | None = None
+    principal: object = None
+    read: Read
+    sent_bytes = 0
+    end: LiveEnd | None = None
+
+    def __init__(self, environ: Environ, name: str = "", operation: str = UNROUTED) -> None:
+        self.started_ns = perf_counter_ns()
+        self.environ = environ
+        self.name = name
+        self.operation = operation
+
+
+Handler = Callable[[Exchange], Response]
+Gate = Callable[[Exchange], None]
+"""Raises a ProtocolError to refuse the request; may set ``principal``.
+
+It runs once the route is known and the name and the query are well-formed, before the body is read and before the
+stream is looked at. A preflight (OPTIONS) carries no credentials and passes no gate.
+"""
+
+
+class Routes(Protocol):
+    """Finds the handler of a request and fills in ``operation``."""
+
+    def route(self, exchange: Exchange, raw_name: str) -> Handler:
+        """``raw_name`` is the path below the base as WSGI has it. Raises the ProtocolError of a wrong request line."""
+
+
+class Observer(Protocol):
+    """Learns of every request, those included that a gate or the routing has refused."""
+
+    def finished(
+        self, exchange: Exchange, status: int, duration_ns: int, error: ProtocolError | None
+    ) -> None:
+        """The response is complete, or of an event stream: begins. ``error`` is what it reports, if anything."""
+
+    def ended(self, exchange: Exchange, duration_ns: int) -> None:
+        """A live read is over, after its ``finished``: see ``exchange.end`` and ``exchange.sent_bytes``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hooks:
+    """The gates and the observers of one application, each in the order in which they are called."""
+
+    gates: tuple[Gate, ...] = ()
+    observers: tuple[Observer, ...] = ()
+
+    def observe(self, exchange: Exchange, response: Response, error: ProtocolError | None) -> None:
+        """Tell of a response; that of an event stream gets a body that tells of its end."""
+        self.finished(exchange, response.status, error)
+        if exchange.live is None or error is not None:
+            return
+        if isinstance(response.body, bytes):
+            exchange.sent_bytes = len(response.body)
+            self.ended(exchange)
+        else:
+            response.body = ObservedBody(response.body, exchange, self)
+
+    def finished(self, exchange: Exchange, status: int, error: ProtocolError | None) -> None:
+        duration_ns = perf_counter_ns() - exchange.started_ns
+        for observer in self.observers:
+            try:
+                observer.finished(exchange, status, duration_ns, error)
+            except Exception:
+                # The request was carried out: its client has to learn so.
+                log.exception("an observer failed: %r", observer)
+
+    def ended(self, exchange: Exchange) -> None:
+        duration_ns = perf_counter_ns() - exchange.started_ns
+        for observer in self.observers:
+            try:
+                observer.ended(exchange, duration_ns)
+            except Exception:
+                log.exception("an observer failed: %r", observer)
+
+
+class ObservedBody:
+    """The events of one reader, counted; closing it tells the observers that they have ended."""
+
+    def __init__(self, events: Iterable[bytes], exchange: Exchange, hooks: Hooks) -> None:
+        self._events = events
+        self._exchange = exchange
+        self._hooks = hooks
+        self._is_over = False
+
+    def __iter__(self) -> Iterator[bytes]:
+        exchange = self._exchange
+        for event in self._events:
+            exchange.sent_bytes += len(event)
+            yield event
+
+    def close(self) -> None:
+        """WSGI servers call it in every case, also when the client has gone. Twice is once."""
+        close = getattr(self._events, "close", None)
+        if close is not None:
+            close()
+        if not self._is_over:
+            self._is_over = True
+            exchange = self._exchange
+            exchange.end = exchange.end or LiveEnd.CLIENT_GONE
+            self._hooks.ended(exchange)

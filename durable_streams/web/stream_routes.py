@@ -1,0 +1,184 @@
+"""The operations on streams: parse, call the store, render. No rule of the protocol lives here."""
+
+from __future__ import annotations
+
+import random
+from functools import lru_cache
+from typing import Final
+
+from durable_streams.config import Config
+from durable_streams.protocol import caching
+from durable_streams.protocol.errors import MethodNotAllowed
+from durable_streams.protocol.names import check_name
+from durable_streams.protocol.state import StreamState
+from durable_streams.service import StreamService
+from durable_streams.streams.store import Page
+from durable_streams.web import rendering
+from durable_streams.web.bodies import BodyReader
+from durable_streams.web.compression import Compression
+from durable_streams.web.exchange import Exchange, Handler, LiveEnd
+from durable_streams.web.live_reads import LiveReads, LiveTimes
+from durable_streams.web.parsing import (
+    SSE,
+    Read,
+    decode_name,
+    parse_append,
+    parse_create,
+    parse_fork_source,
+    parse_read,
+)
+from durable_streams.web.problems import request_path
+from durable_streams.web.response import Environ, Response
+
+CREATE: Final = "create"
+APPEND: Final = "append"
+READ: Final = "read"
+POLL: Final = "poll"
+SUBSCRIBE: Final = "subscribe"
+HEAD: Final = "head"
+DELETE: Final = "delete"
+NAMES_REMEMBERED: Final = 4096
+"""The same few names come again and again; a refused one is not remembered."""
+READ_METHODS: Final = "GET, HEAD, OPTIONS"
+ALL_METHODS: Final = "GET, HEAD, POST, PUT, DELETE, OPTIONS"
+
+
+class StreamRoutes:
+    """GET, HEAD, POST, PUT and DELETE of a stream; sections 5.1 to 5.8."""
+
+    def __init__(
+        self,
+        service: StreamService,
+        config: Config,
+        base_path: str,
+        *,
+        owns_connection: bool,
+        read_only: bool = False,
+    ) -> None:
+        """``base_path``: where the streams are mounted, without a slash at the end, such as ``/v1/stream``.
+
+        ``owns_connection``: nothing stands between this and the server, so live events may be written to sockets.
+        """
+        limits, server = config.limits, config.server
+        self.allowed_methods = READ_METHODS if read_only else ALL_METHODS
+        self._store = store = service.store
+        self._read_bytes_max = limits.max_read_bytes
+        self._bodies = BodyReader(limits.max_request_body_bytes, server.body_timeout_secs)
+        self._compression = Compression(config.http.compression, config.http.compress_sse)
+        self._base_path = base_path
+        self._visibility = config.http.cache_visibility
+        times = LiveTimes(
+            server.long_poll_timeout_secs, server.sse_reconnect_interval_secs, server.sse_heartbeat_secs
+        )
+        self._live = LiveReads(store, service.hub, service.fanout if owns_connection else None, times)
+        name_limits = limits.max_stream_name_bytes, limits.max_stream_name_segments
+        self._name = lru_cache(NAMES_REMEMBERED)(lambda raw: check_name(decode_name(raw), *name_limits))
+        writes: dict[str, tuple[str, Handler]] = {
+            "POST": (APPEND, self._append),
+            "PUT": (CREATE, self._create),
+            "DELETE": (DELETE, self._delete),
+        }
+        self._handlers = {"HEAD": (HEAD, self._head), **({} if read_only else writes)}
+
+    def route(self, exchange: Exchange, raw_name: str) -> Handler:
+        """The handler of the method; raises InvalidStreamName, MethodNotAllowed, and what a wrong query raises."""
+        exchange.name = self._name(raw_name)
+        method = exchange.environ["REQUEST_METHOD"]
+        if method == "GET":
+            return self._route_read(exchange)
+        found = self._handlers.get(method)
+        if found is None:
+            raise MethodNotAllowed(method, self.allowed_methods)
+        exchange.operation, handler = found
+        if method == "PUT":
+            exchange.source = parse_fork_source(exchange.environ, self._base_path)
+        return handler
+
+    def _route_read(self, exchange: Exchange) -> Handler:
+        exchange.operation = READ
+        exchange.read = read = parse_read(exchange.environ)
+        exchange.live = live = read.live
+        if live is None:
+            return self._catch_up
+        if live == SSE:
+            exchange.operation = SUBSCRIBE
+            return self._subscribe
+        exchange.operation = POLL
+        return self._long_poll
+
+    def _create(self, exchange: Exchange) -> Response:
+        environ = exchange.environ
+        body = self._bodies.read(environ)
+        request = parse_create(environ, exchange.name, body, exchange.source)
+        return rendering.created(self._store.create(request), _location(environ))
+
+    def _append(self, exchange: Exchange) -> Response:
+        environ = exchange.environ
+        request = parse_append(environ, exchange.name, self._bodies.read(environ))
+        return rendering.appended(self._store.append(request))
+
+    def _head(self, exchange: Exchange) -> Response:
+        return rendering.metadata(self._store.find(exchange.name))
+
+    def _delete(self, exchange: Exchange) -> Response:
+        self._store.remove(exchange.name)
+        return Response(204)
+
+    def _catch_up(self, exchange: Exchange) -> Response:
+        store, read = self._store, exchange.read
+        state = store.find(exchange.name)
+        page = store.read(state, _position(state, read), self._read_bytes_max)
+        # Only now: a read that is refused for its offset does not renew the stream's window.
+        store.touch(state)
+        return self._page(exchange.environ, page, read, cursor=None)
+
+    def _long_poll(self, exchange: Exchange) -> Response:
+        store, read = self._store, exchange.read
+        state = store.find(exchange.name)
+        position = _position(state, read)
+        page = store.read(state, position, self._read_bytes_max)
+        store.touch(state)
+        if page.data:
+            exchange.end = LiveEnd.DATA
+        else:
+            state = self._live.wait(exchange, state, position)
+            page = store.read(state, position, self._read_bytes_max)
+        jitter_s = random.randint(1, caching.CURSOR_JITTER_S_MAX)
+        cursor = caching.next_cursor(store.clock(), read.cursor, jitter_s)
+        if not page.data:
+            return rendering.nothing_new(state, cursor)
+        return self._page(exchange.environ, page, read, cursor)
+
+    def _subscribe(self, exchange: Exchange) -> Response:
+        state = self._store.find(exchange.name)
+        coding = self._compression.choose_for_events(exchange.environ)
+        response = self._live.event_stream(
+            exchange, state, _position(state, exchange.read), shared=coding is None
+        )
+        self._store.touch(state)
+        return self._compression.of_events(response, coding)
+
+    def _page(self, environ: Environ, page: Page, read: Read, cursor: str | None) -> Response:
+        """Data in the coding that the client prefers, or 304 when the client has it already."""
+        state = page.state
+        compressible = self._compression.applies(state.config.media_type, len(page.data))
+        coding = self._compression.choose(environ) if compressible else None
+        if read.position is None:
+            # ``offset=now`` is another place at the next request: nothing to cache, and no tag to compare.
+            response = rendering.page(page, caching.NO_STORE, None, cursor)
+        else:
+            cache_control = caching.cache_control(state, self._store.clock(), self._visibility)
+            tag = caching.entity_tag(state, page.start, page.stop, coding)
+            is_known = read.if_none_match is not None and caching.tag_matches(read.if_none_match, tag)
+            render = rendering.not_modified if is_known else rendering.page
+            response = render(page, cache_control, tag, cursor)
+        return self._compression.of_body(response, coding) if compressible else response
+
+
+def _position(state: StreamState, read: Read) -> int:
+    return state.tail if read.position is None else read.position
+
+
+def _location(environ: Environ) -> str:
+    host = environ.get("HTTP_HOST") or f"{environ['SERVER_NAME']}:{environ['SERVER_PORT']}"
+    return f"{environ['wsgi.url_scheme']}://{host}{request_path(environ)}"
