@@ -14,9 +14,7 @@ LOCK_VENV := .venv-lock
 NODE_TESTS := tests
 BIN := $(VENV)/bin
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
-# A lock file names everything. Left to look for dependencies, pip finds a newer release of `coverage[toml]` than the
-# locked `coverage`, and refuses it for want of a hash.
-INSTALL_LOCKED := $(PIP_INSTALL) --no-deps --require-hashes
+INSTALL_LOCKED := requirements/install.sh
 
 # Test processes run in parallel, one a core; a module's tests stay together, so that they share its server.
 PYTEST_WORKERS ?= auto
@@ -80,24 +78,24 @@ python:
 		echo "'$(PYTHON)' lacks its venv module: on Debian and Ubuntu install the package python3-venv." >&2; exit 1; fi
 
 # The interpreter is checked only when something is to be installed: a second start asks nobody anything.
-$(VENV)/run.stamp: requirements/run.txt pyproject.toml
+$(VENV)/run.stamp: requirements/run.txt pyproject.toml requirements/install.sh
 	@$(MAKE) --no-print-directory python
 	@echo "Installing the locked dependencies into $(VENV) (first start, or the lock has changed) ..."
 	@"$(PYTHON)" -m venv $(VENV)
-	@$(BIN)/python $(INSTALL_LOCKED) -r requirements/run.txt
+	@$(INSTALL_LOCKED) $(BIN)/python requirements/run.txt
 	@$(BIN)/python $(PIP_INSTALL) --no-deps --no-build-isolation --editable .
 	@touch $@
 
 $(VENV)/dev.stamp: $(VENV)/run.stamp requirements/dev.txt
 	@echo "Installing the locked development tools into $(VENV) ..."
-	@$(BIN)/python $(INSTALL_LOCKED) -r requirements/dev.txt
+	@$(INSTALL_LOCKED) $(BIN)/python requirements/dev.txt
 	@touch $@
 
 $(CLIENT_VENV)/client.stamp: requirements/client.txt
 	@$(MAKE) --no-print-directory python
 	@echo "Installing the official Python client into $(CLIENT_VENV) ..."
 	@"$(PYTHON)" -m venv $(CLIENT_VENV)
-	@$(CLIENT_VENV)/bin/python $(INSTALL_LOCKED) -r requirements/client.txt
+	@$(INSTALL_LOCKED) $(CLIENT_VENV)/bin/python requirements/client.txt
 	@touch $@
 
 $(LOCK_VENV)/lock.stamp:

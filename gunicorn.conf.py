@@ -1,7 +1,4 @@
-"""gunicorn's settings for `gunicorn -c gunicorn.conf.py wsgi:app`, taken from the server's own configuration.
-
-`DS_PROFILE` and `DS_CONFIG` say which files are read, as `--profile` and `--config` of the console script do.
-"""
+"""gunicorn's settings for `gunicorn -c gunicorn.conf.py wsgi:app`: those of `durable_streams.gunicorn_conf`."""
 
 from durable_streams.serving import configure
 

@@ -1,6 +1,5 @@
-"""The WSGI application, for `gunicorn -c gunicorn.conf.py wsgi:app` and for any other gevent-based server."""
+"""The WSGI application, for `gunicorn -c gunicorn.conf.py wsgi:app`."""
 
-from durable_streams.app import create_app
-from durable_streams.serving import served_config
+from durable_streams.wsgi import app
 
-app = create_app(served_config())
+__all__ = ["app"]

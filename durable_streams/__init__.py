@@ -55,7 +55,14 @@ _HOMES = {
 }
 
 
+_EXTRAS = {"AcidStorage": "acid"}
+
+
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'durable_streams' has no attribute {name!r}")
+    if name in _EXTRAS:
+        from durable_streams.extras import require_extra
+
+        require_extra(_EXTRAS[name], name)
     return getattr(import_module(_HOMES[name]), name)

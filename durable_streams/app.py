@@ -15,6 +15,7 @@ from durable_streams.web.blueprint import build_hooks, build_service, mount
 from durable_streams.web.cors import CorsHeaders
 from durable_streams.web.exchange import Gate, Observer
 from durable_streams.web.flask_requests import hook_requests, note_error
+from durable_streams.web.front_page import build_front_page_blueprint
 from durable_streams.web.health import build_health_blueprint
 from durable_streams.web.problems import as_protocol_error, problem_response
 
@@ -38,6 +39,7 @@ def create_app(
     app = Flask("durable_streams", static_folder=None)
     app.url_map.merge_slashes = False
     app.register_blueprint(build_health_blueprint(lambda: service.is_ready))
+    app.register_blueprint(build_front_page_blueprint(config))
     _respond_with_problems(app, CorsHeaders(config.http.cors_origins))
     hooks = build_hooks(config, gates, observers)
     hook_requests(app, hooks)

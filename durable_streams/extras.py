@@ -9,7 +9,10 @@ from importlib.util import find_spec
 from typing import Final
 
 DISTRIBUTION: Final = "durable-streams-server"
-EXTRAS: Final = {"acid": ("ZODB", "BTrees", "persistent", "transaction")}
+EXTRAS: Final = {
+    "server": ("gunicorn", "gunicorn_h1c"),
+    "acid": ("ZODB", "persistent", "transaction"),
+}
 """Name of the extra -> the packages, by their import names, that it installs."""
 
 

@@ -5,8 +5,8 @@ set -eu
 uv=$1
 group=$2
 case "$group" in
-# setuptools builds the project itself, without a network, so it belongs to what `make serve` installs.
-run) set -- ../pyproject.toml setuptools.in ;;
+# `make serve` installs every extra. setuptools builds the project itself, without a network.
+run) set -- ../pyproject.toml setuptools.in --extra all ;;
 # The tools share the environment of the server: its pins hold for them too.
 dev) set -- --group ../pyproject.toml:dev --constraint run.txt ;;
 *) set -- --group "../pyproject.toml:$group" ;;

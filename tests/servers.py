@@ -101,6 +101,14 @@ class Server:
         finally:
             connection.close()
 
+    def await_true(self, look: Callable[[], T | None]) -> T:
+        """What `look` finds in the end, for what the server tells nobody but those who ask."""
+        return _await(self.process, self.log_path, look)
+
+    def await_log(self, pattern: str) -> None:
+        """Wait until the log has a match of the regular expression; `.` matches line breaks too."""
+        self.await_true(lambda: re.search(pattern, self.log, re.DOTALL))
+
     def terminate(self) -> int:
         """Ask it to stop, as a supervisor does, and give back its exit code."""
         self.process.send_signal(signal.SIGTERM)
@@ -141,6 +149,7 @@ def running_server(
     tls: TlsFiles | None = None,
     command: tuple[str, ...] = GUNICORN,
     ready_path: str = "/readyz",
+    cwd: Path = ROOT,
 ) -> Iterator[Server]:
     """A server that answers at `ready_path`, stopped when the block ends. Raises ServerDidNotStart with its log."""
     chosen = {"DS_SERVER__PORT": "0", **(settings or {})}
@@ -150,7 +159,7 @@ def running_server(
     with log_path.open("wb") as log:
         process = subprocess.Popen(
             command,
-            cwd=ROOT,
+            cwd=cwd,
             env=server_environ(chosen, folder / "data"),
             stdin=subprocess.DEVNULL,
             stdout=log,

@@ -40,10 +40,10 @@ PORT = ("protocol", "storage.contract", "storage.rows", "storage.deadlines")
 
 # A module's row is the longest name that its own begins with; a module with no row may import everything.
 LAYERS = {
+    "extras": layer(),
     "protocol": layer("protocol"),
     # The one exception: a JSON parser that keeps every token as it was sent.
     "protocol.content": layer("protocol", others="msgspec"),
-    "extras": layer(),
     "config": layer("config", "storage.modes", others="tomli pydantic pydantic_core"),
     "telemetry": layer("telemetry", "config", "storage.modes"),
     "eventloop": layer("eventloop", others="gevent"),
@@ -100,6 +100,8 @@ LAYERS = {
         "subscriptions",
         "telemetry",
         "config",
+        "extras",
+        "__version__",
         others="flask werkzeug gevent zstandard",
     ),
 }

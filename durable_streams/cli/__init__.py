@@ -14,7 +14,8 @@ from durable_streams import __version__
 from durable_streams.cli.command import Command
 from durable_streams.cli.maintenance import MAINTENANCE
 from durable_streams.cli.serving import CONFIG, SERVE
-from durable_streams.config import ConfigLoadOptions
+from durable_streams.config import SETTINGS, ConfigLoadOptions
+from durable_streams.config.layers import OPTIONS
 from durable_streams.startup import ExitCode
 
 __all__ = ["main"]
@@ -26,7 +27,12 @@ COMMANDS: Final[tuple[Command, ...]] = (SERVE, CONFIG, *MAINTENANCE)
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command that `arguments` (without the program's name) ask for; returns its exit code."""
     parsed = _parser().parse_args(arguments)
-    options = ConfigLoadOptions(profile=parsed.profile, config_path=parsed.config)
+    given = {option: getattr(parsed, _attribute(option)) for option in OPTIONS}
+    options = ConfigLoadOptions(
+        profile=parsed.profile,
+        config_path=parsed.config,
+        options={option: text for option, text in given.items() if text is not None},
+    )
     command: Command = getattr(parsed, "command", SERVE)
     try:
         return command.run(options, parsed)
@@ -65,3 +71,12 @@ def _add_config_options(parser: argparse.ArgumentParser, *, default: str | None)
     parser.add_argument(
         "--config", metavar="FILE", default=default, help="read FILE on top of the files in config/"
     )
+    for option, key in OPTIONS.items():
+        # argparse takes a `%` in a help text for a format.
+        sentence = SETTINGS[key].sentence.replace("%", "%%")
+        parser.add_argument(option, metavar=key.partition(".")[2].upper(), default=default, help=sentence)
+
+
+def _attribute(option: str) -> str:
+    """Where argparse puts the value of an option."""
+    return option.removeprefix("--").replace("-", "_")

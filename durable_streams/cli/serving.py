@@ -1,6 +1,4 @@
-"""The commands around running the server: `serve` itself, and `config`, which shows what it would run
-with.
-"""
+"""The commands around running the server: `serve`, and `config`, which shows what it would run with."""
 
 from __future__ import annotations
 
@@ -9,12 +7,16 @@ import argparse
 from durable_streams.cli.command import Command
 from durable_streams.config import ConfigLoadOptions
 from durable_streams.config.rendering import effective_toml
-from durable_streams.startup import ExitCode, load_config_or_exit
+from durable_streams.extras import MissingExtra
+from durable_streams.startup import ExitCode, Phase, load_config_or_exit, refuse_start
 
 
 def _serve(options: ConfigLoadOptions, _: argparse.Namespace) -> int:
-    # gunicorn is a heavy import that the other commands do without.
-    from durable_streams.serving import ServerApplication
+    # gunicorn is a heavy import that the other commands do without, and an optional one.
+    try:
+        from durable_streams.serving import ServerApplication
+    except MissingExtra as exc:
+        refuse_start(Phase.START_SERVER, str(exc))
 
     ServerApplication(options).run()
     return ExitCode.OK

@@ -19,6 +19,10 @@ from durable_streams.config import values
 from durable_streams.config.errors import LOAD_CONFIG, MASK, ConfigError, quote_value
 from durable_streams.config.settings import SETTINGS, Setting, env_name
 
+ENVIRONMENT: Final = "environment variable"
+OPTION: Final = "option"
+"""How an origin begins that is no file."""
+
 ENV_PREFIX: Final = "DS_"
 PROFILE_VARIABLE: Final = "DS_PROFILE"
 CONFIG_VARIABLE: Final = "DS_CONFIG"
@@ -29,12 +33,22 @@ FOREIGN_PREFIXES: Final = ("DS_TEST_", "DS_BENCH_")
 _SERVICE_LINK: Final = re.compile(r"DS_(\w+_)?(SERVICE_(HOST|PORT)(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_\w+)?)")
 _SERVICE_ADDRESS: Final = re.compile(r"(tcp|udp|sctp)://")
 
+OPTIONS: Final = {
+    "--host": "server.host",
+    "--port": "server.port",
+    "--mode": "storage.mode",
+    "--data-dir": "storage.data_dir",
+}
+"""The settings that the command line takes as options; they override every other layer."""
+
 BIND_ADDRESS: Final = "server.bind_address"
 # How a layer writes a dotted key: as it is in files, as a variable's name in the environment.
 Spelling = Callable[[str], str]
 _KEY_OF_NAME: Final = {
     name: declared.key for declared in SETTINGS.values() for name in (declared.key, *declared.aliases)
 }
+TABLES: Final = frozenset(name.partition(".")[0] for name in _KEY_OF_NAME)
+"""The top-level tables that a file of this server can have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,18 +61,26 @@ class Entry:
     origin: str
 
 
-def read_toml(path: Path, *, origin: str | None = None) -> dict[str, Entry]:
-    """The layer of one TOML file. Raises ConfigError when it cannot be read, parsed, or has unknown keys."""
-    origin = origin or str(path)
+def read_toml(path: Path) -> dict[str, Any]:
+    """The document of one TOML file. Raises ConfigError when it cannot be read or parsed."""
     try:
         with path.open("rb") as file:
-            document = tomli.load(file)
+            return tomli.load(file)
     except OSError as exc:
-        raise ConfigError(f"cannot read {origin}: {exc.strerror}", phase=LOAD_CONFIG) from exc
+        raise ConfigError(f"cannot read {path}: {exc.strerror}", phase=LOAD_CONFIG) from exc
     except (tomli.TOMLDecodeError, UnicodeDecodeError) as exc:
-        raise ConfigError(f"{origin} is not valid TOML: {exc}", phase=LOAD_CONFIG) from exc
-    found = ((key, value, origin) for key, value in _leaves(document))
-    return _layer(found, str)
+        raise ConfigError(f"{path} is not valid TOML: {exc}", phase=LOAD_CONFIG) from exc
+
+
+def toml_layer(document: Mapping[str, Any], origin: str) -> dict[str, Entry]:
+    """The layer of a TOML document. Raises ConfigError for unknown keys."""
+    return _layer(((key, value, origin) for key, value in _leaves(document)), str)
+
+
+def read_options(options: Mapping[str, str]) -> dict[str, Entry]:
+    """The layer of the command line: the text of every option of `OPTIONS` that was given."""
+    entries = (Entry(OPTIONS[name], name, text, f"{OPTION} {name}") for name, text in options.items())
+    return {entry.key: _from_text(entry) for entry in entries}
 
 
 def read_environment(environ: Mapping[str, str]) -> dict[str, Entry]:
@@ -66,11 +88,11 @@ def read_environment(environ: Mapping[str, str]) -> dict[str, Entry]:
     ones.
     """
     ours = sorted(name for name in environ if _is_setting(name, environ[name]))
-    found = [(_key_of_variable(name), environ[name], f"environment variable {name}") for name in ours]
+    found = [(_key_of_variable(name), environ[name], f"{ENVIRONMENT} {name}") for name in ours]
     layer = _layer(found, env_name)
     rust_log = environ.get(RUST_LOG_VARIABLE)
     if rust_log:
-        origin = f"environment variable {RUST_LOG_VARIABLE}"
+        origin = f"{ENVIRONMENT} {RUST_LOG_VARIABLE}"
         layer["log.rust_log"] = Entry("log.rust_log", RUST_LOG_VARIABLE, rust_log, origin)
     return {key: _from_text(entry) for key, entry in layer.items()}
 

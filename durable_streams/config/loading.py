@@ -1,14 +1,12 @@
 """Which layers there are, in which order they lie, and what is said when a value is wrong.
 
-Built-in defaults, then config/default.toml, config/<profile>.toml, config/local.toml, the file of
-`--config`, and the environment on top. The result remembers where each value came from.
+Built-in defaults, then config/default.toml, config/<profile>.toml, config/local.toml, the file of `--config`, the
+environment, and the options of the command line. The result remembers where each value came from.
 """
 
 from __future__ import annotations
 
-import difflib
 import os
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,20 +15,24 @@ from typing import Any, Final
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from durable_streams.config.errors import LOAD_CONFIG, ConfigError, quote_value
+from durable_streams.config.errors import ConfigError
+from durable_streams.config.files import LOCAL, ConfigFolder
 from durable_streams.config.layers import (
     CONFIG_VARIABLE,
+    ENVIRONMENT,
+    OPTION,
     PROFILE_VARIABLE,
     RUST_LOG_VARIABLE,
     Entry,
     read_environment,
+    read_options,
     read_toml,
     shown_value,
+    toml_layer,
 )
 from durable_streams.config.settings import Config, env_name
 
 DEFAULT_PROFILE: Final = "default"
-_PROFILE_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 
 
 def _current_environment() -> Mapping[str, str]:
@@ -41,63 +43,42 @@ def _current_environment() -> Mapping[str, str]:
 class ConfigLoadOptions:
     """What to load. `root` is the directory that holds `config/`.
 
-    `profile` and `config_path` may also be given by the variables DS_PROFILE and DS_CONFIG of `environ`; an
-    explicit argument beats them.
+    `profile` and `config_path` may also be given by the variables DS_PROFILE and DS_CONFIG of `environ`; an explicit
+    argument beats them. `options` are those of the command line as text, by name: `{"--port": "5000"}`.
     """
 
     profile: str | None = None
     config_path: Path | str | None = None
     environ: Mapping[str, str] = field(default_factory=_current_environment)
     root: Path | str = "."
+    options: Mapping[str, str] = field(default_factory=dict)
 
 
 def load_config(options: ConfigLoadOptions) -> Config:
     """The configuration of all layers. Raises ConfigError at the first thing that is wrong."""
     entries: dict[str, Entry] = {}
-    for layer in _layers(options):
+    origins: dict[str, None] = {}
+    folder = ConfigFolder(Path(options.root))
+    for layer in _layers(options, folder):
         entries.update(layer)
-    return _validated(entries)
+        origins.update(dict.fromkeys(entry.origin for entry in layer.values()))
+    config = _validated(entries)
+    config._files = tuple(origin for origin in origins if not origin.startswith((ENVIRONMENT, OPTION)))
+    config._ignored_files = tuple(folder.ignored)
+    return config
 
 
-def _layers(options: ConfigLoadOptions) -> Iterator[dict[str, Entry]]:
-    folder = Path(options.root) / "config"
-    yield from _layer_if_present(folder / "default.toml")
+def _layers(options: ConfigLoadOptions, folder: ConfigFolder) -> Iterator[dict[str, Entry]]:
+    yield from folder.layer_if_ours(DEFAULT_PROFILE)
     profile = options.profile or options.environ.get(PROFILE_VARIABLE) or DEFAULT_PROFILE
     if profile != DEFAULT_PROFILE:
-        yield read_toml(_profile_path(folder, profile))
-    yield from _layer_if_present(folder / "local.toml")
+        yield folder.profile(profile)
+    yield from folder.layer_if_ours(LOCAL)
     chosen = options.config_path or options.environ.get(CONFIG_VARIABLE)
     if chosen:
-        yield read_toml(Path(chosen))
+        yield toml_layer(read_toml(Path(chosen)), str(chosen))
     yield read_environment(options.environ)
-
-
-def _layer_if_present(path: Path) -> Iterator[dict[str, Entry]]:
-    if path.exists():
-        yield read_toml(path)
-
-
-def _profile_path(folder: Path, profile: str) -> Path:
-    """A profile that somebody asked for by name must exist: without it this would be another server."""
-    if not _PROFILE_NAME.fullmatch(profile):
-        raise ConfigError(
-            "a profile is named with letters, digits, '-' and '_'",
-            phase=LOAD_CONFIG,
-            key="profile",
-            value=quote_value(profile),
-        )
-    path = folder / f"{profile}.toml"
-    if not path.is_file():
-        known = sorted(found.stem for found in folder.glob("*.toml") if found.stem != "local")
-        nearest = difflib.get_close_matches(profile, known, n=1)
-        raise ConfigError(
-            f"there is no file {path}",
-            phase=LOAD_CONFIG,
-            key="profile",
-            value=quote_value(profile),
-            nearest=nearest[0] if nearest else None,
-        )
-    return path
+    yield read_options(options.options)
 
 
 def _validated(entries: Mapping[str, Entry]) -> Config:
@@ -123,7 +104,7 @@ def _first_problem(error: ErrorDetails, entries: Mapping[str, Entry]) -> ConfigE
 def _spelling(entry: Entry) -> str:
     if entry.written_key == RUST_LOG_VARIABLE:
         return RUST_LOG_VARIABLE
-    return env_name(entry.written_key) if entry.origin.startswith("environment") else entry.written_key
+    return env_name(entry.written_key) if entry.origin.startswith(ENVIRONMENT) else entry.written_key
 
 
 def _reason(error: ErrorDetails) -> str:

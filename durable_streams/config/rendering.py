@@ -66,7 +66,7 @@ def _table_row(declared: Setting) -> str:
     cells = [
         f"`{declared.key}`",
         f"`{declared.env_name}`",
-        _type_text(declared.field.annotation),
+        "size" if declared.unit == "bytes" else _type_text(declared.field.annotation),
         default,
         declared.unit,
         declared.sentence,
@@ -119,6 +119,14 @@ Each layer overrides the one before it:
 5. the file named by `--config` or `DS_CONFIG`,
 6. environment variables: `DS_`, the section, two underscores, the name (`DS_SERVER__PORT`). Lists are
    separated by commas.
+7. the options `--host`, `--port`, `--mode` and `--data-dir` of `durable-streams-server`.
+
+A size is a number of bytes, or a text with a unit: `"512KiB"`, `"100MiB"`, `"2GB"` (kB, MB, GB and TB are powers of
+1000; KiB, MiB, GiB and TiB are powers of 1024).
+
+`config/` is the folder in the working directory. The installed package carries the profiles `dev` and `prod`, which are
+used where `config/` has no file of that name. A file there belongs to another program when none of its tables is one of
+this server's: it is ignored, with a line in the log. The files that are used are named in the log too.
 
 `RUST_LOG` overrides `log.rust_log`, wherever that was set. `durable-streams-server config` prints the
 effective values and where each came from. An unknown key or a wrong value stops the start with one line that

@@ -1,7 +1,7 @@
 """Every setting, declared once: its type, default, unit, limits and one sentence.
 
-Loading, the error lines, the effective dump, docs/settings.md and the command line all read these
-declarations. Where values come from is decided in `loading`; this file knows no file and no environment.
+Loading, the error lines, the effective dump, docs/settings.md and the command line read these declarations. Where
+values come from is decided in `loading`; this module knows no file and no environment.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ BasePath = Annotated[str, AfterValidator(values.url_path)]
 Host = Annotated[str, AfterValidator(values.host)]
 Directory = Annotated[Path, BeforeValidator(values.directory)]
 OptionalFile = Annotated[Path | None, BeforeValidator(values.optional_file)]
+ByteCount = Annotated[int, BeforeValidator(values.byte_count)]
 ShardCount = Annotated[int, AfterValidator(values.power_of_two)]
 FilterText = Annotated[str, AfterValidator(values.log_filter_text)]
 if TYPE_CHECKING:
@@ -153,18 +154,22 @@ class HttpSettings(Section):
 class LimitSettings(Section):
     """What is refused because it is too much."""
 
-    max_memory_bytes: int = setting(
+    max_memory_bytes: ByteCount = setting(
         100 * 1024 * 1024,
         "The most payload that the memory modes hold, over all streams.",
         unit="bytes",
         ge=1,
     )
-    max_stream_bytes: int = setting(
+    max_stream_bytes: ByteCount = setting(
         0, "The most payload of one stream, in any mode; 0 is no limit.", unit="bytes", ge=0
     )
-    max_request_body_bytes: int = setting(10 * 1024 * 1024, "The longest request body.", unit="bytes", ge=1)
-    max_read_bytes: int = setting(1024 * 1024, "The longest page of a catch-up read.", unit="bytes", ge=1)
-    max_stream_name_bytes: int = setting(
+    max_request_body_bytes: ByteCount = setting(
+        10 * 1024 * 1024, "The longest request body.", unit="bytes", ge=1
+    )
+    max_read_bytes: ByteCount = setting(
+        1024 * 1024, "The longest page of a catch-up read.", unit="bytes", ge=1
+    )
+    max_stream_name_bytes: ByteCount = setting(
         1024, "The longest stream name, percent-decoded.", unit="bytes", ge=1
     )
     max_stream_name_segments: int = setting(
@@ -272,6 +277,8 @@ class Config(Section):
     log: LogSettings = LogSettings()
 
     _sources: dict[str, str] = PrivateAttr(default_factory=dict)
+    _files: tuple[str, ...] = PrivateAttr(default=())
+    _ignored_files: tuple[str, ...] = PrivateAttr(default=())
 
     @classmethod
     def load(cls, options: ConfigLoadOptions | None = None) -> Config:
@@ -285,6 +292,16 @@ class Config(Section):
     def source_of(self, key: str) -> str:
         """Where the value of a dotted key came from, for people. Raises KeyError for an unknown key."""
         return self._sources.get(SETTINGS[key].key, BUILT_IN_DEFAULT)
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The files that set something, each over the ones before it."""
+        return self._files
+
+    @property
+    def ignored_files(self) -> tuple[str, ...]:
+        """The files in `config/` that belong to another program."""
+        return self._ignored_files
 
     def value_of(self, key: str) -> Any:
         """The value of a dotted key. Raises KeyError for an unknown key."""

@@ -7,6 +7,7 @@ ValueError with a reason that completes the sentence "server.port = 1: ...".
 from __future__ import annotations
 
 import re
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -16,6 +17,13 @@ from durable_streams.storage.modes import MODE_ALIASES
 
 _PATH_CHARACTERS = re.compile(r"[A-Za-z0-9/._~!$&'()*+,;=:@-]+")
 _HOST_CHARACTERS = re.compile(r"[A-Za-z0-9._:%-]+")
+_SIZE = re.compile(r"(?P<number>[0-9]{1,20}(\.[0-9]{1,9})?)\s*(?P<unit>[A-Za-z]*)", re.ASCII)
+_SIZE_UNITS = {"": 1, "b": 1} | {
+    f"{prefix}{binary}b": base**exponent
+    for binary, base in (("", 1000), ("i", 1024))
+    for exponent, prefix in enumerate("kmgt", 1)
+}
+"""Unit in lower case -> bytes: kB, MB, GB, TB are powers of 1000, KiB, MiB, GiB, TiB powers of 1024."""
 
 
 def text_list(value: Any) -> Any:
@@ -25,6 +33,20 @@ def text_list(value: Any) -> Any:
     if isinstance(value, list):
         return tuple(value)
     return value
+
+
+def byte_count(value: Any) -> Any:
+    """A text such as `100MiB`, `1.5 GB` or `4096` as a number of bytes; anything else is left to the declared type."""
+    if not isinstance(value, str):
+        return value
+    found = _SIZE.fullmatch(value.strip())
+    factor = _SIZE_UNITS.get(found["unit"].lower()) if found else None
+    if found is None or factor is None:
+        raise ValueError("must be a whole number of bytes, or a size such as 512KiB, 100MiB or 2GB")
+    count = Decimal(found["number"]) * factor
+    if count != int(count):
+        raise ValueError("is not a whole number of bytes")
+    return int(count)
 
 
 def cors_origins(origins: tuple[str, ...]) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import signal
+import sys
 import time
 from collections.abc import Callable
 from typing import Any, Final
@@ -19,6 +20,7 @@ from durable_streams.telemetry import announce_stopping
 # gunicorn's worker looks once a second whether its requests have ended.
 STOP_SLACK_SECS: Final = 2.0
 POLL_SECS: Final = 0.02
+SETTINGS_MODULE: Final = "durable_streams.gunicorn_conf"
 
 _log: Final = logging.getLogger("durable_streams.serving")
 
@@ -48,6 +50,8 @@ def reload_in_turn(arbiter: Any) -> None:
         _log.warning("the worker did not end in time and is killed")
         arbiter.kill_workers(signal.SIGKILL)
         _workers_end(arbiter, STOP_SLACK_SECS)
+    # gunicorn imports settings named as `python:...` once; a reload has to make them again.
+    sys.modules.pop(SETTINGS_MODULE, None)
     arbiter.reload()
 
 

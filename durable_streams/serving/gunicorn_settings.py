@@ -18,7 +18,7 @@ from durable_streams.serving import start_checks, worker_hooks
 from durable_streams.serving.arbiter_signals import take_over_signals
 from durable_streams.startup import ExitCode, Phase, load_config_or_exit, refuse_start
 from durable_streams.storage.modes import mode_of
-from durable_streams.telemetry import announce_listening, announce_stopped, install_logging
+from durable_streams.telemetry import announce_files, announce_listening, announce_stopped, install_logging
 
 WORKER_CLASSES: Final = {"stream": "durable_streams.worker.StreamWorker", "gevent": "gevent"}
 # A worker that is silent for so long has its loop blocked for good. Killing it loses what memory mode holds,
@@ -142,6 +142,7 @@ def begin_serving(worker: Any) -> None:
     worker_hooks.begin(worker, config)
     scheme = "https" if worker.cfg.is_ssl else "http"
     urls = [start_checks.listener_url(listener, scheme) for listener in worker.sockets]
+    announce_files(config)
     announce_listening(urls, mode_of(config.storage), worker.ppid)
 
 

@@ -13,12 +13,21 @@ import sys
 from collections.abc import Sequence
 from typing import IO, Any, Final
 
+from durable_streams.config.settings import Config
 from durable_streams.storage.modes import Mode
 from durable_streams.telemetry.formats import FIELDS_ATTRIBUTE, formatter_for
 
 LIFECYCLE_TARGET: Final = "durable_streams.lifecycle"
 
 _logger: Final = logging.getLogger(LIFECYCLE_TARGET)
+
+
+def announce_files(config: Config) -> None:
+    """Name the files that the configuration was read from, and those in `config/` that were ignored."""
+    if config.files:
+        _logger.info("settings from %s", ", ".join(config.files))
+    for path in config.ignored_files:
+        _logger.warning("%s is ignored: it has no table of this server", path)
 
 
 def announce_listening(urls: Sequence[str], mode: Mode, pid: int) -> None:

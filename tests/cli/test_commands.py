@@ -14,7 +14,7 @@ import tomli
 from durable_streams import __version__, cli
 from durable_streams.cli import main
 from durable_streams.cli.command import Command
-from durable_streams.config import ConfigLoadOptions
+from durable_streams.config import Config, ConfigLoadOptions
 from durable_streams.startup import ExitCode
 from tests.servers import ROOT
 
@@ -62,6 +62,42 @@ def test_serve_is_the_default_and_options_stand_anywhere(
 def test_without_arguments_the_server_serves(served: list[ConfigLoadOptions]) -> None:
     assert main([]) == ExitCode.OK
     assert [(call.profile, call.config_path) for call in served] == [(None, None)]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--host", "::1", "--port", "80", "--mode", "acid", "--data-dir", "/srv"],
+        ["serve", "--host", "::1", "--port", "80", "--mode", "acid", "--data-dir", "/srv"],
+        ["--host=::1", "--mode=memory", "serve", "--port=80", "--mode=acid", "--data-dir=/srv"],
+    ],
+)
+def test_options_of_the_command_line_override_every_other_layer(
+    served: list[ConfigLoadOptions], arguments: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("DS_SERVER__HOST", "DS_SERVER__PORT", "DS_STORAGE__MODE", "DS_STORAGE__DATA_DIR"):
+        monkeypatch.setenv(name, "1")
+    assert main(arguments) == ExitCode.OK
+    config = Config.load(served[0])
+    assert (config.server.host, config.server.port) == ("::1", 80)
+    assert (config.storage.mode, config.storage.data_dir) == ("acid", Path("/srv"))
+    assert config.source_of("server.port") == "option --port"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["--port", "x"], "--port = 'x': must be a whole number (from option --port)"),
+        (["--mode", "disk"], "--mode = 'disk': must be one of"),
+        (["--host", "a b"], "--host = 'a b': must be a host name or an address"),
+        (["--data-dir", ""], "--data-dir = '': must not be empty (from option --data-dir)"),
+    ],
+)
+def test_a_wrong_option_is_named(capfd: pytest.CaptureFixture[str], arguments: list[str], line: str) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([*arguments, "config"])
+    assert ended.value.code == ExitCode.CONFIGURATION
+    assert line in capfd.readouterr().err
 
 
 def test_an_interrupt_before_serving_is_no_traceback(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,17 +9,14 @@ import signal
 import stat
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.servers import GUNICORN, ROOT, Server, TlsFiles, running_server
+from tests.servers import GUNICORN, ROOT, TlsFiles, running_server
 
 pytestmark = pytest.mark.server
 
-LOG_SECONDS_MAX = 30.0
 SCRIPT = (sys.executable, "-m", "durable_streams")
 COMMANDS = {"gunicorn": GUNICORN, "script": SCRIPT}
 both_commands = pytest.mark.parametrize("command", COMMANDS.values(), ids=COMMANDS.keys())
@@ -82,7 +79,7 @@ def test_a_request_is_logged_as_one_json_record(tmp_path: Path) -> None:
 def test_a_second_worker_asked_for_by_signal_is_refused_with_the_reason(tmp_path: Path) -> None:
     with running_server(tmp_path) as server:
         server.process.send_signal(signal.SIGTTIN)
-        await_true(lambda: "workers = 2: storage mode memory lives in one process" in server.log, server)
+        server.await_log("workers = 2: storage mode memory lives in one process")
 
 
 @both_commands
@@ -93,9 +90,8 @@ def test_a_reload_serves_the_configuration_as_it_is_now(command: tuple[str, ...]
         assert server.request("PUT", "/before/a").status == 201
         file.write_text('[http]\nstream_base_path = "/after"\n')
         server.process.send_signal(signal.SIGHUP)
-        await_true(
-            lambda: "reloading" in server.log and server.request("PUT", "/after/a").status < 400, server
-        )
+        server.await_log("reloading.*listening on")
+        assert server.request("PUT", "/after/a").status == 201
         assert server.request("PUT", "/before/a").status == 404
 
 
@@ -105,16 +101,8 @@ def test_a_reload_with_a_mistake_goes_on_with_what_was_right(tmp_path: Path) -> 
     with running_server(tmp_path, {"DS_CONFIG": str(file)}) as server:
         file.write_text('[http]\nstream_base_path = "no path"\n')
         server.process.send_signal(signal.SIGHUP)
-        await_true(lambda: "the configuration is kept as it was: http.stream_base_path" in server.log, server)
+        server.await_log("the configuration is kept as it was: http.stream_base_path")
         assert server.request("PUT", "/before/a").status == 201
-
-
-def await_true(look: Callable[[], bool], server: Server) -> None:
-    """Wait for what the server tells nobody but those who ask."""
-    deadline = time.monotonic() + LOG_SECONDS_MAX
-    while not look():
-        assert time.monotonic() < deadline, server.log
-        time.sleep(0.02)
 
 
 def test_the_procfile_passes_the_port_and_one_worker_on(tmp_path: Path) -> None:
@@ -133,3 +121,16 @@ def test_the_procfile_passes_the_port_and_one_worker_on(tmp_path: Path) -> None:
 
     assert started_with({"PORT": "5001", "WEB_CONCURRENCY": "4"}) == "5001 1 -c gunicorn.conf.py wsgi:app\n"
     assert re.match(r"4437 1 ", started_with({}))
+
+
+def test_the_files_that_are_used_or_ignored_are_named_at_the_start(tmp_path: Path) -> None:
+    work, folder = tmp_path / "work", tmp_path / "work" / "config"
+    folder.mkdir(parents=True)
+    (folder / "default.toml").write_text("[database]\nurl = 'postgres://'\n")
+    (folder / "local.toml").write_text("[log]\nformat = 'json'\n")
+    with running_server(tmp_path, command=(*SCRIPT, "serve"), cwd=work) as server:
+        messages = [json.loads(line)["message"] for line in server.log.splitlines()]
+    assert messages[:2] == [
+        "settings from config/local.toml",
+        "config/default.toml is ignored: it has no table of this server",
+    ]

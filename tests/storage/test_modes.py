@@ -81,6 +81,7 @@ def test_no_other_module_knows_the_modes_by_name() -> None:
         ROOT / "durable_streams" / "config" / "values.py": {"memory"},
         # The name of an extra, and that of a directory.
         ROOT / "durable_streams" / "extras.py": {"acid"},
+        ROOT / "durable_streams" / "__init__.py": {"acid"},
         ROOT / "durable_streams" / "storage" / "zodb" / "opening.py": {"acid"},
     }
     package = ROOT / "durable_streams"

@@ -38,7 +38,7 @@ REFUSALS: list[tuple[str, str, bytes, Headers, int, str, str]] = [
     ("GET", "gone", b"", {}, 410, "gone", "GONE"),
     ("PATCH", "s", b"", {}, 405, "method-not-allowed", "METHOD_NOT_ALLOWED"),
     ("GET", "/nowhere", b"", {}, 404, "not-found", "NOT_FOUND"),
-    ("GET", "/", b"", {}, 404, "not-found", "NOT_FOUND"),
+    ("POST", "/", b"", {}, 405, "method-not-allowed", "METHOD_NOT_ALLOWED"),
     ("GET", "/v1/streams", b"", {}, 404, "not-found", "NOT_FOUND"),
     ("POST", "/healthz", b"", {}, 405, "method-not-allowed", "METHOD_NOT_ALLOWED"),
     ("DELETE", "/readyz", b"", {}, 405, "method-not-allowed", "METHOD_NOT_ALLOWED"),
