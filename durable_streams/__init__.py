@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from durable_streams.app import create_app
     from durable_streams.config import Config, ConfigLoadOptions
+    from durable_streams.embedding import Streams
     from durable_streams.protocol.errors import Forbidden, ProtocolError, TooManyRequests, Unauthorized
     from durable_streams.storage.contract import Storage
     from durable_streams.storage.files import FileStorage
@@ -30,6 +31,7 @@ __all__ = [
     "Observer",
     "ProtocolError",
     "Storage",
+    "Streams",
     "TooManyRequests",
     "Unauthorized",
     "build_blueprint",
@@ -48,6 +50,7 @@ _HOMES = {
     "Observer": "durable_streams.web.exchange",
     "ProtocolError": "durable_streams.protocol.errors",
     "Storage": "durable_streams.storage.contract",
+    "Streams": "durable_streams.embedding",
     "TooManyRequests": "durable_streams.protocol.errors",
     "Unauthorized": "durable_streams.protocol.errors",
     "build_blueprint": "durable_streams.web.blueprint",

@@ -89,8 +89,16 @@ LAYERS = {
         "protocol",
         others="gevent",
     ),
+    "embedding": layer(
+        "service",
+        "protocol",
+        "eventloop",
+        "config",
+        others="gevent",
+    ),
     "web": layer(
         "web",
+        "embedding",
         "service",
         "protocol",
         "eventloop",

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
+import os
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
+from weakref import ref
 
 from flask import Blueprint, Flask, request
 from flask import Response as FlaskResponse
@@ -12,6 +15,7 @@ from gevent.event import Event
 from werkzeug.routing import BaseConverter, Rule
 
 from durable_streams.config import Config
+from durable_streams.embedding import Streams
 from durable_streams.service import StreamService
 from durable_streams.storage.contract import Storage
 from durable_streams.streams.batch import Limits
@@ -39,6 +43,14 @@ class Flag(Protocol):
     def clear(self) -> None: ...
 
 
+class StreamsBlueprint(Blueprint):
+    """``streams`` are those that it serves, for Python code."""
+
+    def __init__(self, streams: Streams) -> None:
+        super().__init__(EXTENSION, __name__)
+        self.streams = streams
+
+
 def build_service(storage: Storage, config: Config) -> StreamService:
     limits = config.limits
     service = StreamService(
@@ -64,15 +76,15 @@ def build_blueprint(
     read_only: bool = False,
     ready: Flag | None = None,
     shutdown: Event | None = None,
-) -> Blueprint:
-    """A blueprint that serves the protocol below the ``url_prefix`` it is registered with.
+) -> StreamsBlueprint:
+    """A blueprint that serves the protocol below the ``url_prefix`` it is registered with; see docs/embedding.md.
 
     ``gates`` may refuse a request and ``observers`` learn of each: see ``durable_streams.web.exchange``. With
     ``read_only``, PUT, POST and DELETE are answered 405.
 
-    The storage is opened with the first request, or by ``app.extensions["durable_streams"].open()``, and has to be
-    closed with ``.close()``. ``ready`` is set while requests can be answered. When the gevent event ``shutdown`` is
-    set, long-polls and event streams end. The server must run greenlets of one thread: gunicorn's gevent workers, or
+    The storage is opened with the first request, or by ``streams.open()``, and closed with the process, or by
+    ``streams.stop()``. ``ready`` is set while requests can be answered. When the gevent event ``shutdown`` is set,
+    long-polls and event streams end. The server must run greenlets of one thread: gunicorn's gevent workers, or
     gevent's own server.
     """
     config = config or Config()
@@ -92,7 +104,8 @@ def build_blueprint(
         extensions[state.name if EXTENSION in extensions else EXTENSION] = service
         _add_rules(state, endpoint, base_path)
 
-    blueprint = Blueprint(EXTENSION, __name__)
+    service.on_ready.append(lambda is_ready: _close_at_exit(service) if is_ready else None)
+    blueprint = StreamsBlueprint(Streams(service, config.limits))
     blueprint.record_once(register)
     return blueprint
 
@@ -115,6 +128,19 @@ def _add_rules(state: BlueprintSetupState, endpoint: StreamEndpoint, base_path: 
             merge_slashes=False,
             strict_slashes=False,
         )
+
+
+def _close_at_exit(service: StreamService) -> None:
+    """What accepted writes wait for is done before the process ends, also under a server that tells nobody."""
+    process, found = os.getpid(), ref(service)
+
+    def close() -> None:
+        service = found()
+        # A child of this process has a copy of all this, and must not touch the files.
+        if service is not None and os.getpid() == process:
+            service.close()
+
+    atexit.register(close)
 
 
 class _StreamPath(BaseConverter):
