@@ -11,6 +11,7 @@ from gevent.lock import Semaphore
 
 from durable_streams.live.fanout import Fanout
 from durable_streams.live.hub import Hub
+from durable_streams.protocol.errors import StreamDamaged
 from durable_streams.protocol.state import StreamState
 from durable_streams.storage.abilities import Shared
 from durable_streams.storage.contract import Storage
@@ -95,7 +96,9 @@ class StreamService:
                 )
 
     def _newest(self, names: Collection[str]) -> dict[str, StreamState | None]:
-        return {name: self.store.storage.load(name) for name in names}
+        found = self.store.storage.find(names)
+        # A reader of a damaged stream is told so when it looks for itself.
+        return {name: None if isinstance(state, StreamDamaged) else state for name, state in found.items()}
 
     def _tell(self, ready: bool) -> None:
         for listener in self.on_ready:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from durable_streams.protocol.errors import StreamDamaged
 from durable_streams.protocol.state import StreamState
-from durable_streams.storage.contract import Change, Storage
+from durable_streams.storage.contract import Found, Lost, Storage, Unit
 
 
 class FaultyStorage(Storage):
@@ -18,9 +18,10 @@ class FaultyStorage(Storage):
         self.fault = fault
         self.calls = 0
         self.damaged: set[str] = set()
-        """Names whose states cannot be loaded."""
+        """Names whose states cannot be told."""
         self.shards = storage.shards
         self.commits_inline = storage.commits_inline
+        self.shared = storage.shared
         self.counts_as_memory = storage.counts_as_memory
 
     def _call(self, primitive: str) -> None:
@@ -42,19 +43,30 @@ class FaultyStorage(Storage):
     def shard_of(self, name: str) -> int:
         return self.inner.shard_of(name)
 
-    def load(self, name: str) -> StreamState | None:
-        self._call("load")
+    def known(self, name: str) -> StreamState | None:
+        self._call("known")
         if name in self.damaged:
             raise StreamDamaged(f"stream {name!r} is damaged on purpose")
-        return self.inner.load(name)
+        return self.inner.known(name)
+
+    def find(self, names: Iterable[str]) -> Mapping[str, Found]:
+        if not self.shared:
+            return super().find(names)
+        self._call("find")
+        found = dict(self.inner.find(names))
+        damaged = {
+            name: StreamDamaged(f"stream {name!r} is damaged on purpose")
+            for name in self.damaged & found.keys()
+        }
+        return found | damaged
 
     def read(self, state: StreamState, start: int, stop: int) -> bytes:
         self._call("read")
         return self.inner.read(state, start, stop)
 
-    def commit(self, shard: int, changes: Sequence[Change]) -> None:
+    def commit(self, shard: int, units: Sequence[Unit], rests_on: Mapping[str, StreamState | None]) -> Lost:
         self._call("commit")
-        self.inner.commit(shard, changes)
+        return self.inner.commit(shard, units, rests_on)
 
     def names(self, prefix: str, after: str, limit: int) -> list[str]:
         self._call("names")

@@ -1,10 +1,12 @@
 """Appending and closing: what one POST does to a stream (sections 5.2, 5.2.1 and 5.3).
 
-Checked in this order: exists, closed, content type, producer, Stream-Seq, body, size. The first to fail is the
-answer, and then nothing of the request is kept.
+Checked in this order: exists, closed, content type, producer, Stream-Seq, body, size. The first check that fails is
+the answer, and nothing of the request is kept.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 from durable_streams.protocol.content import media_type, to_appended_messages
 from durable_streams.protocol.errors import (
@@ -19,7 +21,7 @@ from durable_streams.protocol.expiry import require_live
 from durable_streams.protocol.outcomes import Appended, Decision
 from durable_streams.protocol.producers import is_duplicate
 from durable_streams.protocol.requests import Append, Producer
-from durable_streams.protocol.state import ProducerState, StreamState
+from durable_streams.protocol.state import ProducerState, StreamState, evolve
 
 
 def decide_append(found: StreamState | None, request: Append, now: float, stream_bytes_max: int) -> Decision:
@@ -53,22 +55,17 @@ def check_size(own_bytes: int, stream_bytes_max: int) -> None:
 
 
 def _accept(state: StreamState, request: Append, data: bytes, now: float) -> Decision:
+    changes: dict[str, Any] = {"tail": state.tail + len(data), "touched_at": now}
     producer = request.producer
-    producers = state.producers
     accepted = None
     if producer is not None:
         accepted = ProducerState(producer.epoch, producer.seq)
-        producers = {**producers, producer.id: accepted}
-    after = StreamState(
-        state.config,
-        state.tail + len(data),
-        now,
-        request.close,
-        _closing_tuple(producer) if request.close else None,
-        state.stream_seq if request.stream_seq is None else request.stream_seq,
-        producers,
-        state.forks,
-    )
+        changes["producers"] = {**state.producers, producer.id: accepted}
+    if request.stream_seq is not None:
+        changes["stream_seq"] = request.stream_seq
+    if request.close:
+        changes["closed"], changes["closed_by"] = True, _closing_tuple(producer)
+    after = evolve(state, **changes)
     return Decision(after, data, Appended(after.tail, request.close, accepted, bool(data)))
 
 

@@ -17,7 +17,7 @@ from durable_streams.protocol.expiry import has_expired, require_live
 from durable_streams.protocol.names import is_reserved
 from durable_streams.protocol.outcomes import Decision, Done, Removed
 from durable_streams.protocol.requests import AddFork, Create, ForkSource, Remove, RemoveFork, Touch
-from durable_streams.protocol.state import NO_EXPIRY, NO_FORKS, Expiry, ForkPoint, StreamState
+from durable_streams.protocol.state import NO_EXPIRY, NO_FORKS, Expiry, ForkPoint, StreamState, evolve
 
 
 def fork_expiry(source: Expiry, requested: Expiry) -> Expiry:
@@ -108,7 +108,7 @@ def decide_add_fork(
     if request.fork_uid in state.forks:
         return Decision(state, b"", Done(state))
     forks = {**state.forks, request.fork_uid: request.fork_name}
-    after = replace(state, forks=forks)
+    after = evolve(state, forks=forks)
     return Decision(after, b"", Done(after))
 
 
@@ -123,7 +123,7 @@ def decide_remove_fork(
         return Decision(None, b"", Removed(found, retained=False))
     if len(forks) == len(found.forks):
         return Decision(found, b"", Done(found))
-    after = replace(found, forks=forks or NO_FORKS)
+    after = evolve(found, forks=forks or NO_FORKS)
     return Decision(after, b"", Done(after))
 
 
@@ -137,7 +137,7 @@ def decide_remove(found: StreamState | None, request: Remove, now: float, stream
         state = found
     if not state.forks:
         return Decision(None, b"", Removed(state, retained=False))
-    return Decision(replace(state, deleted=True, touched_at=now), b"", Removed(state, retained=True))
+    return Decision(evolve(state, deleted=True, touched_at=now), b"", Removed(state, retained=True))
 
 
 def decide_touch(found: StreamState | None, request: Touch, now: float, stream_bytes_max: int) -> Decision:
@@ -148,5 +148,5 @@ def decide_touch(found: StreamState | None, request: Touch, now: float, stream_b
     if found is None or found.config.uid != request.uid:
         return Decision(found, b"", Done(found))
     # Always a new object: the touch may be in ``found`` already, which need not be what is recorded.
-    after = replace(found, touched_at=max(found.touched_at, request.at))
+    after = evolve(found, touched_at=max(found.touched_at, request.at))
     return Decision(after, b"", Done(after))

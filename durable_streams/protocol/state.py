@@ -1,22 +1,23 @@
 """What must be remembered of a stream, and nothing else.
 
-A backend keeps these values; only the modules beside this one decide what they become. All of them are treated as
-immutable: a decision makes a new ``StreamState``, so a reader's copy never changes under it.
+A storage records these values; only the modules beside this one decide what they become. They are immutable by
+convention: a decision makes a successor with ``evolve``, so the state that a reader holds never changes under it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from operator import attrgetter
 from types import MappingProxyType
-from typing import Final
+from typing import Any, Final
 
 from durable_streams.protocol.content import is_json, media_type
 
 NO_PRODUCERS: Final[Mapping[str, ProducerState]] = MappingProxyType({})
 NO_FORKS: Final[Mapping[str, str]] = MappingProxyType({})
 RECHECK_DELETED_S: Final = 3600.0
-"""A crash between the end of a fork and the release of its source is mended after this time at the latest."""
+"""How often a soft-deleted stream is checked for forks that a crash has kept from releasing it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +97,10 @@ class StreamState:
     """Forks that read this stream's bytes: uid of the fork -> its name."""
     deleted: bool = False
     """Soft-deleted: kept only for its forks."""
+    revision: int = 1
+    """Grows by one with every step. ``config.uid`` and ``revision`` together name one state of one stream."""
+    mark: object = field(default=None, repr=False, compare=False)
+    """Set by a shared storage when it records the state: its own proof that nobody has changed the stream since."""
 
     @property
     def name(self) -> str:
@@ -115,3 +120,19 @@ class StreamState:
         if expiry.ttl_s is not None:
             return self.touched_at + expiry.ttl_s
         return expiry.expires_at
+
+
+_values = attrgetter(*(each.name for each in fields(StreamState)))
+
+
+def evolve(state: StreamState, **changes: Any) -> StreamState:
+    """The successor of ``state``: one revision later, with ``changes`` to its fields, and not recorded yet.
+
+    The only way to make a state out of another. A new ``config`` makes it the first state of another uid.
+    """
+    successor = StreamState(*_values(state))
+    successor.revision += 1
+    successor.mark = None
+    for name, value in changes.items():
+        setattr(successor, name, value)
+    return successor

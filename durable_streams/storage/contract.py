@@ -1,37 +1,50 @@
-"""The contract between the store and whatever keeps the bytes.
+"""The contract between the store and a storage.
 
-A backend knows no HTTP and no rule of the protocol: it is handed finished states and bytes, and gives them back.
+A storage knows no HTTP and no rule of the protocol: it takes finished states and bytes, and gives them back.
 
+States
+    ``known`` tells what this process believes of one stream, at once. ``find`` tells what is recorded now, of many
+    streams with one question. A storage of one process answers both from the same place, and is never wrong. A
+    ``shared`` storage is changed by other processes too: there ``known`` may be old, or not have heard of a stream
+    (None), and ``find`` may wait for the network.
 Atomicity
-    ``commit`` takes all changes of its batch or none of them, also over a crash: bytes, producers, sequence,
-    closure, sliding window and references of one change are one. A reader sees nothing of a batch before
-    ``commit`` has made it as durable as the backend promises (``file-fast`` promises less, and says so).
+    ``commit`` takes or refuses each unit as a whole, also over a crash: bytes, producers, sequence, closure, sliding
+    window and forks of all its changes are one. The batch is not atomic, the unit is. A reader sees nothing of a unit
+    before it is as durable as the storage promises (``file-fast`` promises less, and says so).
+Truth
+    A change is recorded only if its ``before`` is still the recorded state. The answers that change nothing
+    (refusals, duplicates) rest on states too; these are handed over as ``rests_on`` and confirmed in the same step.
+    ``Lost`` names the streams of which something else is recorded; of them ``known`` tells the new state from then on.
+    A storage of one process loses nothing but the units of a stream that it finds damaged. There a ``before`` that is
+    not recorded is a mistake of the caller: ``StaleChange``.
 Order
     Batches of one shard become durable in the order in which they were committed.
 Durability
-    When ``commit`` returns, the batch will survive what the guarantee of its mode names (``modes.py``).
+    When ``commit`` returns, the units that it has taken survive what the guarantee of its mode names (``modes.py``).
 Concurrency
-    One caller commits to a shard at a time; different shards may commit at once. ``load``, ``read``,
-    ``names`` and ``due`` may be called at any time from any greenlet, also while a commit waits for the disk,
-    and must not wait for it. Unless ``commits_inline``, ``commit`` may switch greenlets.
+    One caller commits to a shard at a time; different shards may commit at once. ``known``, ``find``, ``read``,
+    ``names`` and ``due`` may be called at any time from any greenlet, also while a commit waits for the disk, and must
+    not wait for it. Unless ``commits_inline``, ``commit`` may switch greenlets.
 Failure
-    ``StorageFull`` and ``Unavailable`` mean that nothing of the batch was kept and the backend goes on.
-    ``CommitConflict`` means that somebody else changed a stream of the batch: load, decide and commit again.
+    ``StorageFull`` and ``Unavailable`` mean that nothing of the batch was kept and the storage goes on.
     Any other exception means that the outcome is unknown: the shard refuses all further work.
-    ``StreamDamaged`` from ``load`` or ``read`` concerns that stream alone, ``Unavailable`` that call alone.
+    ``StreamDamaged`` from ``known``, ``find`` or ``read`` concerns that stream alone, ``Unavailable`` that call alone.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Final
 
+from durable_streams.protocol.errors import StreamDamaged
 from durable_streams.protocol.state import StreamState
 
 
-class CommitConflict(Exception):
-    """Another process changed a stream of this batch first; nothing of the batch was kept."""
+class StaleChange(Exception):
+    """A change was decided on a state that is not the recorded one, in a storage that only this process changes."""
 
 
 @dataclass(slots=True)
@@ -39,9 +52,9 @@ class Change:
     """What one batch does to one stream.
 
     ``before`` is the recorded state (None: there was no stream), ``after`` the new one (None: the stream goes, with
-    its bytes). When both have the same uid, ``appended`` holds the bytes from ``before.tail`` to
-    ``after.tail``; otherwise it holds all own bytes of ``after``, from its base to its tail, and whatever
-    ``before`` had goes.
+    its bytes). When both have the same uid, ``appended`` holds the bytes from ``before.tail`` to ``after.tail``.
+    Otherwise ``after`` is another stream in the place of ``before``, whose bytes go: ``appended`` then holds all own
+    bytes of ``after``, from ``forked_at`` to its tail.
     """
 
     before: StreamState | None
@@ -56,22 +69,35 @@ class Change:
 
     @property
     def is_new(self) -> bool:
-        """Whether ``after`` is an uid that was not there before."""
+        """Whether ``after`` is a uid that was not there before."""
         after, before = self.after, self.before
         if after is None:
             return False
         return before is None or before.config.uid != after.config.uid
 
 
+Unit = tuple[Change, ...]
+"""Changes that stand or fall together, each of another stream; usually one."""
+Found = StreamState | StreamDamaged | None
+"""What ``find`` tells of one stream: its state, that it has none, or why it cannot be told."""
+Lost = Collection[str]
+"""Names of streams of which a batch knew something that is not recorded. No unit that has one of them was kept."""
+
+NOTHING_LOST: Final[Lost] = frozenset()
+RESTS_ON_NOTHING: Final[Mapping[str, StreamState | None]] = MappingProxyType({})
+
+
 class Storage(ABC):
     """A place for streams; see the module's text for what its methods promise together."""
 
     shards: int = 1
-    """How many batches may be committed at once; a stream belongs to one shard for ever."""
+    """How many batches may be committed at once."""
     commits_inline: bool = False
-    """``commit`` never waits and never switches greenlets."""
+    """``commit`` never waits and never switches greenlets. Not for a shared storage."""
     counts_as_memory: bool = False
-    """Payload lies in memory, so ``limits.max_memory_bytes`` applies."""
+    """Payload lies in memory, so ``limits.max_memory_bytes`` applies. Not for a shared storage."""
+    shared: bool = False
+    """Other processes may change the same streams at the same time."""
 
     @property
     def failed(self) -> bool:
@@ -91,23 +117,37 @@ class Storage(ABC):
         """Make everything durable that can be and release the storage; closing a closed storage does nothing."""
 
     def shard_of(self, name: str) -> int:
-        """The shard (0 to ``shards`` - 1) that owns the stream ``name``."""
+        """The shard (0 to ``shards`` - 1) that commits changes of the stream ``name``; the same for ever."""
         return 0
 
     @abstractmethod
-    def load(self, name: str) -> StreamState | None:
-        """The recorded state of a stream; the same object as long as nothing changed, where that is cheap."""
+    def known(self, name: str) -> StreamState | None:
+        """The state of a stream as far as this process knows, without waiting for the network.
+
+        The same object as long as nothing changed, where that is cheap. Raises StreamDamaged.
+        """
+
+    def find(self, names: Iterable[str]) -> Mapping[str, Found]:
+        """The states of streams as recorded now, one for each name; ``known`` tells the same afterwards.
+
+        A shared storage asks one question for all of them. Raises Unavailable.
+        """
+        return {name: _found(self, name) for name in names}
 
     @abstractmethod
     def read(self, state: StreamState, start: int, stop: int) -> bytes:
-        """The stream's own bytes from position ``start`` to ``stop``; base <= start <= stop <= tail.
+        """The stream's own bytes from position ``start`` to ``stop``; forked_at <= start <= stop <= tail.
 
         Raises StreamNotFound when that uid has gone, StreamDamaged when its bytes cannot be trusted.
         """
 
     @abstractmethod
-    def commit(self, shard: int, changes: Sequence[Change]) -> None:
-        """Take all ``changes`` (each stream at most once, all of this shard), or raise and take none."""
+    def commit(self, shard: int, units: Sequence[Unit], rests_on: Mapping[str, StreamState | None]) -> Lost:
+        """Record the units whose streams are as they were decided on; returns which streams are not.
+
+        Each stream at most once in all units, and not in ``rests_on`` as well; all of this shard. ``rests_on`` (name
+        -> state, None for no stream) is only given to a shared storage. Raises as the module's text says.
+        """
 
     @abstractmethod
     def names(self, prefix: str, after: str, limit: int) -> list[str]:
@@ -116,3 +156,28 @@ class Storage(ABC):
     @abstractmethod
     def due(self, now: float, limit: int) -> list[str]:
         """Up to ``limit`` names whose recorded ``due_at`` is at or before ``now`` (seconds since 1970)."""
+
+
+def check_recorded(recorded: StreamState | None, change: Change) -> None:
+    """Raise StaleChange unless ``recorded`` is the state that ``change`` was decided on."""
+    before = change.before
+    if before is recorded:
+        return
+    if (
+        before is None
+        or recorded is None
+        or before.revision != recorded.revision
+        or before.config.uid != recorded.config.uid
+    ):
+        raise StaleChange(f"stream {change.name!r} is at {_version(recorded)}, not at {_version(before)}")
+
+
+def _version(state: StreamState | None) -> str:
+    return f"revision {state.revision} of {state.config.uid}" if state else "no state"
+
+
+def _found(storage: Storage, name: str) -> Found:
+    try:
+        return storage.known(name)
+    except StreamDamaged as damaged:
+        return damaged

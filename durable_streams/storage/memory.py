@@ -1,16 +1,23 @@
-"""Streams in this process's memory: fast, and gone when it ends.
+"""Streams in this process's memory: fast, and gone when the process ends.
 
-Payload is one bytearray a stream, so a message costs its bytes and nothing more.
+The payload of a stream is one bytearray, so a message costs its bytes and nothing more.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from durable_streams.protocol.errors import StreamNotFound
 from durable_streams.protocol.state import StreamState
-from durable_streams.storage.contract import Change, Storage
+from durable_streams.storage.contract import (
+    NOTHING_LOST,
+    Change,
+    Lost,
+    Storage,
+    Unit,
+    check_recorded,
+)
 from durable_streams.storage.deadlines import Deadlines
 
 
@@ -32,19 +39,23 @@ class InMemoryStorage(Storage):
     def close(self) -> None:
         """Nothing to keep: the streams stay readable for as long as the object lives."""
 
-    def load(self, name: str) -> StreamState | None:
+    def known(self, name: str) -> StreamState | None:
         return self._states.get(name)
 
     def read(self, state: StreamState, start: int, stop: int) -> bytes:
         own = self._bytes.get(state.config.uid)
         if own is None:
             raise StreamNotFound(state.name)
-        base = state.config.forked_at
-        return bytes(memoryview(own)[start - base : stop - base])
+        first = state.config.forked_at
+        return bytes(memoryview(own)[start - first : stop - first])
 
-    def commit(self, shard: int, changes: Sequence[Change]) -> None:
-        for change in changes:
-            self._apply(change)
+    def commit(self, shard: int, units: Sequence[Unit], rests_on: Mapping[str, StreamState | None]) -> Lost:
+        for unit in units:
+            for change in unit:
+                check_recorded(self._states.get(change.name), change)
+            for change in unit:
+                self._apply(change)
+        return NOTHING_LOST
 
     def _apply(self, change: Change) -> None:
         before, after = change.before, change.after
@@ -68,4 +79,4 @@ class InMemoryStorage(Storage):
         return matching[first : first + limit]
 
     def due(self, now: float, limit: int) -> list[str]:
-        return self._deadlines.due(now, limit, self.load)
+        return self._deadlines.due(now, limit, self.known)

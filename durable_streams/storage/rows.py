@@ -1,10 +1,10 @@
-"""A StreamState as a tuple of plain values, and back: the form in which durable backends keep it.
+"""A StreamState as a tuple of plain values, and back: the form in which durable storages record it.
 
-Row, version 1, field by field; later versions append fields and raise the number:
+Row, version 2, field by field. A later version appends fields and raises the number; rows of older versions are read.
 
-    0 version        int     1
+    0 version        int     2
     1 name           str
-    2 uid    str
+    2 uid            str
     3 content_type   str
     4 expiry         None | (ttl_s | None, expires_at | None, expires_at_text | None)
     5 fork           None | (source, source uid, position, anchor, sub_offset, inherits_expiry)
@@ -15,8 +15,9 @@ Row, version 1, field by field; later versions append fields and raise the numbe
     10 closed_by     None | (producer id, epoch, seq)
     11 stream_seq    None | str
     12 producers     {id: (epoch, seq)}
-    13 references    {fork uid: fork name}
+    13 forks         {fork uid: fork name}
     14 deleted       bool
+    15 revision      int     since version 2; before it every state counts as revision 1
 """
 
 from __future__ import annotations
@@ -35,7 +36,9 @@ from durable_streams.protocol.state import (
     StreamState,
 )
 
-ROW_VERSION: Final = 1
+ROW_VERSION: Final = 2
+_OLDEST_VERSION: Final = 1
+_REVISION: Final = 15
 
 
 def to_row(state: StreamState) -> tuple[Any, ...]:
@@ -67,13 +70,17 @@ def to_row(state: StreamState) -> tuple[Any, ...]:
         {name: (producer.epoch, producer.seq) for name, producer in state.producers.items()},
         dict(state.forks),
         state.deleted,
+        state.revision,
     )
 
 
 def from_row(row: Sequence[Any]) -> StreamState:
-    """The state that ``to_row`` wrote; sequences may have become lists. Raises ValueError for another version."""
-    if row[0] != ROW_VERSION:
-        raise ValueError(f"state row has version {row[0]!r}, and this server reads version {ROW_VERSION}")
+    """The state that ``to_row`` wrote; sequences may have become lists. Raises ValueError for an unknown version."""
+    version = row[0]
+    if not (isinstance(version, int) and _OLDEST_VERSION <= version <= ROW_VERSION):
+        raise ValueError(
+            f"state row has version {version!r}, and this server reads versions {_OLDEST_VERSION} to {ROW_VERSION}"
+        )
     config = StreamConfig(
         name=row[1],
         uid=row[2],
@@ -83,7 +90,7 @@ def from_row(row: Sequence[Any]) -> StreamState:
         created_at=row[6],
     )
     return StreamState(
-        config,
+        config=config,
         tail=row[7],
         touched_at=row[8],
         closed=row[9],
@@ -92,4 +99,5 @@ def from_row(row: Sequence[Any]) -> StreamState:
         producers={name: ProducerState(*pair) for name, pair in row[12].items()} or NO_PRODUCERS,
         forks=row[13] or NO_FORKS,
         deleted=row[14],
+        revision=row[_REVISION] if version > 1 else 1,
     )

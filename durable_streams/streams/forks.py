@@ -34,7 +34,7 @@ class Forks:
 
     def create(self, request: Create, fork: ForkSource, now: float) -> Created:
         """A fork, or the one that is there by now; raises the ProtocolError that refuses it."""
-        source = require_source(self._pipeline.current(fork.source, now), fork.source, now)
+        source = require_source(self._pipeline.find(fork.source, now), fork.source, now)
         check_content_type(source, request.content_type)
         position = self._reader.skip(source, anchor_of(source, fork), fork.sub_offset)
         check_fork_position(source, position)

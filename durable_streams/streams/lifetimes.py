@@ -35,7 +35,7 @@ class Lifetimes:
         """A client has read, or repeated a write: the sliding window starts anew."""
         if state.config.expiry.ttl_s is None:
             return
-        recorded = self._storage.load(state.name)
+        recorded = self._storage.known(state.name)
         now = self._pipeline.clock()
         if recorded is not None and self._touches.renew(recorded, now):
             self._pipeline.submit_later(Touch(state.name, state.config.uid, now))
@@ -47,14 +47,14 @@ class Lifetimes:
 
     def detach(self, state: StreamState) -> None:
         if state.config.expiry.ttl_s is not None:
-            self._touches.detach(state.name, self._storage.load(state.name), self._pipeline.clock())
+            self._touches.detach(state.name, self._storage.known(state.name), self._pipeline.clock())
 
     def record_touches(self) -> None:
         """Before a stop: record what is known of windows here alone."""
         now = self._pipeline.clock()
         for name in list(self._touches):
             try:
-                state = self._storage.load(name)
+                state = self._storage.known(name)
             except StreamDamaged as exc:
                 log.error("the window of a stream is not recorded: %s", exc.cause)
                 continue
@@ -66,7 +66,7 @@ class Lifetimes:
 
     def remove(self, name: str) -> Removed:
         """DELETE; raises StreamNotFound or StreamGone."""
-        self._references.drop_orphans(self._pipeline.current(name, self._pipeline.clock()))
+        self._references.drop_orphans(self._pipeline.find(name, self._pipeline.clock()))
         removed = cast(Removed, self._pipeline.submit(Remove(name)))
         self._references.release(reference_of(removed))
         return removed
@@ -94,7 +94,7 @@ class Lifetimes:
         return len(due) - len(failures)
 
     def _sweep_stream(self, name: str, now: float) -> None:
-        state = self._pipeline.current(name, now)
+        state = self._pipeline.find(name, now)
         if state is None:
             return
         if state.deleted:

@@ -3,11 +3,15 @@
 One committer greenlet a shard takes whatever is queued and makes one batch of it, so all waiting requests share
 one sync, whatever the number of streams. A storage that ``commits_inline`` is called straight from the request's
 greenlet, with a batch of one. Decisions are made against the pending state, so requests of a batch see each other.
+
+Of a shared storage a batch may lose some streams to another process. What was decided on them, refusals and duplicates
+too, is put back at the head of the queue and decided on what is recorded now; everything else is answered.
 """
 
 from __future__ import annotations
 
 import logging
+import random
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -27,9 +31,10 @@ from durable_streams.protocol.errors import (
 from durable_streams.protocol.outcomes import Outcome
 from durable_streams.protocol.requests import Request
 from durable_streams.protocol.state import StreamState
-from durable_streams.storage.contract import Change, CommitConflict, Storage
+from durable_streams.storage.contract import NOTHING_LOST, RESTS_ON_NOTHING, Change, Lost, Storage
 from durable_streams.streams.batch import Batch, Limits, MemoryBudget
 from durable_streams.streams.deciding import decide
+from durable_streams.streams.finding import finder
 
 log = logging.getLogger("durable_streams.streams")
 
@@ -38,7 +43,10 @@ BATCH_BYTES_MAX = 32 << 20
 """Reached by the last request of a batch: more of them would share no sync that is worth their memory."""
 BATCH_DECIDING_S_MAX = 0.005
 """Deciding does not switch greenlets, so a longer batch would hold up everybody else."""
-CONFLICT_RETRIES_MAX = 20
+LOSSES_MAX = 20
+"""How often a request may lose its stream to other processes; then its client is asked to come again."""
+LOSS_PAUSE_S = 0.002
+"""Times the number of losses: the longest pause, drawn at random, from the second loss in a row on."""
 
 
 class Pipeline:
@@ -58,7 +66,9 @@ class Pipeline:
         self._storage = storage
         self._announce = announce
         self._touches = touches
-        self._held = MemoryBudget(limits.memory_bytes_max if storage.counts_as_memory else 0)
+        self.recorded = finder(storage)
+        """Gives the state of a stream as recorded now."""
+        self._budget = MemoryBudget(limits.memory_bytes_max if storage.counts_as_memory else 0)
         self._committers: list[_Committer] = []
 
     def start(self) -> None:
@@ -76,12 +86,19 @@ class Pipeline:
         """Whether a shard has stopped because it could not know what became of a batch."""
         return any(committer.failed for committer in self._committers)
 
-    def current(self, name: str, now: float) -> StreamState | None:
-        """The recorded state of a stream, with the newest touch of its window."""
-        state = self._storage.load(name)
+    def known(self, name: str, now: float) -> StreamState | None:
+        """The state to decide a write on, with the newest touch of its window; the commit finds out if it is old."""
+        return self._with_touch(self._storage.known(name), now)
+
+    def find(self, name: str, now: float) -> StreamState | None:
+        """The state as recorded now, with the newest touch of its window."""
+        return self._with_touch(self.recorded(name), now)
+
+    def _with_touch(self, state: StreamState | None, now: float) -> StreamState | None:
         if not self._touches or state is None:
             return state
-        touched_at = min(self._touches.get(name, 0.0), now)
+        touched_at = min(self._touches.get(state.config.name, 0.0), now)
+        # Not a successor: the same recorded state, seen with a touch that is not recorded yet.
         return replace(state, touched_at=touched_at) if touched_at > state.touched_at else state
 
     def submit(self, request: Request) -> Outcome:
@@ -108,42 +125,54 @@ class Pipeline:
 
     def _submit_inline(self, request: Request) -> Outcome:
         now = self.clock()
-        found = self.current(request.name, now)
+        found = self.known(request.name, now)
         decision = decide(found, request, now, self.limits.stream_bytes_max)
         after = decision.state
         if after is not found:
-            growth = self._held.add(found, after)
+            change = Change(found, after, [decision.data])
+            self._budget.add(found, after)
             try:
-                self.commit(0, (Change(found, after, [decision.data]),))
+                self._storage.commit(0, ((change,),), RESTS_ON_NOTHING)
             except BaseException:
-                self._held.total -= growth
+                self._budget.take_back(found, after)
                 raise
+            self._announce((change,))
         return decision.outcome
 
     def batch(self) -> Batch:
-        return Batch(self.current, self.limits, self._held, self.clock())
+        return Batch(self.known, self.limits, self._budget, self.clock())
 
-    def commit(self, shard: int, changes: Sequence[Change]) -> None:
-        """Make a batch durable, then tell who waits."""
-        self._storage.commit(shard, changes)
-        self._announce(changes)
+    def commit(self, shard: int, batch: Batch) -> Lost:
+        """Make a batch durable, then tell who waits. What it has lost is not in the batch any more."""
+        units = batch.units()
+        rests_on = batch.rests_on() if self._storage.shared else RESTS_ON_NOTHING
+        if not units and not rests_on:
+            return NOTHING_LOST
+        lost = self._storage.commit(shard, units, rests_on)
+        if lost:
+            batch.roll_back(lost)
+            units = batch.units()
+        if units:
+            self._announce([change for unit in units for change in unit])
+        return lost
 
 
 class _Waiting:
-    """A request in the queue, and its caller."""
+    """A request in the queue, its caller, and how often it has lost its stream to another process."""
 
-    __slots__ = ("answer", "request")
+    __slots__ = ("answer", "losses", "request")
 
     def __init__(self, request: Request) -> None:
         self.request = request
         self.answer: AsyncResult[Outcome] = AsyncResult()
+        self.losses = 0
 
 
 Answer = Outcome | Exception
 
 
 class _Committer:
-    """The one greenlet that commits to a shard. Nobody kills it, and no time-out reaches into it."""
+    """The one greenlet that commits to a shard. Never killed; no timeout is active inside it."""
 
     def __init__(self, pipeline: Pipeline, shard: int) -> None:
         self.failed = False
@@ -151,9 +180,11 @@ class _Committer:
         self._shard = shard
         self._queue: deque[_Waiting] = deque()
         self._decided: list[tuple[_Waiting, Answer]] = []
-        """The batch that is being put together or committed, with the answers that it will have."""
+        """The batch that is being decided or committed, with its answers."""
         self._wake = Event()
         self._stopping = False
+        self._pause_s = 0.0
+        """How long to wait before the next batch."""
         self._greenlet = gevent.spawn(self._run)
 
     def submit(self, request: Request) -> Outcome:
@@ -188,8 +219,8 @@ class _Committer:
             self._wake.wait()
             if self._queue:
                 self._serve_batch()
-                # Setting an event or releasing a lock does not switch; everybody else gets a turn here.
-                gevent.sleep(0)
+                # Setting an event or releasing a lock does not switch greenlets; this does.
+                gevent.sleep(self._pause_s)
             elif self._stopping:
                 return
             else:
@@ -206,21 +237,17 @@ class _Committer:
             and batch.payload_bytes < BATCH_BYTES_MAX
             and monotonic() < decide_until
         ):
-            answers.append((self._queue[0], _carry_out(batch, self._queue[0].request)))
+            answers.append((self._queue[0], _decide(batch, self._queue[0].request)))
             self._queue.popleft()
+        self._pause_s = 0.0
         self._finish(batch, answers)
         # Their bodies may be large, and the next batch may be long in coming.
         self._decided = []
 
-    def _finish(self, batch: Batch, answers: list[tuple[_Waiting, Answer]], attempt: int = 0) -> None:
+    def _finish(self, batch: Batch, answers: list[tuple[_Waiting, Answer]]) -> None:
         """Commit and answer; nobody is told anything, not even a refusal, before what it rests on is durable."""
-        changes = batch.changes()
         try:
-            if changes:
-                self._pipeline.commit(self._shard, changes)
-        except CommitConflict:
-            batch.roll_back()
-            self._again(answers, attempt)
+            lost = self._pipeline.commit(self._shard, batch)
         except StorageFull as exc:
             batch.roll_back()
             self._one_by_one(answers, exc)
@@ -228,15 +255,24 @@ class _Committer:
             batch.roll_back()
             _answer([(waiting, exc) for waiting, _ in answers])
         else:
+            if lost:
+                self._decide_again([waiting for waiting, _ in answers if waiting.request.name in lost])
+                answers = [
+                    (waiting, answer) for waiting, answer in answers if waiting.request.name not in lost
+                ]
             _answer(answers)
 
-    def _again(self, answers: list[tuple[_Waiting, Answer]], attempt: int) -> None:
-        if attempt >= CONFLICT_RETRIES_MAX:
-            _answer([(waiting, Unavailable("too many conflicting writers")) for waiting, _ in answers])
-            return
-        batch = self._pipeline.batch()
-        decided = [(waiting, _carry_out(batch, waiting.request)) for waiting, _ in answers]
-        self._finish(batch, decided, attempt + 1)
+    def _decide_again(self, losers: list[_Waiting]) -> None:
+        """Put requests back at the head of the queue, in their order, or give them up."""
+        for waiting in reversed(losers):
+            waiting.losses += 1
+            if waiting.losses > LOSSES_MAX:
+                waiting.answer.set_exception(Unavailable("too many conflicting writers"))
+                continue
+            self._queue.appendleft(waiting)
+            if waiting.losses > 1:
+                # Two processes that lose in turn must not come back in step.
+                self._pause_s = max(self._pause_s, random.random() * LOSS_PAUSE_S * waiting.losses)
 
     def _one_by_one(self, answers: list[tuple[_Waiting, Answer]], full: StorageFull) -> None:
         """There is no room for the batch; there may be for the smaller ones of it."""
@@ -245,7 +281,7 @@ class _Committer:
             return
         for waiting, _ in answers:
             batch = self._pipeline.batch()
-            self._finish(batch, [(waiting, _carry_out(batch, waiting.request))])
+            self._finish(batch, [(waiting, _decide(batch, waiting.request))])
 
     def _fail(self, exc: BaseException) -> None:
         """What became of the batch is unknown, so going on could lose or repeat what was acknowledged."""
@@ -257,9 +293,9 @@ class _Committer:
         self._queue.clear()
 
 
-def _carry_out(batch: Batch, request: Request) -> Answer:
+def _decide(batch: Batch, request: Request) -> Answer:
     try:
-        return batch.carry_out(request)
+        return batch.decide(request)
     except ProtocolError as exc:
         return exc
     except Exception as exc:

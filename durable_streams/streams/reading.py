@@ -11,6 +11,7 @@ from durable_streams.protocol.content import check_boundary, check_position, pas
 from durable_streams.protocol.forking import lost_source
 from durable_streams.protocol.state import StreamState
 from durable_streams.storage.contract import Storage
+from durable_streams.streams.finding import Find
 
 SCAN_BYTES = 1 << 20
 """Bytes read at once while message ends are searched."""
@@ -33,8 +34,10 @@ class Page:
 class Reader:
     """Reads the streams of one storage."""
 
-    def __init__(self, storage: Storage) -> None:
+    def __init__(self, storage: Storage, recorded: Find) -> None:
+        """``recorded`` gives the state of a stream as recorded now."""
         self._storage = storage
+        self._recorded = recorded
 
     def page(self, state: StreamState, start: int, bytes_max: int) -> Page:
         """At most ``bytes_max`` stored bytes from ``start``; in JSON mode whole messages, and at least one.
@@ -102,7 +105,7 @@ class Reader:
     def _source_of(self, state: StreamState) -> StreamState:
         fork = state.config.fork
         assert fork is not None
-        source = self._storage.load(fork.source)
+        source = self._recorded(fork.source)
         if source is None or source.config.uid != fork.source_uid:
-            raise lost_source(state, self._storage.load(state.name))
+            raise lost_source(state, self._recorded(state.name))
         return source

@@ -13,7 +13,6 @@ from durable_streams.protocol.errors import ProtocolError, StreamDamaged
 from durable_streams.protocol.outcomes import Done, Outcome, Removed
 from durable_streams.protocol.requests import RemoveFork
 from durable_streams.protocol.state import StreamState
-from durable_streams.storage.contract import Storage
 from durable_streams.streams.pipeline import Pipeline
 
 log = logging.getLogger("durable_streams.streams")
@@ -22,10 +21,9 @@ log = logging.getLogger("durable_streams.streams")
 class References:
     """The references of all streams of one storage."""
 
-    def __init__(self, storage: Storage, pipeline: Pipeline) -> None:
+    def __init__(self, pipeline: Pipeline) -> None:
         self.forking: set[str] = set()
         """Uids of forks whose source has a reference and that are being created now."""
-        self._storage = storage
         self._pipeline = pipeline
 
     def release(self, reference: RemoveFork | None) -> None:
@@ -62,7 +60,7 @@ class References:
         if uid in self.forking:
             return False
         try:
-            fork = self._storage.load(name)
+            fork = self._pipeline.recorded(name)
         except StreamDamaged:
             # It may be restored.
             return False

@@ -47,8 +47,8 @@ class StreamStore:
         self._announce = announce
         self._touches = Touches()
         self._pipeline = Pipeline(storage, limits, self._changed, self._touches, clock)
-        references = References(storage, self._pipeline)
-        self._reader = Reader(storage)
+        references = References(self._pipeline)
+        self._reader = Reader(storage, self._pipeline.recorded)
         self._forks = Forks(self._pipeline, self._reader, references)
         self._lifetimes = Lifetimes(storage, self._pipeline, self._touches, references)
 
@@ -79,7 +79,7 @@ class StreamStore:
     def find(self, name: str) -> StreamState:
         """The stream for a client; raises StreamNotFound or StreamGone."""
         now = self.clock()
-        return require_live(self._pipeline.current(name, now), name, now)
+        return require_live(self._pipeline.find(name, now), name, now)
 
     def read(self, state: StreamState, start: int, bytes_max: int) -> Page:
         """At most ``bytes_max`` stored bytes from ``start``; in JSON mode whole messages, and at least one.
@@ -103,7 +103,7 @@ class StreamStore:
     def append(self, request: Append) -> Appended:
         """Sections 5.2 and 5.3; raises the ProtocolError that refuses it."""
         outcome = cast(Appended, self._pipeline.submit(request))
-        if outcome.duplicate and (state := self.storage.load(request.name)) is not None:
+        if outcome.duplicate and (state := self.storage.known(request.name)) is not None:
             # It wrote nothing, but it was a write that was accepted.
             self.touch(state)
         return outcome
@@ -119,10 +119,10 @@ class StreamStore:
 
     def _create(self, request: Create) -> Created:
         now = self.clock()
-        found = self._pipeline.current(request.name, now)
+        found = self._pipeline.find(request.name, now)
         if found is not None and not found.deleted and has_expired(found, now):
             self._lifetimes.expire(found)
-            found = self._pipeline.current(request.name, now)
+            found = self._pipeline.find(request.name, now)
         if request.fork is not None and found is None:
             return self._forks.create(request, request.fork, now)
         return cast(Created, self._pipeline.submit(replace(request, uid=new_uid())))

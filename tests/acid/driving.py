@@ -11,7 +11,7 @@ from durable_streams.protocol.requests import Request
 from durable_streams.storage.contract import Change
 from durable_streams.storage.zodb import AcidStorage, Tuning
 from tests.disk.recording import HastyDisk
-from tests.files.driving import Script, decide
+from tests.files.driving import Script, decide, record
 
 QUIET = Tuning(interval_s=1e9)
 """Nothing happens behind the requests unless a test asks for it."""
@@ -36,7 +36,7 @@ def commit(storage: AcidStorage, *requests: Request, now: float = 1000.0) -> Seq
     """Decide, and commit as one transaction a shard."""
     changes = decide(storage, requests, now)  # type: ignore[arg-type]
     for shard, part in by_shard(storage, changes):
-        storage.commit(shard, part)
+        record(storage, part, shard)
     return changes
 
 

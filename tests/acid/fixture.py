@@ -57,7 +57,7 @@ def check(storage: AcidStorage) -> None:
     assert read_all(storage, "sealed") == SEALED + b"in the tail"
     assert read_all(storage, "chunked") == CHUNKED * 2
     assert read_all(storage, "fork") == b"own"
-    states = {name: storage.load(name) for name in storage.names("", "", 10)}
+    states = {name: storage.known(name) for name in storage.names("", "", 10)}
     inline, sealed, fork = states["inline"], states["sealed"], states["fork"]
     assert inline is not None
     assert sealed is not None

@@ -21,7 +21,7 @@ from durable_streams.storage.zodb.model import (
 )
 from tests.acid.driving import QUIET, commit, opened
 from tests.disk.recording import HastyDisk
-from tests.files.driving import append, create, read_all
+from tests.files.driving import append, create, read_all, record
 
 EDGES = (INLINE_BYTES_MAX, CHUNK_BYTES, SEGMENT_BYTES, 2 * SEGMENT_BYTES)
 
@@ -35,7 +35,7 @@ def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[AcidStor
 
 
 def check_slices(storage: AcidStorage, held: bytes, random: Random, base: int = 0) -> None:
-    state = storage.load("s")
+    state = storage.known("s")
     assert state is not None
     assert state.tail == base + len(held)
     assert storage.read(state, base, state.tail) == held
@@ -123,9 +123,9 @@ def test_many_producers_and_references_come_grow_change_and_go(tmp_path: Path, c
     before = None
     for state in states:
         with opened(tmp_path / "data") as storage:
-            storage.commit(0, [Change(before, state)])
+            record(storage, [Change(before, state)])
         with opened(tmp_path / "data") as storage:
-            found = storage.load("s")
+            found = storage.known("s")
             assert found is not None
             pairs = {id: (each.epoch, each.seq) for id, each in found.producers.items()}
             assert pairs == {id: (each.epoch, each.seq) for id, each in state.producers.items()}
@@ -137,8 +137,8 @@ def test_producers_of_their_own_tree_do_not_make_every_append_larger(tmp_path: P
     many = {f"producer {number}": ProducerState(1, 5) for number in range(5000)}
     with opened(tmp_path / "data") as storage:
         state = _state(0, producers=many)
-        storage.commit(0, [Change(None, state)])
+        record(storage, [Change(None, state)])
         size = storage._shards[0].storage.getSize()
         after = replace(state, tail=1, producers=many | {"producer 7": ProducerState(1, 6)})
-        storage.commit(0, [Change(state, after, [b"x"])])
+        record(storage, [Change(state, after, [b"x"])])
         assert storage._shards[0].storage.getSize() - size < 5000

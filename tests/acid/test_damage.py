@@ -11,10 +11,9 @@ from ZODB.FileStorage.format import DATA_HDR_LEN
 
 from durable_streams.protocol.errors import StreamDamaged
 from durable_streams.protocol.requests import Remove
-from durable_streams.storage.contract import CommitConflict
 from durable_streams.storage.zodb import AcidStorage, DirectoryDamaged, maintenance
 from tests.acid.driving import build, commit, opened, shard_file
-from tests.files.driving import Contents, append, contents, create, flip, read_all
+from tests.files.driving import Contents, append, contents, create, decide, flip, read_all, record
 
 LARGE = Random(1).randbytes(150_000)
 
@@ -34,7 +33,7 @@ def served(storage: AcidStorage, expected: Contents) -> int:
     damaged = 0
     for name in expected:
         try:
-            state = storage.load(name)
+            state = storage.known(name)
             assert state is not None, f"{name} has gone"
             data = storage.read(state, state.config.forked_at, state.tail)
             assert data == expected[name][1]
@@ -88,14 +87,14 @@ def test_a_stream_that_can_be_loaded_and_not_be_changed_does_not_hold_up_the_oth
     data = shard_file(tmp_path / "data").read_bytes()
     flip(shard_file(tmp_path / "data"), data.index(b"s" * 3000) + 5)
     with opened(tmp_path / "data") as storage:
-        assert storage.load("s") is not None
-        with pytest.raises(CommitConflict):
-            commit(storage, append("s", bytes(100_000)), create("other"))
-        assert storage.names("", "", 10) == ["s"]
-        with pytest.raises(StreamDamaged):
-            storage.load("s")
-        commit(storage, create("other", b"x"))
+        assert storage.known("s") is not None
+        changes = decide(storage, [append("s", bytes(100_000)), create("other")])
+        assert record(storage, changes) == {"s"}
         assert storage.names("", "", 10) == ["other", "s"]
+        with pytest.raises(StreamDamaged):
+            storage.known("s")
+        commit(storage, append("other", b"x"))
+        assert read_all(storage, "other") == b"x"
 
 
 def test_a_damaged_stream_that_goes_does_not_hold_up_the_others(tmp_path: Path) -> None:

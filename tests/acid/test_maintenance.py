@@ -26,7 +26,7 @@ def write(data_dir: Path, seed: int = 1) -> Contents:
             commit(storage, *script.requests(storage))
         # The random forks have not taken references; those that have lost their source would be found.
         for name in storage.names("", "", 100):
-            state = storage.load(name)
+            state = storage.known(name)
             if state is not None and state.config.fork is not None:
                 commit(storage, Remove(name))
         commit(storage, create("p"), append("p", b"x", producer=Producer("a", 3, 0)))

@@ -20,7 +20,7 @@ from durable_streams.storage.zodb.packing import Copying, PackStopped, pack
 from durable_streams.storage.zodb.repairing import position_in_index
 from tests.acid.driving import LargeBodies, by_shard, commit, opened, shard_file
 from tests.disk.recording import FaultyDisk
-from tests.files.driving import Model, append, contents, create, decide, read_all
+from tests.files.driving import Model, append, contents, create, decide, read_all, record
 from tests.servers import ROOT
 
 
@@ -39,7 +39,7 @@ def test_packing_keeps_what_is_current_and_nothing_else(tmp_path: Path) -> None:
             changes = decide(storage, script.requests(storage), 1000.0)
             model.apply(changes)
             for shard, part in by_shard(storage, changes):
-                storage.commit(shard, part)
+                record(storage, part, shard)
             if number % 20 == 19:
                 storage._keeper.pack_all()
                 assert contents(storage) == model.contents

@@ -12,7 +12,7 @@ from durable_streams.storage.zodb import AcidStorage
 from tests.acid.driving import LargeBodies, build, by_shard, commit, opened
 from tests.disk.history import POLICIES, History
 from tests.disk.recording import RecordingDisk
-from tests.files.driving import Contents, Model, append, contents, create, decide
+from tests.files.driving import Contents, Model, append, contents, create, decide, record
 
 BATCHES = 24
 SHARDS = 2
@@ -39,7 +39,7 @@ class Run:
                 model.apply(changes)
                 self.after.append(model.copy())
                 self.history.note("asked")
-                storage.commit(shard, changes)
+                record(storage, changes, shard)
                 self.history.note("answered")
             if number % 8 == 3:
                 for care in keeper._cares:
@@ -60,7 +60,7 @@ class Run:
         storage.close()
         storage.open()
         assert {name: held for name, held in contents(storage).items() if name != "later"} == found
-        state = storage.load("later")
+        state = storage.known("later")
         assert state is not None
         assert storage.read(state, 0, state.tail) == b"and more"
         storage.close()

@@ -10,12 +10,12 @@ import pytest
 
 from durable_streams.protocol.errors import Unavailable
 from durable_streams.protocol.requests import Remove, Touch
-from durable_streams.protocol.state import Expiry
-from durable_streams.storage.contract import Change, CommitConflict
+from durable_streams.protocol.state import Expiry, evolve
+from durable_streams.storage.contract import Change, StaleChange
 from durable_streams.storage.zodb import AcidStorage
 from tests.acid.driving import QUIET, LargeBodies, build, by_shard, commit, opened
 from tests.disk.recording import HastyDisk
-from tests.files.driving import Model, append, contents, create, decide, read_all
+from tests.files.driving import Model, append, contents, create, decide, read_all, record
 
 TTL = Expiry(ttl_s=100)
 
@@ -34,7 +34,7 @@ def test_random_requests_leave_what_the_model_says_also_after_reopening(
                 changes = decide(storage, script.requests(storage), 1000.0 + number)
                 model.apply(changes)
                 for shard, part in by_shard(storage, changes):
-                    storage.commit(shard, part)
+                    record(storage, part, shard)
             assert contents(storage) == model.contents
 
 
@@ -97,24 +97,22 @@ def test_a_renewal_rewrites_no_entry_of_the_tree_of_deadlines_until_its_time_has
         assert entries() == [(1100.0, "s")]
         commit(storage, append("s", b"x"), now=1099.0)
         assert entries() == [(1100.0, "s")]
-        state = storage.load("s")
+        state = storage.known("s")
         assert state is not None
         commit(storage, Touch("s", state.config.uid, 1150.0), now=1150.0)
         assert entries() == [(1250.0, "s")]
 
 
-def test_a_change_of_what_is_not_recorded_is_a_conflict_and_changes_nothing(tmp_path: Path) -> None:
+def test_a_change_of_what_is_not_recorded_is_a_mistake_and_changes_nothing(tmp_path: Path) -> None:
     with opened(tmp_path / "data") as storage:
         commit(storage, create("s", b"abc"))
-        state = storage.load("s")
+        state = storage.known("s")
         assert state is not None
-        stale = replace(state, tail=1)
-        for change in (
-            Change(stale, replace(state, tail=4), [b"bcd"]),
-            Change(None, replace(state, tail=4), [b"abcd"]),
-        ):
-            with pytest.raises(CommitConflict):
-                storage.commit(0, [*decide(storage, [create("innocent")]), change])
+        after = evolve(state, tail=4)
+        for stale in (evolve(state), replace(state, config=replace(state.config, uid="other")), None):
+            change = Change(stale, after, [b"d" if stale else b"abcd"])
+            with pytest.raises(StaleChange):
+                record(storage, [*decide(storage, [create("innocent")]), change])
             assert storage.names("", "", 10) == ["s"]
         assert read_all(storage, "s") == b"abc"
         commit(storage, append("s", b"d"))
@@ -129,9 +127,9 @@ def test_a_closed_storage_refuses_changes_and_can_be_opened_again(tmp_path: Path
     storage.close()
     storage.close()
     with pytest.raises(Unavailable):
-        storage.commit(0, changes)
+        record(storage, changes)
     storage.open()
-    storage.commit(0, changes)
+    record(storage, changes)
     storage.close()
     with opened(tmp_path / "data") as again:
         assert read_all(again, "s") == b"x"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -11,17 +11,18 @@ from zlib import crc32
 
 import gevent
 
-from durable_streams.protocol.errors import ProtocolError
+from durable_streams.protocol.errors import ProtocolError, StreamDamaged
 from durable_streams.protocol.outcomes import Appended, Created
 from durable_streams.protocol.requests import Append, Create, ForkSource, Producer
 from durable_streams.protocol.state import Expiry, StreamState
-from durable_streams.storage.contract import Change, Storage
+from durable_streams.storage.contract import Change, Lost, Storage, Unit
 from durable_streams.storage.files import FileStorage
 from durable_streams.storage.memory import InMemoryStorage
 from durable_streams.storage.rows import to_row
 from durable_streams.storage.zodb import AcidStorage
 from durable_streams.streams.batch import Limits
 from durable_streams.streams.store import Page, StreamStore
+from tests.contract.shared_storage import SharedStorage
 
 START = 1_800_000_000.0
 SECONDS_MAX = 30.0
@@ -39,11 +40,12 @@ class QueuedMemory(InMemoryStorage):
     def shard_of(self, name: str) -> int:
         return crc32(name.encode()) % self.shards
 
-    def commit(self, shard: int, changes: Sequence[Change]) -> None:
+    def commit(self, shard: int, units: Sequence[Unit], rests_on: Mapping[str, StreamState | None]) -> Lost:
         # As the wait for a disk would, this lets others look and queue meanwhile.
         gevent.sleep(0)
-        assert {self.shard_of(change.name) for change in changes} == {shard}
-        super().commit(shard, changes)
+        assert {self.shard_of(change.name) for unit in units for change in unit} == {shard}
+        assert not rests_on
+        return super().commit(shard, units, rests_on)
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,7 @@ KINDS = [
     Kind("acid", AcidStorage, is_durable=True),
     Kind("acid-3-shards", partial(AcidStorage, shard_count=3), is_durable=True),
     Kind("acid-in-memory", partial(AcidStorage, backend="in-memory")),
+    Kind("shared", lambda folder: SharedStorage()),
 ]
 DURABLE_KINDS = [kind for kind in KINDS if kind.is_durable]
 
@@ -184,10 +187,23 @@ class Streams:
         """Everything that is recorded: the row and the own bytes of every stream, soft-deleted ones too."""
         found: dict[str, tuple[Any, bytes]] = {}
         for name in self.storage.names("", "", 1_000_000):
-            state = self.storage.load(name)
+            state = recorded(self.storage, name)
             assert state is not None
             found[name] = to_row(state), self.storage.read(state, state.config.forked_at, state.tail)
         return found
+
+
+def recorded(storage: Storage, name: str) -> StreamState | None:
+    """The state of a stream as it is recorded now."""
+    found = storage.find([name])[name]
+    if isinstance(found, StreamDamaged):
+        raise found
+    return found
+
+
+def without_revisions(contents: Mapping[str, tuple[Any, bytes]]) -> dict[str, tuple[Any, bytes]]:
+    """What has come and gone again between two looks leaves nothing but a higher revision."""
+    return {name: (row[:-1], own) for name, (row, own) in contents.items()}
 
 
 def all_at_once(*calls: Callable[[], T]) -> list[T | ProtocolError]:

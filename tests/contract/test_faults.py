@@ -26,10 +26,10 @@ from durable_streams.protocol.errors import (
 from durable_streams.protocol.expiry import has_expired
 from durable_streams.protocol.outcomes import Appended
 from durable_streams.protocol.state import RECHECK_DELETED_S
-from durable_streams.storage.contract import CommitConflict
+from durable_streams.storage.contract import Lost, Unit
 from durable_streams.streams.batch import Limits
 from durable_streams.streams.deciding import decide
-from tests.contract.driving import KINDS, Kind, Streams, all_at_once, append_request
+from tests.contract.driving import KINDS, Kind, Streams, all_at_once, append_request, recorded
 from tests.faults import FaultyStorage
 
 JSON = "application/json"
@@ -97,7 +97,7 @@ def visible(streams: Streams) -> dict[str, Any]:
     inner = fault.inner
     found: dict[str, Any] = {}
     for name in inner.names("", "", 1000):
-        state = inner.load(name)
+        state = recorded(inner, name)
         assert state is not None
         if state.deleted or has_expired(state, streams.clock.now):
             continue
@@ -159,7 +159,7 @@ def plain_streams(tmp_path: Path) -> Streams:
     [
         ({"commit"}, StorageFull),
         ({"commit"}, Unavailable),
-        ({"load", "read"}, partial(StreamDamaged, "flipped")),
+        ({"known", "find", "read"}, partial(StreamDamaged, "flipped")),
     ],
     ids=["full", "unavailable", "damaged"],
 )
@@ -182,11 +182,7 @@ def test_a_fault_at_any_call_leaves_everything_as_it_was(
 
 
 NOT_KEPT = [
-    (kind, error)
-    for kind in KINDS
-    for error in (StorageFull, Unavailable, CommitConflict)
-    # A storage that commits inline has nobody to conflict with.
-    if kind.storage.counts_as_memory and not (error is CommitConflict and kind.storage.commits_inline)
+    (kind, error) for kind in KINDS for error in (StorageFull, Unavailable) if kind.storage.counts_as_memory
 ]
 
 
@@ -256,7 +252,7 @@ def test_a_damaged_stream_does_not_keep_a_stop_from_its_work(
     gevent.joinall(writers, raise_error=True)
     if type(storage.inner).__module__.startswith("durable_streams.storage.files"):
         streams.open()
-        state = streams.storage.load("b")
+        state = recorded(streams.storage, "b")
         assert state is not None
         assert (state.tail, state.touched_at) == (5, streams.clock.now)
 
@@ -270,10 +266,10 @@ def test_when_there_is_no_room_for_all_there_may_be_for_some(tmp_path: Path) -> 
     streams.create()
     commit = storage.inner.commit
 
-    def room_for_ten_bytes(shard: int, changes: Any) -> None:
-        if sum(len(data) for change in changes for data in change.appended) > 10:
+    def room_for_ten_bytes(shard: int, units: Sequence[Unit], rests_on: Any) -> Lost:
+        if sum(len(data) for unit in units for change in unit for data in change.appended) > 10:
             raise StorageFull("ten bytes")
-        commit(shard, changes)
+        return commit(shard, units, rests_on)
 
     storage.inner.commit = room_for_ten_bytes  # type: ignore[method-assign]
     bodies = [b"1234567", b"x" * 11, b"89", b"y" * 12, b"0"]
@@ -320,10 +316,10 @@ def test_a_committer_that_is_killed_keeps_nobody_waiting(
     began, go_on = Event(), Event()
     commit = streams.storage.commit
 
-    def slow_commit(shard: int, changes: Any) -> None:
+    def slow_commit(shard: int, units: Sequence[Unit], rests_on: Any) -> Lost:
         began.set()
         go_on.wait()
-        commit(shard, changes)
+        return commit(shard, units, rests_on)
 
     streams.storage.commit = slow_commit  # type: ignore[method-assign]
     committer = streams.store._pipeline._committers[streams.storage.shard_of("s")]

@@ -22,7 +22,7 @@ from durable_streams.protocol.errors import (
 from durable_streams.protocol.outcomes import Created
 from durable_streams.protocol.requests import AddFork, Remove, RemoveFork
 from durable_streams.protocol.state import RECHECK_DELETED_S
-from tests.contract.driving import Streams, all_at_once, create_request
+from tests.contract.driving import Streams, all_at_once, create_request, without_revisions
 
 NAMES = [f"fork/{number}" for number in range(6)]
 """Enough of them for storages with several shards to put some beside their source and some elsewhere."""
@@ -135,11 +135,11 @@ def test_a_refused_fork_leaves_nothing_behind(
     streams.create("deleted", b"x")
     streams.fork("holds", "deleted")
     streams.remove("deleted")
-    before = streams.contents()
+    before = without_revisions(streams.contents())
     streams.clock.now += 1
     with pytest.raises(error):
         streams.create(**{"name": "fork", "content_type": None, "source": "s", **where})
-    assert streams.contents() == before
+    assert without_revisions(streams.contents()) == before
 
 
 def test_a_fork_begins_open_and_knows_no_writer_of_its_source(streams: Streams) -> None:

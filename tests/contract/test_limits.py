@@ -13,7 +13,14 @@ from durable_streams.protocol.errors import InvalidJson, TooLarge, Unavailable
 from durable_streams.protocol.outcomes import Appended, Created
 from durable_streams.streams.batch import Limits
 from tests.contract.conftest import OpenStreams
-from tests.contract.driving import KINDS, Streams, all_at_once, append_request, create_request
+from tests.contract.driving import (
+    KINDS,
+    Streams,
+    all_at_once,
+    append_request,
+    create_request,
+    without_revisions,
+)
 
 LIMIT = 1000
 
@@ -87,10 +94,10 @@ def test_inherited_bytes_do_not_count(small: Streams) -> None:
     assert len(small.read("fork")) == 2 * LIMIT
     with pytest.raises(TooLarge):
         small.append("fork")
-    before = small.contents()
+    before = without_revisions(small.contents())
     with pytest.raises(TooLarge):
         small.fork("large", body=b"y" * (LIMIT + 1))
-    assert small.contents() == before
+    assert without_revisions(small.contents()) == before
 
 
 # -- all streams ----------------------------------------------------------------------------------------------------
@@ -100,7 +107,7 @@ def test_all_streams_together_take_the_last_byte_and_not_one_more(crowded: Strea
     crowded.create("a", b"x" * 400)
     crowded.create("b", b"x" * 500)
     crowded.append("a", b"x" * 100)
-    before = crowded.contents()
+    before = without_revisions(crowded.contents())
     for attempt in (
         partial(crowded.append, "b"),
         partial(crowded.create, "c", b"x"),
@@ -109,7 +116,7 @@ def test_all_streams_together_take_the_last_byte_and_not_one_more(crowded: Strea
         with pytest.raises(TooLarge, match="Memory limit exceeded") as refused:
             attempt()
         assert refused.value.status == 413
-        assert crowded.contents() == before
+        assert without_revisions(crowded.contents()) == before
     crowded.create("empty")
     crowded.fork("fork", "a")
     assert crowded.append("b", b"", close=True).closed
@@ -219,7 +226,9 @@ def test_large_writes_that_wait_together_make_several_batches(
     streams.create()
     all_at_once(*[partial(streams.store.append, append_request(body=bytes(10)))] * 12)
     sizes = [sum(map(len, change.appended)) for change in streams.announced]
-    assert sizes == [0, 30, 30, 30, 30]
+    # A batch may also end early, because deciding takes too long.
+    assert sum(sizes) == 120
+    assert max(sizes) <= 30
 
 
 def test_the_limit_holds_for_the_whole_life_of_a_store(crowded: Streams) -> None:

@@ -21,7 +21,7 @@ from durable_streams.protocol.requests import (
     Touch,
 )
 from durable_streams.protocol.state import NO_EXPIRY, Expiry, ForkPoint
-from durable_streams.storage.contract import Change
+from durable_streams.storage.contract import RESTS_ON_NOTHING, Change, Lost, Storage
 from durable_streams.storage.files import FileStorage, Tuning
 from durable_streams.storage.rows import to_row
 from durable_streams.streams.batch import Batch, Limits, MemoryBudget
@@ -60,7 +60,7 @@ def contents(storage: FileStorage) -> Contents:
     """Everything that a storage serves."""
     found: Contents = {}
     for name in storage.names("", "", 1_000_000):
-        state = storage.load(name)
+        state = storage.known(name)
         assert state is not None
         found[name] = to_row(state), storage.read(state, state.config.forked_at, state.tail)
     return found
@@ -68,21 +68,26 @@ def contents(storage: FileStorage) -> Contents:
 
 def decide(storage: FileStorage, requests: Sequence[Request], now: float = 1000.0) -> Sequence[Change]:
     """The changes of one batch; refused requests leave nothing in it."""
-    batch = Batch(lambda name, _: storage.load(name), Limits(), MemoryBudget(0), now)
+    batch = Batch(lambda name, _: storage.known(name), Limits(), MemoryBudget(0), now)
     for request in requests:
         try:
-            batch.carry_out(request)
+            batch.decide(request)
         except ProtocolError:
             continue
-    return batch.changes()
+    return [change for (change,) in batch.units()]
 
 
 def commit(storage: FileStorage, *requests: Request, now: float = 1000.0) -> Sequence[Change]:
     """Decide, and commit as one batch."""
     changes = decide(storage, requests, now)
     if changes:
-        storage.commit(0, changes)
+        record(storage, changes)
     return changes
+
+
+def record(storage: Storage, changes: Sequence[Change], shard: int = 0) -> Lost:
+    """Commit ``changes``, each for itself."""
+    return storage.commit(shard, [(change,) for change in changes], RESTS_ON_NOTHING)
 
 
 def create(name: str, body: bytes = b"", **more: Any) -> Create:
@@ -109,7 +114,7 @@ class Script:
         random = self._random
         self._count += 1
         name = random.choice(self._names)
-        state = storage.load(name)
+        state = storage.known(name)
         kind = random.random()
         if state is None or kind < 0.05:
             return self._create(storage, name)
@@ -132,7 +137,7 @@ class Script:
 
     def _create(self, storage: FileStorage, name: str) -> Create:
         random = self._random
-        source = storage.load(random.choice(self._names))
+        source = storage.known(random.choice(self._names))
         point = None
         if source is not None and source.name != name and random.random() < 0.3:
             position = random.randint(source.config.forked_at, source.tail)
@@ -187,6 +192,6 @@ def files_of(data_dir: Path) -> dict[str, bytes]:
 
 def read_all(storage: FileStorage, name: str) -> bytes:
     """All own bytes of a stream."""
-    state = storage.load(name)
+    state = storage.known(name)
     assert state is not None
     return storage.read(state, state.config.forked_at, state.tail)

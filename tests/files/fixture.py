@@ -53,7 +53,7 @@ def check(storage: FileStorage) -> None:
     assert read_all(storage, "small") == b"in the checkpoint, and more"
     assert read_all(storage, "large") == LARGE + b"in the journal"
     assert read_all(storage, "fork") == b"own"
-    small, large, fork = (storage.load(name) for name in ("small", "large", "fork"))
+    small, large, fork = (storage.known(name) for name in ("small", "large", "fork"))
     assert small is not None
     assert large is not None
     assert fork is not None
@@ -61,7 +61,7 @@ def check(storage: FileStorage) -> None:
     assert _pairs(large.producers["p"]) == (3, 0)
     assert (large.stream_seq, dict(large.forks)) == ("0007", {"first of fork": "fork"})
     assert fork.config.fork == ForkPoint("large", "first of large", 2000, 1990, 10, True)
-    ttl, until = storage.load("ttl/ü€😀"), storage.load("until")
+    ttl, until = storage.known("ttl/ü€😀"), storage.known("until")
     assert ttl is not None
     assert until is not None
     assert (ttl.config.expiry.ttl_s, ttl.touched_at) == (10**9, 1000.0)

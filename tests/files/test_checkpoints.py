@@ -31,6 +31,7 @@ from tests.files.driving import (
     decide,
     opened,
     read_all,
+    record,
 )
 
 DEADLINE_S = 60.0
@@ -59,7 +60,7 @@ def test_requests_between_the_steps_of_a_checkpoint_are_neither_lost_nor_mixed_u
             while not making.ready() or step <= crash_at:
                 changes = decide(storage, script.requests(storage), 1000.0 + life)
                 if changes:
-                    storage.commit(0, changes)
+                    record(storage, changes)
                     model.apply(changes)
                 if step == crash_at:
                     with disk.pause:

@@ -25,6 +25,7 @@ from tests.files.driving import (
     decide,
     opened,
     read_all,
+    record,
 )
 
 CALLS = {"open", "read", "write", "truncate", "sync", "sync_dir", "rename", "unlink"}
@@ -87,7 +88,7 @@ class Life:
         after.contents = self.model.copy()
         after.apply(changes)
         try:
-            self._storage.commit(0, changes)
+            record(self._storage, changes)
         except ProtocolError as exc:
             self.refused.append(type(exc))
         except OSError as exc:

@@ -32,6 +32,7 @@ from tests.files.driving import (
     files_of,
     flip,
     opened,
+    record,
 )
 from tests.files.fixture import LARGE
 
@@ -152,7 +153,7 @@ def write_some(storage: FileStorage, script: Script, model: Model) -> list[Conte
             change for change in decide(storage, script.requests(storage)) if not dangles(storage, change)
         ]
         if changes:
-            storage.commit(0, changes)
+            record(storage, changes)
             model.apply(changes)
             moments.append(model.copy())
         if number == 7:
@@ -202,7 +203,7 @@ def test_the_backup_of_a_damaged_directory_holds_what_is_left_and_names_the_rest
     (problem,) = backup(data_dir, tmp_path / "backup").problems
     assert "stream 'large' is damaged" in problem
     with opened(tmp_path / "backup") as storage:
-        state = storage.load("small")
+        state = storage.known("small")
         assert state is not None
         assert storage.read(state, 0, state.tail) == expected["small"][1]
 

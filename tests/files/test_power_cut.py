@@ -21,6 +21,7 @@ from tests.files.driving import (
     create,
     decide,
     opened,
+    record,
 )
 
 BATCHES = 45
@@ -48,7 +49,7 @@ class Run:
                 model.apply(changes)
                 self.after.append(model.copy())
                 self.history.note("asked")
-                storage.commit(0, changes)
+                record(storage, changes)
                 self.history.note("answered")
             if number % 9 == 8:
                 storage.checkpoint()
@@ -107,7 +108,7 @@ class Run:
         storage.close()
         storage.open()
         assert {name: held for name, held in contents(storage).items() if name != "later"} == found
-        state = storage.load("later")
+        state = storage.known("later")
         assert state is not None
         assert storage.read(state, 0, state.tail) == b"and more"
 

@@ -34,7 +34,7 @@ def test_any_part_of_an_own_file_is_what_was_written_whatever_the_blocks(tmp_pat
             data = random.randbytes(size)
             commit(storage, append("a", data))
             expected += data
-            state = storage.load("a")
+            state = storage.known("a")
             assert state is not None
             for _ in range(60):
                 start, stop = sorted(random.choices(range(state.tail + 1), k=2))
@@ -58,7 +58,7 @@ def test_a_changed_byte_is_never_served_and_concerns_its_block_alone(tmp_path: P
     with opened(tmp_path / "data", tuning=SMALL) as storage:
         commit(storage, create("a", data), create("b", data))
         storage.checkpoint()
-        state = storage.load("a")
+        state = storage.known("a")
         assert state is not None
         path = Path(Layout(tmp_path / "data").stream(1))
         for position in (0, BLOCK_BYTES - 1, BLOCK_BYTES, 4 * BLOCK_BYTES + 999):
@@ -95,7 +95,7 @@ def test_a_shortened_or_missing_file_is_damage_of_that_stream(tmp_path: Path) ->
 def test_a_stream_that_has_gone_or_was_made_anew_is_not_found(tmp_path: Path) -> None:
     with opened(tmp_path / "data", tuning=SMALL) as storage:
         commit(storage, create("a", b"old"))
-        old = storage.load("a")
+        old = storage.known("a")
         assert old is not None
         commit(storage, Remove("a"))
         with pytest.raises(StreamNotFound):
@@ -204,7 +204,7 @@ def test_reading_much_keeps_nothing(tmp_path: Path) -> None:
         commit(storage, create("a"))
         for _ in range(size // page):
             commit(storage, append("a", bytes(page)))
-        state = storage.load("a")
+        state = storage.known("a")
         assert state is not None
         storage.read(state, 0, page)
         tracemalloc.start()

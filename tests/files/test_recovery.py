@@ -38,6 +38,7 @@ from tests.files.driving import (
     flip,
     opened,
     read_all,
+    record,
 )
 
 
@@ -305,7 +306,7 @@ def test_one_mode_opens_what_the_other_has_written(tmp_path: Path) -> None:
     data_dir = tmp_path / "data"
     for durable in (True, False, True):
         with opened(data_dir, durable) as storage:
-            commit(storage, create("a") if storage.load("a") is None else append("a", b"more "))
+            commit(storage, create("a") if storage.known("a") is None else append("a", b"more "))
     with opened(data_dir, False) as storage:
         assert read_all(storage, "a") == b"more more "
 
@@ -342,7 +343,7 @@ def test_after_any_restart_or_crash_everything_is_as_before(tmp_path: Path, dura
         for number in range(random.randrange(12)):
             changes = decide(storage, script.requests(storage), 1000.0 + life * 20 + number)
             if changes:
-                storage.commit(0, changes)
+                record(storage, changes)
                 model.apply(changes)
             if random.random() < 0.15:
                 storage.checkpoint()

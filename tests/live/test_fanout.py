@@ -145,7 +145,7 @@ def replace_in_one_step(service: StreamService, name: str) -> None:
     before = service.store.find(name)
     config = replace(before.config, uid="another")
     change = Change(before, replace(before, config=config, tail=3), [b"new"])
-    service.store.storage.commit(0, [change])
+    service.store.storage.commit(0, [(change,)], {})
     service.wakes.publish([change])
 
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import gevent
 import pytest
 
 from durable_streams.protocol.errors import Unavailable
 from durable_streams.protocol.requests import Append, Create
-from durable_streams.protocol.state import NO_EXPIRY
+from durable_streams.protocol.state import NO_EXPIRY, StreamState
 from durable_streams.service import StreamService
-from durable_streams.storage.contract import Change
+from durable_streams.storage.contract import Lost, Unit
 from durable_streams.storage.memory import InMemoryStorage
 from durable_streams.streams.batch import Limits
 
@@ -39,9 +39,9 @@ class Watched(InMemoryStorage):
     def close(self) -> None:
         self.said.append("close")
 
-    def commit(self, shard: int, changes: Sequence[Change]) -> None:
+    def commit(self, shard: int, units: Sequence[Unit], rests_on: Mapping[str, StreamState | None]) -> Lost:
         self.said.append("commit")
-        super().commit(shard, changes)
+        return super().commit(shard, units, rests_on)
 
 
 @pytest.fixture

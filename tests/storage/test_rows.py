@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+from dataclasses import fields
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from durable_streams.protocol.state import (
     ProducerState,
     StreamConfig,
     StreamState,
+    evolve,
 )
 from durable_streams.storage.rows import ROW_VERSION, from_row, to_row
 
@@ -41,6 +43,7 @@ STATES = st.builds(
     PRODUCERS,
     st.dictionaries(TEXTS, TEXTS, max_size=3),
     st.booleans(),
+    st.integers(1, 2**53 - 1),
 )
 
 
@@ -56,6 +59,7 @@ def plain(state: StreamState) -> tuple[Any, ...]:
         {name: (known.epoch, known.seq) for name, known in state.producers.items()},
         dict(state.forks),
         state.deleted,
+        state.revision,
     )
 
 
@@ -87,3 +91,37 @@ def test_a_row_of_another_version_is_refused_by_name(version: object) -> None:
     state = StreamState(StreamConfig("s", "i", "text/plain", NO_EXPIRY, None, 0.0), 0, 0.0)
     with pytest.raises(ValueError, match=f"version {version!r}"):
         from_row((version, *to_row(state)[1:]))
+
+
+def test_no_field_is_lost_between_a_state_its_successors_and_its_row() -> None:
+    """Every field has a value that is not its default; a new one has to be added here, and is then seen everywhere."""
+    values = every_field()
+    assert set(values) == {each.name for each in fields(StreamState)}
+    state = StreamState(**values)
+    for successor in (evolve(state), from_row(to_row(evolve(state)))):
+        assert (successor.revision, successor.mark) == (8, None)
+        assert plain(successor)[:-1] == plain(state)[:-1]
+
+
+def every_field() -> dict[str, Any]:
+    expiry = Expiry(expires_at=5.0, expires_at_text="then")
+    config = StreamConfig("s", "i", "text/plain", expiry, ForkPoint("t", "j", 2, 1, 1, True), 1.0)
+    return {
+        "config": config,
+        "tail": 9,
+        "touched_at": 2.0,
+        "closed": True,
+        "closed_by": ("p", 1, 2),
+        "stream_seq": "a",
+        "producers": {"p": ProducerState(1, 2)},
+        "forks": {"k": "fork"},
+        "deleted": True,
+        "revision": 7,
+        "mark": "recorded",
+    }
+
+
+def test_a_row_of_version_1_is_read_as_the_first_revision() -> None:
+    state = StreamState(StreamConfig("s", "i", "text/plain", NO_EXPIRY, None, 0.0), 3, 0.0, revision=9)
+    found = from_row((1, *to_row(state)[1:15]))
+    assert (found.tail, found.revision) == (3, 1)

@@ -14,6 +14,7 @@ from durable_streams.protocol.errors import (
 from durable_streams.protocol.outcomes import Appended, Created
 from durable_streams.protocol.requests import Append, Create, Producer, Remove
 from durable_streams.protocol.state import NO_EXPIRY, StreamState
+from durable_streams.storage.contract import Change
 from durable_streams.streams.batch import Batch, Limits, MemoryBudget
 
 NOW = 1000.0
@@ -31,11 +32,16 @@ class Batches:
         return Batch(lambda name, now: self.states.get(name), self.limits, self.held, NOW)
 
     def keep(self, batch: Batch) -> None:
-        for change in batch.changes():
+        for change in changes(batch):
             if change.after is None:
                 del self.states[change.name]
             else:
                 self.states[change.name] = change.after
+
+
+def changes(batch: Batch) -> list[Change]:
+    """What is to be committed; every change is a unit of its own."""
+    return [change for (change,) in batch.units()]
 
 
 def create(name: str = "s", body: bytes = b"", uid: str = "1") -> Create:
@@ -49,12 +55,12 @@ def append(body: bytes, name: str = "s", close: bool = False, producer: Producer
 def test_requests_of_one_stream_become_one_change() -> None:
     batches = Batches()
     batch = batches.begin()
-    batch.carry_out(create(body=b"a"))
-    batch.carry_out(append(b"b"))
-    last = batch.carry_out(append(b"c", close=True))
+    batch.decide(create(body=b"a"))
+    batch.decide(append(b"b"))
+    last = batch.decide(append(b"c", close=True))
     assert isinstance(last, Appended)
     assert (last.tail, last.closed) == (3, True)
-    (change,) = batch.changes()
+    (change,) = changes(batch)
     assert (change.before, change.appended) == (None, [b"a", b"b", b"c"])
     assert change.after is not None
     assert (change.after.tail, change.after.closed) == (3, True)
@@ -64,55 +70,55 @@ def test_requests_of_one_stream_become_one_change() -> None:
 def test_requests_see_what_those_before_them_have_changed() -> None:
     batch = Batches().begin()
     with pytest.raises(StreamNotFound):
-        batch.carry_out(append(b"too early"))
-    batch.carry_out(create())
-    batch.carry_out(append(b"x", producer=Producer("p", 0, 0)))
-    again = batch.carry_out(append(b"x", producer=Producer("p", 0, 0)))
+        batch.decide(append(b"too early"))
+    batch.decide(create())
+    batch.decide(append(b"x", producer=Producer("p", 0, 0)))
+    again = batch.decide(append(b"x", producer=Producer("p", 0, 0)))
     assert isinstance(again, Appended)
     assert again.duplicate
     with pytest.raises(ProducerSeqGap):
-        batch.carry_out(append(b"x", producer=Producer("p", 0, 2)))
-    batch.carry_out(append(b"", close=True))
+        batch.decide(append(b"x", producer=Producer("p", 0, 2)))
+    batch.decide(append(b"", close=True))
     with pytest.raises(StreamClosed):
-        batch.carry_out(append(b"too late"))
+        batch.decide(append(b"too late"))
     with pytest.raises(StreamExists):
-        batch.carry_out(create())
-    (change,) = batch.changes()
+        batch.decide(create())
+    (change,) = changes(batch)
     assert change.appended == [b"x"]
 
 
 def test_what_changes_nothing_is_no_change() -> None:
     batches = Batches()
     first = batches.begin()
-    first.carry_out(create(body=b"a"))
+    first.decide(create(body=b"a"))
     batches.keep(first)
     second = batches.begin()
-    found = second.carry_out(create(body=b"other", uid="2"))
+    found = second.decide(create(body=b"other", uid="2"))
     assert isinstance(found, Created)
     assert found.existed
-    assert list(second.changes()) == []
+    assert changes(second) == []
 
 
 def test_a_stream_that_comes_and_goes_within_a_batch_is_no_change() -> None:
     batches = Batches()
     batch = batches.begin()
-    batch.carry_out(create(body=b"abc"))
-    batch.carry_out(Remove("s"))
-    assert list(batch.changes()) == []
+    batch.decide(create(body=b"abc"))
+    batch.decide(Remove("s"))
+    assert changes(batch) == []
     assert batches.held.total == 0
 
 
 def test_a_stream_that_is_replaced_carries_only_the_bytes_of_the_new_one() -> None:
     batches = Batches()
     first = batches.begin()
-    first.carry_out(create(body=b"old"))
+    first.decide(create(body=b"old"))
     batches.keep(first)
     second = batches.begin()
-    second.carry_out(append(b" more"))
-    second.carry_out(Remove("s"))
-    second.carry_out(create(body=b"new", uid="2"))
-    second.carry_out(append(b" er"))
-    (change,) = second.changes()
+    second.decide(append(b" more"))
+    second.decide(Remove("s"))
+    second.decide(create(body=b"new", uid="2"))
+    second.decide(append(b" er"))
+    (change,) = changes(second)
     assert change.before is batches.states["s"]
     assert (change.appended, change.is_new) == ([b"new", b" er"], True)
     assert batches.held.total == len(b"new er")
@@ -121,40 +127,89 @@ def test_a_stream_that_is_replaced_carries_only_the_bytes_of_the_new_one() -> No
 def test_a_removal_after_appends_carries_no_bytes() -> None:
     batches = Batches()
     first = batches.begin()
-    first.carry_out(create(body=b"old"))
+    first.decide(create(body=b"old"))
     batches.keep(first)
     second = batches.begin()
-    second.carry_out(append(b"x"))
-    second.carry_out(Remove("s"))
-    (change,) = second.changes()
+    second.decide(append(b"x"))
+    second.decide(Remove("s"))
+    (change,) = changes(second)
     assert (change.after, change.appended, change.name) == (None, [], "s")
 
 
 def test_the_limit_on_memory_counts_the_bytes_of_undecided_batches() -> None:
     batches = Batches(memory_bytes_max=10)
     first, second = batches.begin(), batches.begin()
-    first.carry_out(create("a", b"1234"))
-    second.carry_out(create("b", b"123456"))
+    first.decide(create("a", b"1234"))
+    second.decide(create("b", b"123456"))
     with pytest.raises(TooLarge):
-        first.carry_out(append(b"x", "a"))
+        first.decide(append(b"x", "a"))
     # The second was not kept: its bytes are free again, and only once.
     for _ in range(2):
         second.roll_back()
     assert batches.held.total == 4
-    first.carry_out(append(b"123456", "a"))
+    first.decide(append(b"123456", "a"))
     with pytest.raises(TooLarge):
-        first.carry_out(append(b"x", "a"))
-    (change,) = first.changes()
+        first.decide(append(b"x", "a"))
+    (change,) = changes(first)
     assert change.appended == [b"1234", b"123456"]
 
 
 def test_a_refused_request_leaves_no_trace() -> None:
     batches = Batches(memory_bytes_max=5, stream_bytes_max=4)
     batch = batches.begin()
-    batch.carry_out(create("a", b"123"))
-    before = batch.changes()[0].after
+    batch.decide(create("a", b"123"))
+    before = changes(batch)[0].after
     for refused in (append(b"45", "a", producer=Producer("p", 0, 0)), create("b", b"123", "2")):
         with pytest.raises(TooLarge):
-            batch.carry_out(refused)
-    (change,) = batch.changes()
+            batch.decide(refused)
+    (change,) = changes(batch)
     assert (change.after is before, change.appended, batches.held.total) == (True, [b"123"], 3)
+
+
+def test_what_is_lost_is_taken_out_of_the_batch_and_of_the_bytes_held() -> None:
+    batches = Batches(memory_bytes_max=10)
+    batch = batches.begin()
+    batch.decide(create("a", b"1234"))
+    batch.decide(create("b", b"123456"))
+    batch.roll_back(["b", "never heard of"])
+    assert [change.name for change in changes(batch)] == ["a"]
+    assert batches.held.total == 4
+    batch.decide(append(b"123456", "a"))
+
+
+def test_answers_rest_on_every_state_that_nothing_in_the_batch_changes() -> None:
+    batches = Batches()
+    first = batches.begin()
+    first.decide(create("changed", b"a"))
+    first.decide(create("duplicate", b"b"))
+    batches.keep(first)
+    batch = batches.begin()
+    batch.decide(append(b"c", "changed"))
+    batch.decide(create("duplicate", b"other", "2"))
+    with pytest.raises(StreamNotFound):
+        batch.decide(append(b"d", "absent"))
+    batch.decide(create("came and went", b"e"))
+    batch.decide(Remove("came and went"))
+    assert batch.rests_on() == {
+        "duplicate": batches.states["duplicate"],
+        "absent": None,
+        "came and went": None,
+    }
+
+
+def test_a_state_is_looked_up_once_and_every_step_is_one_revision() -> None:
+    batches, asked = Batches(), []
+
+    def known(name: str, now: float) -> StreamState | None:
+        asked.append(name)
+        return None
+
+    batch = Batch(known, batches.limits, batches.held, NOW)
+    with pytest.raises(StreamNotFound):
+        batch.decide(append(b"too early"))
+    batch.decide(create())
+    batch.decide(append(b"x"))
+    batch.decide(append(b"y"))
+    (change,) = changes(batch)
+    assert change.after is not None
+    assert (asked, change.after.revision) == (["s"], 3)

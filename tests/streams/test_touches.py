@@ -44,7 +44,7 @@ def read_at(store: StreamStore, clock: Clock, now: float) -> None:
 
 
 def recorded_at(storage: InMemoryStorage) -> float:
-    state = storage.load("a")
+    state = storage.known("a")
     assert state is not None
     return state.touched_at
 
@@ -69,7 +69,7 @@ def test_a_stop_records_what_reads_have_renewed(
 def test_a_renewal_that_cannot_be_recorded_fails_neither_the_read_nor_the_stop(
     store: StreamStore, storage: InMemoryStorage, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(shard: int, changes: object) -> None:
+    def broken(*arguments: object) -> None:
         raise OSError("the disk said nothing")
 
     stopped = []

@@ -213,7 +213,7 @@ def everything(server: Server) -> dict[str, Any]:
     storage = server.store.storage
     found = {}
     for name in storage.names("", "", 1000):
-        state = storage.load(name)
+        state = storage.known(name)
         assert state is not None
         found[name] = to_row(state), storage.read(state, state.config.forked_at, state.tail)
     return found

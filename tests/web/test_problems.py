@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import gevent
@@ -11,7 +11,7 @@ from flask import abort
 
 from durable_streams.protocol.errors import StorageFull, StreamDamaged, Unavailable
 from durable_streams.protocol.state import StreamState
-from durable_streams.storage.contract import Change
+from durable_streams.storage.contract import Lost, Unit
 from durable_streams.storage.memory import InMemoryStorage
 from tests.web.conftest import OpenServer
 from tests.web.driving import BASE, BYTES, CLOSE, JSON, TEXT, Headers, Server
@@ -124,9 +124,9 @@ class Failing(InMemoryStorage):
 
     error: Exception | None = None
 
-    def commit(self, shard: int, changes: Sequence[Change]) -> None:
+    def commit(self, shard: int, units: Sequence[Unit], rests_on: Mapping[str, StreamState | None]) -> Lost:
         self._fail()
-        super().commit(shard, changes)
+        return super().commit(shard, units, rests_on)
 
     def read(self, state: StreamState, start: int, stop: int) -> bytes:
         self._fail()

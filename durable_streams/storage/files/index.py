@@ -87,7 +87,7 @@ class Index:
 
     # -- looking -----------------------------------------------------------------------------------------------
 
-    def load(self, name: str) -> StreamState | None:
+    def known(self, name: str) -> StreamState | None:
         record = self.streams.get(name)
         return None if record is None else record.state
 
@@ -108,7 +108,7 @@ class Index:
         return found[:limit]
 
     def due(self, now: float, limit: int) -> list[str]:
-        return self._deadlines.due(now, limit, self.load)
+        return self._deadlines.due(now, limit, self.known)
 
     # -- changing ----------------------------------------------------------------------------------------------
 

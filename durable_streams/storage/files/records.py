@@ -13,7 +13,7 @@ from zlib import crc32
 
 import msgspec
 
-from durable_streams.protocol.state import NO_FORKS, NO_PRODUCERS, ProducerState, StreamState
+from durable_streams.protocol.state import NO_FORKS, NO_PRODUCERS, ProducerState, StreamState, evolve
 from durable_streams.storage.on_disk.disk import Part
 from durable_streams.storage.rows import to_row
 
@@ -162,9 +162,18 @@ BEGINS: Final = 0
 GOES: Final = 1
 MOVES: Final = 2
 
-_CLOSED, _CLOSED_BY, _STREAM_SEQ, _PRODUCERS, _PRODUCERS_GONE, _REFERENCES, _REFERENCES_GONE, _DELETED = (
-    range(8)
-)
+(
+    _CLOSED,
+    _CLOSED_BY,
+    _STREAM_SEQ,
+    _PRODUCERS,
+    _PRODUCERS_GONE,
+    _FORKS,
+    _FORKS_GONE,
+    _DELETED,
+    _REVISION,
+) = range(9)
+"""The fields of a MOVES change. Each is left out when it is as before; the revision, when it is the next one."""
 
 
 def change_begins(id: int, state: StreamState, length: int) -> Sequence[Any]:
@@ -196,9 +205,11 @@ def _fields(before: StreamState, after: StreamState) -> dict[int, Any]:
     if after.producers is not before.producers:
         _mapping_fields(fields, _PRODUCERS, before.producers, after.producers)
     if after.forks is not before.forks:
-        _mapping_fields(fields, _REFERENCES, before.forks, after.forks)
+        _mapping_fields(fields, _FORKS, before.forks, after.forks)
     if after.deleted != before.deleted:
         fields[_DELETED] = after.deleted
+    if after.revision != before.revision + 1:
+        fields[_REVISION] = after.revision
     return fields
 
 
@@ -226,20 +237,21 @@ def moved_state(before: StreamState, change: Sequence[Any]) -> StreamState:
     if _PRODUCERS in fields or _PRODUCERS_GONE in fields:
         came = {key: ProducerState(*pair) for key, pair in fields.get(_PRODUCERS, {}).items()}
         producers = _moved_mapping(producers, came, fields.get(_PRODUCERS_GONE, ())) or NO_PRODUCERS
-    references = before.forks
-    if _REFERENCES in fields or _REFERENCES_GONE in fields:
-        came = fields.get(_REFERENCES, {})
-        references = _moved_mapping(references, came, fields.get(_REFERENCES_GONE, ())) or NO_FORKS
-    return StreamState(
-        before.config,
-        change[2],
-        change[3],
-        fields.get(_CLOSED, before.closed),
-        tuple(closed_by) if closed_by else None,
-        fields.get(_STREAM_SEQ, before.stream_seq),
-        producers,
-        references,
-        fields.get(_DELETED, before.deleted),
+    forks = before.forks
+    if _FORKS in fields or _FORKS_GONE in fields:
+        came = fields.get(_FORKS, {})
+        forks = _moved_mapping(forks, came, fields.get(_FORKS_GONE, ())) or NO_FORKS
+    return evolve(
+        before,
+        tail=change[2],
+        touched_at=change[3],
+        closed=fields.get(_CLOSED, before.closed),
+        closed_by=tuple(closed_by) if closed_by else None,
+        stream_seq=fields.get(_STREAM_SEQ, before.stream_seq),
+        producers=producers,
+        forks=forks,
+        deleted=fields.get(_DELETED, before.deleted),
+        revision=fields.get(_REVISION, before.revision + 1),
     )
 
 

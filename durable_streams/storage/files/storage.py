@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -21,7 +22,14 @@ from gevent.lock import BoundedSemaphore
 from durable_streams.eventloop.threads import Threads, run_here
 from durable_streams.protocol.errors import StorageFull, StreamDamaged, StreamNotFound, Unavailable
 from durable_streams.protocol.state import StreamState
-from durable_streams.storage.contract import Change, Storage
+from durable_streams.storage.contract import (
+    NOTHING_LOST,
+    Change,
+    Lost,
+    Storage,
+    Unit,
+    check_recorded,
+)
 from durable_streams.storage.files.checkpointing import Begun, Checkpointing
 from durable_streams.storage.files.index import OWN_FILE, Home, Index, Record
 from durable_streams.storage.files.journal import Journal, JournalFile, create_file
@@ -143,8 +151,8 @@ class FileStorage(Storage):
 
     # -- looking -------------------------------------------------------------------------------------------------
 
-    def load(self, name: str) -> StreamState | None:
-        return self._index.load(name)
+    def known(self, name: str) -> StreamState | None:
+        return self._index.known(name)
 
     def names(self, prefix: str, after: str, limit: int) -> list[str]:
         return self._index.names(prefix, after, limit)
@@ -179,11 +187,11 @@ class FileStorage(Storage):
 
     # -- changing ------------------------------------------------------------------------------------------------
 
-    def commit(self, shard: int, changes: Sequence[Change]) -> None:
-        """Raises StorageFull or Unavailable when nothing was kept."""
+    def commit(self, shard: int, units: Sequence[Unit], rests_on: Mapping[str, StreamState | None]) -> Lost:
+        """All units are one batch of the journal. Raises StorageFull or Unavailable when nothing was kept."""
         with self._turn:
             self._check_room()
-            steps, journaled, payload = self._prepare(changes)
+            steps, journaled, payload = self._prepare(chain.from_iterable(units))
             self._run(self._journal.append, journaled, payload)
             touched = [record for step in steps if (record := self._apply(step)) is not None]
             much = self._with_much_payload(touched, self._checkpointing.pending)
@@ -191,6 +199,7 @@ class FileStorage(Storage):
                 self._move_payload(much, self._run)
         if self._wants_checkpoint() and not self._wake.is_set():
             self._wake.set()
+        return NOTHING_LOST
 
     def _check_room(self) -> None:
         if not self._is_open:
@@ -202,14 +211,15 @@ class FileStorage(Storage):
                 )
             raise Unavailable("payload is written to its files more slowly than it comes")
 
-    def _prepare(self, batch: Sequence[Change]) -> tuple[list[Step], list[Sequence[Any]], list[bytes]]:
+    def _prepare(self, changes: Iterable[Change]) -> tuple[list[Step], list[Sequence[Any]], list[bytes]]:
         """What is to be done to the index, and what the journal says of it. Changes nothing."""
         steps: list[Step] = []
         journaled: list[Sequence[Any]] = []
         payload: list[bytes] = []
         next_id = self._index.next_id
-        for change in batch:
+        for change in changes:
             record = self._index.streams.get(change.name)
+            check_recorded(None if record is None else record.state, change)
             after = change.after
             if record is not None and (after is None or _is_another(record, after)):
                 journaled.append(change_goes(record.id))

@@ -75,6 +75,7 @@ class Head(Persistent):  # type: ignore[misc]
     """
 
     __slots__ = (
+        "_v_revision",
         "chunks",
         "lengths",
         "producers",
@@ -90,6 +91,8 @@ class Head(Persistent):  # type: ignore[misc]
     def __init__(self, state: StreamState) -> None:
         self.uid: str = state.config.uid
         self.row = b""
+        self._v_revision = 0
+        """Of the row; 0 until somebody asks for it. Not part of the record."""
         self.queued_at: float | None = None
         """The stream's entry in the tree of deadlines; at or before its real deadline."""
         self.producers: OOBTree | None = None
@@ -126,6 +129,7 @@ class Head(Persistent):  # type: ignore[misc]
         self.lengths = unpack_from(f">{chunks}I", packed, _FIXED.size)
         self.uid = packed[at : at + uid].decode()
         self.row = packed[at + uid : at + uid + row]
+        self._v_revision = 0
         self.tail = packed[at + uid + row :]
         self.queued_at = None if isnan(queued_at) else queued_at
         found = iter(refers)
@@ -205,6 +209,13 @@ class Head(Persistent):  # type: ignore[misc]
             state.forks = dict(self.references)
         return state
 
+    @property
+    def revision(self) -> int:
+        """Of the recorded state."""
+        if not self._v_revision:
+            self._v_revision = from_row(pickle.loads(self.row)).revision
+        return self._v_revision
+
     def record(self, before: StreamState | None, after: StreamState) -> list[Persistent]:
         """Make ``after`` the recorded state instead of ``before``; returns the objects that are not needed any more."""
         unneeded: list[Persistent] = []
@@ -217,6 +228,7 @@ class Head(Persistent):  # type: ignore[misc]
                 forks=references if self.references is None else NO_FORKS,
             )
         self.row = pickle.dumps(to_row(after), protocol=4)
+        self._v_revision = after.revision
         return unneeded
 
     def _record_trees(self, before: StreamState | None, after: StreamState) -> list[Persistent]:

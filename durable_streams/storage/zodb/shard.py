@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import logging
 import pickle
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
+from itertools import chain
 from time import monotonic
 from typing import Any, Final, TypeVar
 
@@ -23,7 +24,7 @@ from ZODB.POSException import ConflictError, POSKeyError
 
 from durable_streams.protocol.errors import StorageFull, StreamDamaged, StreamNotFound, Unavailable
 from durable_streams.protocol.state import StreamState
-from durable_streams.storage.contract import Change, CommitConflict
+from durable_streams.storage.contract import Change, StaleChange, Unit
 from durable_streams.storage.on_disk.disk import says_full
 from durable_streams.storage.zodb.committing import EarlyFS, RecordDamaged
 from durable_streams.storage.zodb.in_memory import CurrentStorage
@@ -47,6 +48,14 @@ DAMAGE: Final = (
 )
 """What reading a record can raise that is wrong."""
 T = TypeVar("T")
+
+
+class _Damaged(Exception):
+    """A stream that a transaction has to leave out."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.name = name
 
 
 class Shard:
@@ -182,18 +191,30 @@ class Shard:
 
     # -- changing ----------------------------------------------------------------------------------------------
 
-    def commit(self, changes: Sequence[Change]) -> None:
-        """One transaction; raises CommitConflict, StorageFull or Unavailable when nothing was kept."""
+    def commit(self, units: Sequence[Unit]) -> frozenset[str]:
+        """One transaction of the units, but for those of streams that are found damaged, whose names it returns.
+
+        Raises StorageFull or Unavailable when nothing was kept.
+        """
+        lost: frozenset[str] = frozenset()
+        while units:
+            try:
+                self._commit(units)
+                break
+            except _Damaged as damaged:
+                lost |= {damaged.name}
+                units = [unit for unit in units if lost.isdisjoint(change.name for change in unit)]
+        return lost
+
+    def _commit(self, units: Sequence[Unit]) -> None:
         if self.storage.failed is not None:
             raise RuntimeError("the storage has failed") from self.storage.failed
         self._manager.begin()
         try:
-            unneeded = self._apply_all(changes)
+            unneeded = self._apply_all(chain.from_iterable(units))
             self._manager.commit()
         except BaseException as exc:
             self._abort(exc)
-            if isinstance(exc, ConflictError):
-                raise CommitConflict from exc
             if isinstance(exc, OSError) and self.storage.failed is None:
                 raise (StorageFull if says_full(exc) else Unavailable)(str(exc)) from exc
             raise
@@ -211,7 +232,7 @@ class Shard:
             if isinstance(self.storage, EarlyFS):
                 self.storage.failed = exc
 
-    def _apply_all(self, changes: Sequence[Change]) -> list[bytes]:
+    def _apply_all(self, changes: Iterable[Change]) -> list[bytes]:
         root = self._writing.root()
         streams, deadlines = root["streams"], root["deadlines"]
         unneeded: list[Persistent] = []
@@ -219,10 +240,9 @@ class Shard:
             try:
                 unneeded += apply(streams, deadlines, change)
             except DAMAGE as exc:
-                # Decided again, the others do without it.
                 reason = _damaged(change.name, exc).cause
                 self._damaged[change.name] = monotonic() + DAMAGED_S, reason
-                raise CommitConflict from exc
+                raise _Damaged(change.name) from exc
             if number % APPLIED_AT_ONCE == 0:
                 self._give_turn()
         return [part._p_oid for part in unneeded if part._p_oid is not None]
@@ -232,7 +252,7 @@ def apply(streams: OOBTree, deadlines: OOTreeSet, change: Change) -> Iterator[Pe
     """Carry out ``change``; returns the objects that nothing refers to any more."""
     after, name = change.after, change.name
     head: Head | None = streams.get(name)
-    _check_unchanged(head, change)
+    _check_recorded(head, change)
     unneeded: list[Persistent] = []
     if head is not None and (after is None or change.is_new):
         unneeded += head.parts()
@@ -254,14 +274,14 @@ def apply(streams: OOBTree, deadlines: OOTreeSet, change: Change) -> Iterator[Pe
     return unneeded
 
 
-def _check_unchanged(head: Head | None, change: Change) -> None:
+def _check_recorded(head: Head | None, change: Change) -> None:
     before = change.before
-    if (head is None) != (before is None):
-        raise CommitConflict
-    if head is not None and before is not None:
-        recorded = before.config.uid, before.tail
-        if (head.uid, head.stop) != recorded:
-            raise CommitConflict
+    if head is None or before is None:
+        is_recorded = head is before
+    else:
+        is_recorded = (head.uid, head.revision) == (before.config.uid, before.revision)
+    if not is_recorded:
+        raise StaleChange(f"stream {change.name!r} is not in the state that its change was decided on")
 
 
 def _queue(deadlines: OOTreeSet, head: Head, after: StreamState) -> None:

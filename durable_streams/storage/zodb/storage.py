@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import os
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from heapq import merge
 from itertools import islice
 from pathlib import Path
@@ -18,7 +18,7 @@ import gevent
 
 from durable_streams.protocol.errors import StreamDamaged, Unavailable
 from durable_streams.protocol.state import StreamState
-from durable_streams.storage.contract import Change, CommitConflict, Storage
+from durable_streams.storage.contract import Change, Lost, Storage, Unit
 from durable_streams.storage.deadlines import Deadlines
 from durable_streams.storage.on_disk.directory import DirectoryDamaged, own
 from durable_streams.storage.on_disk.disk import Disk
@@ -147,7 +147,7 @@ class AcidStorage(Storage):
     def shard_of(self, name: str) -> int:
         return shard_of(name, self.shards)
 
-    def load(self, name: str) -> StreamState | None:
+    def known(self, name: str) -> StreamState | None:
         state = self._states.get(name)
         if state is not None:
             self._states.move_to_end(name)
@@ -193,30 +193,32 @@ class AcidStorage(Storage):
 
     def _load_whole(self, name: str) -> StreamState | None:
         try:
-            return self.load(name)
+            return self.known(name)
         except StreamDamaged:
             log.exception("stream %r is damaged, so it does not expire", name)
             return None
 
     # -- changing ------------------------------------------------------------------------------------------------
 
-    def commit(self, shard: int, changes: Sequence[Change]) -> None:
-        """Raises StorageFull, Unavailable or CommitConflict when nothing was kept."""
+    def commit(self, shard: int, units: Sequence[Unit], rests_on: Mapping[str, StreamState | None]) -> Lost:
+        """Raises StorageFull or Unavailable when nothing was kept; loses the units of streams that are damaged."""
         if not self._is_open:
             raise Unavailable("the storage is not open")
-        try:
-            self._shards[shard].commit(changes)
-        except CommitConflict:
-            for change in changes:
-                self._states.pop(change.name, None)
-            raise
-        passed = self._passed[shard]
-        for change in changes:
-            state, name = change.after, change.name
-            if state is None:
-                self._states.pop(name, None)
-                continue
-            self._remember(name, state)
-            due_at = state.due_at
-            if passed is not None and due_at is not None and due_at <= passed[0]:
-                self._deadlines.note(state)
+        lost = self._shards[shard].commit(units)
+        for unit in units:
+            if not lost or lost.isdisjoint(change.name for change in unit):
+                for change in unit:
+                    self._has_changed(shard, change)
+        for name in lost:
+            self._states.pop(name, None)
+        return lost
+
+    def _has_changed(self, shard: int, change: Change) -> None:
+        state, name = change.after, change.name
+        if state is None:
+            self._states.pop(name, None)
+            return
+        self._remember(name, state)
+        passed, due_at = self._passed[shard], state.due_at
+        if passed is not None and due_at is not None and due_at <= passed[0]:
+            self._deadlines.note(state)
