@@ -18,14 +18,13 @@ from durable_streams.config.settings import LimitSettings
 from durable_streams.eventloop.loop_calls import LoopCalls, LoopUnavailable
 from durable_streams.protocol.content import check_content_type, to_array
 from durable_streams.protocol.errors import (
-    InvalidOffset,
     RequestBodyTooLarge,
     StreamNotFound,
     Unavailable,
 )
 from durable_streams.protocol.headers import parse_expiry
 from durable_streams.protocol.names import check_name
-from durable_streams.protocol.offsets import FROM_NOW, FROM_START, format_offset, parse_position
+from durable_streams.protocol.offsets import FROM_START, parse_offset, parse_read_offset
 from durable_streams.protocol.requests import Append, Create, ForkSource, Producer
 from durable_streams.protocol.state import StreamState
 from durable_streams.service import StreamService
@@ -121,7 +120,7 @@ class _Access:
         self.store.touch(state)
         return Page(
             to_array(found.data) if state.config.is_json else found.data,
-            format_offset(found.stop),
+            found.next_offset,
             state.config.content_type,
             found.at_tail,
             found.at_tail and state.closed,
@@ -172,13 +171,14 @@ class Streams:
         expiry = parse_expiry(
             None if ttl_s is None else str(ttl_s), None if expires_at is None else expires_at.isoformat()
         )
+        anchor = None if fork_offset is None else parse_offset(fork_offset)
         request = Create(
             self._access.name(name),
             None if content_type is None else check_content_type(content_type),
             expiry,
             closed,
             self._access.body(data),
-            None if fork_of is None else ForkSource(fork_of, _fork_position(fork_offset), fork_sub_offset),
+            None if fork_of is None else ForkSource(fork_of, anchor, fork_sub_offset),
         )
         created = self._access.run_open(lambda: self._access.store.create(request))
         return _info(created.state, is_new=not created.existed)
@@ -202,7 +202,7 @@ class Streams:
             content_type = self._access.store.find(checked).config.content_type if body else None
             request = Append(checked, content_type, body, close, seq, producer)
             outcome = self._access.store.append(request)
-            return Appended(format_offset(outcome.tail), outcome.closed, outcome.duplicate)
+            return Appended(outcome.state.next_offset, outcome.closed, outcome.duplicate)
 
         return self._access.run_open(step)
 
@@ -225,7 +225,8 @@ class Streams:
 
         def step() -> Page:
             state = self._access.store.find(checked)
-            return self._access.page(state, _position(state, offset), most)
+            position = self._access.store.position_of(state, parse_read_offset(offset))
+            return self._access.page(state, position, most)
 
         return self._access.run_open(step)
 
@@ -270,9 +271,9 @@ class Tail(Iterator[Page]):
             while True:
                 wake = watch.event()
                 state = self._state()
-                position = _position(state, self.offset)
+                position = service.store.position_of(state, parse_read_offset(self.offset))
                 # ``now`` is a place from the first look on.
-                self.offset = format_offset(position)
+                self.offset = service.store.offset_at(state, position)
                 if position != state.tail:
                     page = self._access.page(state, position, self._access.limits.max_read_bytes)
                     self.offset = page.offset
@@ -302,24 +303,9 @@ def _info(state: StreamState, *, is_new: bool = False) -> StreamInfo:
     return StreamInfo(
         state.name,
         state.config.content_type,
-        format_offset(state.tail),
+        state.next_offset,
         state.closed,
         expiry.ttl_s,
         None if expiry.expires_at is None else datetime.fromtimestamp(expiry.expires_at, UTC),
         is_new,
     )
-
-
-def _position(state: StreamState, offset: str) -> int:
-    return state.tail if offset == FROM_NOW else _parsed(offset)
-
-
-def _fork_position(offset: str | None) -> int | None:
-    return None if offset is None else _parsed(offset)
-
-
-def _parsed(offset: str) -> int:
-    position = 0 if offset == FROM_START else parse_position(offset)
-    if position is None:
-        raise InvalidOffset(f"Invalid offset format: {offset!r} was never given out by this server")
-    return position

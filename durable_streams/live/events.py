@@ -25,8 +25,9 @@ def next_data(store: StreamStore, state: StreamState, position: int, bytes_max: 
     return data[: sse.whole_characters(data.removesuffix(b"\r"))] or data
 
 
-def event(state: StreamState, data: bytes, stop: int, cursor: str) -> bytes:
+def event(store: StreamStore, state: StreamState, data: bytes, stop: int, cursor: str) -> bytes:
     """A data event with its control event; the control event alone when there is no data."""
     at_tail = stop == state.tail
-    control = sse.control_event(stop, cursor, up_to_date=at_tail, closed=state.closed and at_tail)
-    return sse.data_event(state, data, stop) + control if data else control
+    offset = store.offset_at(state, stop)
+    control = sse.control_event(offset, cursor, up_to_date=at_tail, closed=state.closed and at_tail)
+    return sse.data_event(state.config, data, offset) + control if data else control

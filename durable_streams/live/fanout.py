@@ -201,7 +201,7 @@ class Fanout:
         if not data:
             return b"", position
         stop = position + len(data)
-        payload = event(state, data, stop, cursor)
+        payload = event(self._store, state, data, stop, cursor)
         return b"%x\r\n%b\r\n" % (len(payload), payload), stop
 
 

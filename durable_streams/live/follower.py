@@ -46,7 +46,7 @@ class Follower:
             return b""
         self._cursor = caching.later_cursor(self._store.clock(), self._cursor)
         self.position, self.ended, self._greeted = stop, closed, True
-        return event(state, data, stop, self._cursor)
+        return event(self._store, state, data, stop, self._cursor)
 
     @property
     def is_ahead(self) -> bool:

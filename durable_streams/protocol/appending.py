@@ -66,7 +66,7 @@ def _accept(state: StreamState, request: Append, data: bytes, now: float) -> Dec
     if request.close:
         changes["closed"], changes["closed_by"] = True, _closing_tuple(producer)
     after = evolve(state, **changes)
-    return Decision(after, data, Appended(after.tail, request.close, accepted, bool(data)))
+    return Decision(after, data, Appended(after, accepted, bool(data)))
 
 
 def _repeated_close(state: StreamState, request: Append) -> Decision:
@@ -74,15 +74,15 @@ def _repeated_close(state: StreamState, request: Append) -> Decision:
     producer = request.producer
     if producer is not None:
         if state.closed_by != _closing_tuple(producer):
-            raise StreamClosed(state.tail)
+            raise StreamClosed(state.next_offset)
         return _unchanged(state, state.producers.get(producer.id))
     if request.body or not request.close:
-        raise StreamClosed(state.tail)
+        raise StreamClosed(state.next_offset)
     return _unchanged(state, None)
 
 
 def _unchanged(state: StreamState, producer: ProducerState | None) -> Decision:
-    return Decision(state, b"", Appended(state.tail, state.closed, producer, has_data=False, duplicate=True))
+    return Decision(state, b"", Appended(state, producer, has_data=False, duplicate=True))
 
 
 def _closing_tuple(producer: Producer | None) -> tuple[str, int, int] | None:

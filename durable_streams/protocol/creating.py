@@ -32,7 +32,7 @@ def decide_create(found: StreamState | None, request: Create, now: float, stream
         request.content_type or DEFAULT_CONTENT_TYPE,
         request.inherited_expiry or request.expiry,
         request.fork_point,
-        now,
+        request.life,
     )
     data = to_messages(request.body) if request.body and config.is_json else request.body
     check_size(len(data), stream_bytes_max)
@@ -70,7 +70,8 @@ def _fork_difference(have: ForkPoint | None, want: ForkSource | None) -> str | N
         return "it is a fork"
     if want.source != have.source:
         return f"it is a fork of {have.source}"
-    if want.position is not None and want.position != have.anchor:
+    offset = want.offset
+    if offset is not None and (offset.position != have.anchor or offset.life > have.life):
         return "its fork offset differs"
     if want.sub_offset != have.sub_offset:
         return "its fork sub-offset differs"

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from durable_streams.protocol.offsets import format_offset
-
 Header = tuple[str, str]
 
 
@@ -163,9 +161,9 @@ class StreamClosed(Conflict):
 
     type, title, code = "/errors/stream-closed", "Stream Closed", "STREAM_CLOSED"
 
-    def __init__(self, tail: int) -> None:
+    def __init__(self, final_offset: str) -> None:
         super().__init__(
-            "Stream is closed", [("Stream-Next-Offset", format_offset(tail)), ("Stream-Closed", "true")]
+            "Stream is closed", [("Stream-Next-Offset", final_offset), ("Stream-Closed", "true")]
         )
 
 
@@ -207,6 +205,17 @@ class StreamGone(ProtocolError):
 
     def __init__(self, name: str) -> None:
         super().__init__(f"Stream is gone: {name}")
+
+
+class OffsetGone(ProtocolError):
+    """The offset is of an earlier stream of that name; the client has to begin again at ``-1`` (section 5.6)."""
+
+    status, type, title, code = 410, "/errors/offset-gone", "Offset Gone", "OFFSET_GONE"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"The offset belongs to an earlier stream, and {name} was created after it; read again from offset -1"
+        )
 
 
 class TooLarge(ProtocolError):

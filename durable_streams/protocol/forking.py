@@ -16,7 +16,7 @@ from durable_streams.protocol.errors import (
 from durable_streams.protocol.expiry import has_expired, require_live
 from durable_streams.protocol.names import is_reserved
 from durable_streams.protocol.outcomes import Decision, Done, Removed
-from durable_streams.protocol.requests import AddFork, Create, ForkSource, Remove, RemoveFork, Touch
+from durable_streams.protocol.requests import AddFork, Create, Remove, RemoveFork, Touch
 from durable_streams.protocol.state import NO_EXPIRY, NO_FORKS, Expiry, ForkPoint, StreamState, evolve
 
 
@@ -58,9 +58,9 @@ def check_content_type(source: StreamState, requested: str | None) -> None:
         raise ContentTypeMismatch(source.config.content_type, requested)
 
 
-def anchor_of(source: StreamState, fork: ForkSource) -> int:
+def anchor_of(source: StreamState, named: int | None) -> int:
     """The position that Stream-Fork-Offset names, or else the source's tail; raises BadRequest beyond the tail."""
-    anchor = source.tail if fork.position is None else fork.position
+    anchor = source.tail if named is None else named
     if anchor > source.tail:
         raise BadRequest("Fork offset is beyond the source stream's tail")
     return anchor
@@ -75,16 +75,25 @@ def check_fork_position(source: StreamState, position: int) -> None:
         raise BadRequest("Fork sub-offset is beyond the source stream's tail")
 
 
-def fork_request(request: Create, source: StreamState, fork: ForkSource, position: int, uid: str) -> Create:
-    """``request`` with what a fork gets from its ``source``, which it leaves at ``position``."""
-    inherits_expiry = request.expiry.ttl_s is None and request.expiry.expires_at is None
-    point = ForkPoint(
-        source.name, source.config.uid, position, anchor_of(source, fork), fork.sub_offset, inherits_expiry
+def fork_point(request: Create, source: StreamState, anchor: int, position: int, life: int) -> ForkPoint:
+    """Where a fork leaves its ``source``: at ``position``, whose offset carries ``life``."""
+    fork, expiry = request.fork, request.expiry
+    return ForkPoint(
+        source.name,
+        source.config.uid,
+        position,
+        anchor,
+        fork.sub_offset if fork else 0,
+        inherits_expiry=expiry.ttl_s is None and expiry.expires_at is None,
+        life=life,
     )
+
+
+def fork_request(request: Create, source: StreamState, point: ForkPoint) -> Create:
+    """``request`` with what a fork gets from its ``source``, which it leaves at ``point``."""
     return replace(
         request,
         content_type=request.content_type or source.config.content_type,
-        uid=uid,
         fork_point=point,
         inherited_expiry=fork_expiry(source.config.expiry, request.expiry),
     )

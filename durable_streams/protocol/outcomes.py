@@ -19,11 +19,19 @@ class Created:
 class Appended:
     """``duplicate``: the producer had sent this before, or the stream was closed already; nothing changed."""
 
-    tail: int
-    closed: bool
+    state: StreamState
+    """The stream after it."""
     producer: ProducerState | None
     has_data: bool
     duplicate: bool = False
+
+    @property
+    def tail(self) -> int:
+        return self.state.tail
+
+    @property
+    def closed(self) -> bool:
+        return self.state.closed
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from durable_streams.protocol.offsets import Offset
 from durable_streams.protocol.state import Expiry, ForkPoint
 
 
@@ -21,14 +22,14 @@ class ForkSource:
     """The three Stream-Fork* headers of a create (section 4.2), before the source has been looked at."""
 
     source: str
-    position: int | None
-    """What Stream-Fork-Offset names; None means the source's tail."""
+    offset: Offset | None
+    """Stream-Fork-Offset; None means the source's tail."""
     sub_offset: int
 
 
 @dataclass(frozen=True, slots=True)
 class Create:
-    """PUT (section 5.1). The last three are the store's, from the source of a fork."""
+    """PUT (section 5.1). The last four are filled in by the store."""
 
     name: str
     content_type: str | None
@@ -37,6 +38,7 @@ class Create:
     body: bytes
     fork: ForkSource | None = None
     uid: str = ""
+    life: int = 0
     fork_point: ForkPoint | None = None
     inherited_expiry: Expiry | None = None
     """The source's, when a fork asks for none of its own."""

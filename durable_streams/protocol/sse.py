@@ -11,8 +11,7 @@ from codecs import utf_8_decode
 from typing import Final
 
 from durable_streams.protocol.content import is_text, to_array
-from durable_streams.protocol.offsets import format_offset
-from durable_streams.protocol.state import StreamState
+from durable_streams.protocol.state import StreamConfig
 
 HEARTBEAT: Final = b":\n\n"
 CONTENT_TYPE: Final = "text/event-stream"
@@ -26,31 +25,30 @@ def is_base64(content_type: str) -> bool:
     return not is_text(content_type)
 
 
-def data_event(state: StreamState, data: bytes, stop: int) -> bytes:
-    """A data event that carries the stored bytes ``data``, the last of which is just before ``stop``."""
-    if state.config.is_json:
+def data_event(config: StreamConfig, data: bytes, next_offset: str) -> bytes:
+    """A data event that carries the stored bytes ``data`` of a stream; ``next_offset`` is the offset after them."""
+    if config.is_json:
         payload = to_array(data)
-    elif is_text(state.config.content_type):
+    elif is_text(config.content_type):
         payload = data
     else:
         payload = b64encode(data)
     # Every line gets the field's name, so nothing in the data can end the event or begin another.
     lines = _LINE_START.sub(rb"\ndata:\1\1", payload)
     space = b" " if payload.startswith(b" ") else b""
-    return b"event: data\ndata:%b%b\nid: %b\n\n" % (space, lines, format_offset(stop).encode("ascii"))
+    return b"event: data\ndata:%b%b\nid: %b\n\n" % (space, lines, next_offset.encode("ascii"))
 
 
-def control_event(stop: int, cursor: str | None, up_to_date: bool, closed: bool) -> bytes:
-    """The control event after the data up to ``stop``; ``closed`` is the end of the stream and of the events."""
-    offset = format_offset(stop)
-    fields = f'{{"streamNextOffset":"{offset}"'
+def control_event(next_offset: str, cursor: str | None, up_to_date: bool, closed: bool) -> bytes:
+    """The control event after the data before ``next_offset``; ``closed`` is the end of the stream and the events."""
+    fields = f'{{"streamNextOffset":"{next_offset}"'
     if not closed and cursor is not None:
         fields += f',"streamCursor":"{cursor}"'
     if up_to_date:
         fields += ',"upToDate":true'
     if closed:
         fields += ',"streamClosed":true'
-    return f"event: control\ndata:{fields}}}\nid: {offset}\n\n".encode("ascii")
+    return f"event: control\ndata:{fields}}}\nid: {next_offset}\n\n".encode("ascii")
 
 
 def whole_characters(data: bytes) -> int:

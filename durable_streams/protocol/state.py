@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from durable_streams.protocol.content import is_json, media_type
+from durable_streams.protocol.offsets import format_offset
 
 NO_PRODUCERS: Final[Mapping[str, ProducerState]] = MappingProxyType({})
 NO_FORKS: Final[Mapping[str, str]] = MappingProxyType({})
@@ -45,6 +46,8 @@ class ForkPoint:
     """The position that Stream-Fork-Offset named (or the source's tail when it was absent)."""
     sub_offset: int
     inherits_expiry: bool
+    life: int
+    """The life that the source's offset of ``position`` carries; see `protocol.offsets`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +61,8 @@ class StreamConfig:
     """As it was sent, parameters included."""
     expiry: Expiry
     fork: ForkPoint | None
-    created_at: float
+    life: int
+    """When it was created, in microseconds since 1970; the first field of its offsets. See `streams.lives`."""
     media_type: str = field(init=False, repr=False, compare=False)
     is_json: bool = field(init=False, repr=False, compare=False)
 
@@ -105,6 +109,13 @@ class StreamState:
     @property
     def name(self) -> str:
         return self.config.name
+
+    @property
+    def next_offset(self) -> str:
+        """The offset of the tail."""
+        fork = self.config.fork
+        life = fork.life if fork is not None and self.tail == fork.position else self.config.life
+        return format_offset(life, self.tail)
 
     @property
     def own_bytes(self) -> int:

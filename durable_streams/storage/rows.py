@@ -7,8 +7,8 @@ Row, version 2, field by field. A later version appends fields and raises the nu
     2 uid            str
     3 content_type   str
     4 expiry         None | (ttl_s | None, expires_at | None, expires_at_text | None)
-    5 fork           None | (source, source uid, position, anchor, sub_offset, inherits_expiry)
-    6 created_at     float
+    5 fork           None | (source, source uid, position, anchor, sub_offset, inherits_expiry, life)
+    6 life           int
     7 tail           int
     8 touched_at     float
     9 closed         bool
@@ -18,6 +18,9 @@ Row, version 2, field by field. A later version appends fields and raises the nu
     13 forks         {fork uid: fork name}
     14 deleted       bool
     15 revision      int     since version 2; before it every state counts as revision 1
+
+Version 1 knew no lives: field 6 was the creation time in seconds, a float, and ``fork`` ended before its life. Such a
+stream gets its creation time as its life, and such a fork writes the offset of its fork point in its own life.
 """
 
 from __future__ import annotations
@@ -38,7 +41,6 @@ from durable_streams.protocol.state import (
 
 ROW_VERSION: Final = 2
 _OLDEST_VERSION: Final = 1
-_REVISION: Final = 15
 
 
 def to_row(state: StreamState) -> tuple[Any, ...]:
@@ -60,8 +62,9 @@ def to_row(state: StreamState) -> tuple[Any, ...]:
             fork.anchor,
             fork.sub_offset,
             fork.inherits_expiry,
+            fork.life,
         ),
-        config.created_at,
+        config.life,
         state.tail,
         state.touched_at,
         state.closed,
@@ -77,7 +80,9 @@ def to_row(state: StreamState) -> tuple[Any, ...]:
 def from_row(row: Sequence[Any]) -> StreamState:
     """The state that ``to_row`` wrote; sequences may have become lists. Raises ValueError for an unknown version."""
     version = row[0]
-    if not (isinstance(version, int) and _OLDEST_VERSION <= version <= ROW_VERSION):
+    if version == _OLDEST_VERSION:
+        row = _from_version_1(row)
+    elif version != ROW_VERSION:
         raise ValueError(
             f"state row has version {version!r}, and this server reads versions {_OLDEST_VERSION} to {ROW_VERSION}"
         )
@@ -87,7 +92,7 @@ def from_row(row: Sequence[Any]) -> StreamState:
         content_type=row[3],
         expiry=Expiry(*row[4]) if row[4] else NO_EXPIRY,
         fork=ForkPoint(*row[5]) if row[5] else None,
-        created_at=row[6],
+        life=row[6],
     )
     return StreamState(
         config=config,
@@ -99,5 +104,11 @@ def from_row(row: Sequence[Any]) -> StreamState:
         producers={name: ProducerState(*pair) for name, pair in row[12].items()} or NO_PRODUCERS,
         forks=row[13] or NO_FORKS,
         deleted=row[14],
-        revision=row[_REVISION] if version > 1 else 1,
+        revision=row[15],
     )
+
+
+def _from_version_1(row: Sequence[Any]) -> Sequence[Any]:
+    life = max(1, int(row[6] * 1_000_000))
+    fork = (*row[5], life) if row[5] else None
+    return (ROW_VERSION, *row[1:5], fork, life, *row[7:15], 1)

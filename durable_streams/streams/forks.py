@@ -5,7 +5,7 @@ The rules are in ``protocol/forking.py``; they are given the position that is re
 
 from __future__ import annotations
 
-import os
+from dataclasses import replace
 from typing import cast
 
 from durable_streams.protocol.errors import OutcomeUnknown, ProtocolError
@@ -13,12 +13,14 @@ from durable_streams.protocol.forking import (
     anchor_of,
     check_content_type,
     check_fork_position,
+    fork_point,
     fork_request,
     require_source,
 )
 from durable_streams.protocol.outcomes import Created
 from durable_streams.protocol.requests import AddFork, Create, ForkSource, RemoveFork
 from durable_streams.protocol.state import ForkPoint
+from durable_streams.streams.lives import Lives, new_uid
 from durable_streams.streams.pipeline import Pipeline
 from durable_streams.streams.reading import Reader
 from durable_streams.streams.references import References
@@ -27,20 +29,23 @@ from durable_streams.streams.references import References
 class Forks:
     """Creates the forks of one storage."""
 
-    def __init__(self, pipeline: Pipeline, reader: Reader, references: References) -> None:
+    def __init__(self, pipeline: Pipeline, reader: Reader, references: References, lives: Lives) -> None:
         self._pipeline = pipeline
         self._reader = reader
         self._references = references
+        self._lives = lives
 
     def create(self, request: Create, fork: ForkSource, now: float) -> Created:
         """A fork, or the one that is there by now; raises the ProtocolError that refuses it."""
         source = require_source(self._pipeline.find(fork.source, now), fork.source, now)
         check_content_type(source, request.content_type)
-        position = self._reader.skip(source, anchor_of(source, fork), fork.sub_offset)
+        named = None if fork.offset is None else self._reader.position_of(source, fork.offset)
+        anchor = anchor_of(source, named)
+        position = self._reader.skip(source, anchor, fork.sub_offset)
         check_fork_position(source, position)
-        resolved = fork_request(request, source, fork, position, new_uid())
-        assert resolved.fork_point is not None
-        return self._create(resolved, resolved.fork_point)
+        point = fork_point(request, source, anchor, position, self._reader.life_at(source, position))
+        new = replace(request, uid=new_uid(), life=self._lives.begin(now, source.config.life))
+        return self._create(fork_request(new, source, point), point)
 
     def _create(self, request: Create, point: ForkPoint) -> Created:
         fork = request.uid
@@ -65,7 +70,3 @@ class Forks:
         finally:
             if is_known:
                 forking.discard(fork)
-
-
-def new_uid() -> str:
-    return os.urandom(8).hex()

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from durable_streams.protocol.content import check_boundary, check_position, pass_messages
 from durable_streams.protocol.forking import lost_source
+from durable_streams.protocol.offsets import Offset, format_offset, life_at, position_of
 from durable_streams.protocol.state import StreamState
 from durable_streams.storage.contract import Storage
 from durable_streams.streams.finding import Find
@@ -25,6 +26,8 @@ class Page:
     start: int
     stop: int
     data: bytes
+    next_offset: str
+    """The offset of ``stop``."""
 
     @property
     def at_tail(self) -> bool:
@@ -39,6 +42,18 @@ class Reader:
         self._storage = storage
         self._recorded = recorded
 
+    def position_of(self, state: StreamState, offset: Offset | None) -> int:
+        """The position that ``offset`` names (None: the tail); raises OffsetGone or InvalidOffset."""
+        return position_of(state, offset, self._source_of)
+
+    def life_at(self, state: StreamState, position: int) -> int:
+        """The life that the offset of ``position`` carries."""
+        return life_at(state, position, self._source_of)
+
+    def offset_at(self, state: StreamState, position: int) -> str:
+        """The offset of ``position`` as clients of that stream carry it."""
+        return format_offset(self.life_at(state, position), position)
+
     def page(self, state: StreamState, start: int, bytes_max: int) -> Page:
         """At most ``bytes_max`` stored bytes from ``start``; in JSON mode whole messages, and at least one.
 
@@ -48,7 +63,7 @@ class Reader:
         stop = min(state.tail, start + bytes_max)
         if state.config.is_json and stop > start:
             return self._page_of_messages(state, start, stop)
-        return Page(state, start, stop, self.read(state, start, stop))
+        return self._page(state, start, self.read(state, start, stop))
 
     def read(self, state: StreamState, start: int, stop: int) -> bytes:
         """The stored bytes from ``start`` to ``stop``, inherited ones included.
@@ -90,7 +105,11 @@ class Reader:
             check_boundary(data[:1])
         end = len(data) if stop == state.tail else data.rfind(b"\n") + 1
         data = data[before:end] if end > before else self._whole_message(state, data[before:], stop)
-        return Page(state, start, start + len(data), data)
+        return self._page(state, start, data)
+
+    def _page(self, state: StreamState, start: int, data: bytes) -> Page:
+        stop = start + len(data)
+        return Page(state, start, stop, data, self.offset_at(state, stop))
 
     def _whole_message(self, state: StreamState, begun: bytes, stop: int) -> bytes:
         parts = [begun]

@@ -13,13 +13,15 @@ from typing import cast
 
 from durable_streams.protocol.errors import StaleDecision
 from durable_streams.protocol.expiry import has_expired, require_live
+from durable_streams.protocol.offsets import Offset
 from durable_streams.protocol.outcomes import Appended, Created, Removed
 from durable_streams.protocol.requests import Append, Create
 from durable_streams.protocol.state import StreamState
 from durable_streams.storage.contract import Change, Storage
 from durable_streams.streams.batch import Limits
-from durable_streams.streams.forks import Forks, new_uid
+from durable_streams.streams.forks import Forks
 from durable_streams.streams.lifetimes import Lifetimes
+from durable_streams.streams.lives import Lives, new_uid
 from durable_streams.streams.pipeline import Pipeline
 from durable_streams.streams.reading import Page, Reader
 from durable_streams.streams.references import References
@@ -46,10 +48,11 @@ class StreamStore:
         self.is_open = False
         self._announce = announce
         self._touches = Touches()
+        self._lives = Lives()
         self._pipeline = Pipeline(storage, limits, self._changed, self._touches, clock)
         references = References(self._pipeline)
         self._reader = Reader(storage, self._pipeline.recorded)
-        self._forks = Forks(self._pipeline, self._reader, references)
+        self._forks = Forks(self._pipeline, self._reader, references, self._lives)
         self._lifetimes = Lifetimes(storage, self._pipeline, self._touches, references)
 
     def open(self) -> None:
@@ -80,6 +83,17 @@ class StreamStore:
         """The stream for a client; raises StreamNotFound or StreamGone."""
         now = self.clock()
         return require_live(self._pipeline.find(name, now), name, now)
+
+    def position_of(self, state: StreamState, offset: Offset | None) -> int:
+        """The position that a client means (None: the tail); raises OffsetGone or InvalidOffset.
+
+        A position beyond the tail is refused by the read.
+        """
+        return self._reader.position_of(state, offset)
+
+    def offset_at(self, state: StreamState, position: int) -> str:
+        """The offset of ``position`` as clients of that stream carry it."""
+        return self._reader.offset_at(state, position)
 
     def read(self, state: StreamState, start: int, bytes_max: int) -> Page:
         """At most ``bytes_max`` stored bytes from ``start``; in JSON mode whole messages, and at least one.
@@ -125,7 +139,8 @@ class StreamStore:
             found = self._pipeline.find(request.name, now)
         if request.fork is not None and found is None:
             return self._forks.create(request, request.fork, now)
-        return cast(Created, self._pipeline.submit(replace(request, uid=new_uid())))
+        new = replace(request, uid=new_uid(), life=self._lives.begin(now))
+        return cast(Created, self._pipeline.submit(new))
 
     def remove(self, name: str) -> Removed:
         """Section 5.4; raises StreamNotFound or StreamGone."""
@@ -138,4 +153,6 @@ class StreamStore:
     def _changed(self, changes: Sequence[Change]) -> None:
         for change in changes:
             self._touches.settle(change)
+            if change.before is not None and (change.after is None or change.is_new):
+                self._lives.end(change.before.config.life)
         self._announce(changes)

@@ -15,7 +15,7 @@ from durable_streams.protocol.errors import (
     ProtocolError,
 )
 from durable_streams.protocol.headers import is_true, parse_expiry, parse_integer, parse_producer
-from durable_streams.protocol.offsets import FROM_NOW, FROM_START, parse_position
+from durable_streams.protocol.offsets import Offset, parse_offset, parse_read_offset
 from durable_streams.protocol.requests import Append, Create, ForkSource
 from durable_streams.web.response import Environ
 
@@ -26,9 +26,9 @@ _READ_PARAMETERS: Final = ("offset", "live", "cursor")
 
 @dataclass(slots=True)
 class Read:
-    """GET (sections 5.6 to 5.8). ``position`` is None for ``offset=now``."""
+    """GET (sections 5.6 to 5.8). ``offset`` is None for ``offset=now``."""
 
-    position: int | None
+    offset: Offset | None
     live: str | None
     cursor: str | None
     if_none_match: str | None
@@ -93,18 +93,7 @@ def parse_read(environ: Environ) -> Read:
         raise InvalidHeader("offset", f"offset query parameter is required for live={live} mode")
     if live == SSE and environ.get("HTTP_LAST_EVENT_ID"):
         offset = environ["HTTP_LAST_EVENT_ID"]
-    return Read(_position(offset), live, cursor, environ.get("HTTP_IF_NONE_MATCH"))
-
-
-def _position(offset: str | None) -> int | None:
-    if offset is None or offset == FROM_START:
-        return 0
-    if offset == FROM_NOW:
-        return None
-    position = parse_position(offset)
-    if position is None:
-        raise InvalidOffset(f"Invalid offset format: {offset!r} was never given out by this server")
-    return position
+    return Read(parse_read_offset(offset), live, cursor, environ.get("HTTP_IF_NONE_MATCH"))
 
 
 def _content_type(environ: Environ) -> str | None:
@@ -121,16 +110,9 @@ def _fork(environ: Environ, source: str | None) -> ForkSource | None:
         return None
     return ForkSource(
         source,
-        None if offset is None else _fork_position(offset.strip(HEADER_SPACE)),
+        None if offset is None else parse_offset(offset.strip(HEADER_SPACE)),
         0 if sub_offset is None else parse_integer("Stream-Fork-Sub-Offset", sub_offset),
     )
-
-
-def _fork_position(offset: str) -> int:
-    position = 0 if offset == FROM_START else parse_position(offset)
-    if position is None:
-        raise InvalidOffset(f"Invalid offset format: {offset!r} was never given out by this server")
-    return position
 
 
 def _source_name(header: str, *prefixes: str) -> str:

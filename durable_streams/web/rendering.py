@@ -6,7 +6,6 @@ from typing import Final
 
 from durable_streams.protocol.caching import NO_STORE
 from durable_streams.protocol.content import to_array
-from durable_streams.protocol.offsets import format_offset
 from durable_streams.protocol.outcomes import Appended, Created
 from durable_streams.protocol.state import StreamState
 from durable_streams.streams.store import Page
@@ -20,7 +19,7 @@ UP_TO_DATE: Final[Header] = ("Stream-Up-To-Date", "true")
 
 def created(outcome: Created, location: str) -> Response:
     state = outcome.state
-    headers = [("Content-Type", state.config.content_type), (NEXT_OFFSET, format_offset(state.tail))]
+    headers = [("Content-Type", state.config.content_type), (NEXT_OFFSET, state.next_offset)]
     if not outcome.existed:
         headers.append(("Location", location))
     if state.closed:
@@ -30,7 +29,7 @@ def created(outcome: Created, location: str) -> Response:
 
 def appended(outcome: Appended) -> Response:
     """204; 200 when an idempotent producer's data was new (section 5.2.1)."""
-    headers = [(NEXT_OFFSET, format_offset(outcome.tail))]
+    headers = [(NEXT_OFFSET, outcome.state.next_offset)]
     if outcome.closed:
         headers.append(CLOSED)
     producer = outcome.producer
@@ -46,7 +45,7 @@ def metadata(state: StreamState) -> Response:
     expiry = state.config.expiry
     headers = [
         ("Content-Type", state.config.content_type),
-        (NEXT_OFFSET, format_offset(state.tail)),
+        (NEXT_OFFSET, state.next_offset),
         ("Cache-Control", NO_STORE),
     ]
     if expiry.ttl_s is not None:
@@ -71,13 +70,13 @@ def not_modified(found: Page, cache_control: str, tag: str | None, cursor: str |
 
 def nothing_new(state: StreamState, cursor: str) -> Response:
     """The 204 of a long-poll: nothing came in time, or nothing will ever come."""
-    headers = [(NEXT_OFFSET, format_offset(state.tail)), UP_TO_DATE, ("Cache-Control", NO_STORE)]
+    headers = [(NEXT_OFFSET, state.next_offset), UP_TO_DATE, ("Cache-Control", NO_STORE)]
     headers.append(CLOSED if state.closed else (CURSOR, cursor))
     return Response(204, headers)
 
 
 def _position(found: Page, cache_control: str, tag: str | None, cursor: str | None) -> list[Header]:
-    headers = [(NEXT_OFFSET, format_offset(found.stop)), ("Cache-Control", cache_control)]
+    headers = [(NEXT_OFFSET, found.next_offset), ("Cache-Control", cache_control)]
     if tag is not None:
         headers.append(("ETag", tag))
     if cursor is not None:

@@ -10,7 +10,6 @@ from durable_streams.config import Config
 from durable_streams.protocol import caching
 from durable_streams.protocol.errors import MethodNotAllowed
 from durable_streams.protocol.names import check_name
-from durable_streams.protocol.state import StreamState
 from durable_streams.service import StreamService
 from durable_streams.streams.store import Page
 from durable_streams.web import rendering
@@ -127,7 +126,7 @@ class StreamRoutes:
     def _catch_up(self, exchange: Exchange) -> Response:
         store, read = self._store, exchange.read
         state = store.find(exchange.name)
-        page = store.read(state, _position(state, read), self._read_bytes_max)
+        page = store.read(state, store.position_of(state, read.offset), self._read_bytes_max)
         # Only now: a read that is refused for its offset does not renew the stream's window.
         store.touch(state)
         return self._page(exchange.environ, page, read, cursor=None)
@@ -135,7 +134,7 @@ class StreamRoutes:
     def _long_poll(self, exchange: Exchange) -> Response:
         store, read = self._store, exchange.read
         state = store.find(exchange.name)
-        position = _position(state, read)
+        position = store.position_of(state, read.offset)
         page = store.read(state, position, self._read_bytes_max)
         store.touch(state)
         if page.data:
@@ -151,10 +150,9 @@ class StreamRoutes:
 
     def _subscribe(self, exchange: Exchange) -> Response:
         state = self._store.find(exchange.name)
+        position = self._store.position_of(state, exchange.read.offset)
         coding = self._compression.choose_for_events(exchange.environ)
-        response = self._live.event_stream(
-            exchange, state, _position(state, exchange.read), shared=coding is None
-        )
+        response = self._live.event_stream(exchange, state, position, shared=coding is None)
         self._store.touch(state)
         return self._compression.of_events(response, coding)
 
@@ -163,7 +161,7 @@ class StreamRoutes:
         state = page.state
         compressible = self._compression.applies(state.config.media_type, len(page.data))
         coding = self._compression.choose(environ) if compressible else None
-        if read.position is None:
+        if read.offset is None:
             # ``offset=now`` is another place at the next request: nothing to cache, and no tag to compare.
             response = rendering.page(page, caching.NO_STORE, None, cursor)
         else:
@@ -173,10 +171,6 @@ class StreamRoutes:
             render = rendering.not_modified if is_known else rendering.page
             response = render(page, cache_control, tag, cursor)
         return self._compression.of_body(response, coding) if compressible else response
-
-
-def _position(state: StreamState, read: Read) -> int:
-    return state.tail if read.position is None else read.position
 
 
 def _location(environ: Environ) -> str:

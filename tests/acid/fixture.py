@@ -44,7 +44,7 @@ def _write_streams(storage: AcidStorage) -> None:
     storage._keeper.pack_all()
     commit(storage, append("sealed", b"in the tail", producer=Producer("p", 3, 0), stream_seq="0007"))
     commit(storage, *(append("inline", b".", producer=Producer(f"p{n}", n, 0)) for n in range(MANY)))
-    point = ForkPoint("sealed", "first of sealed", 2000, 1990, 10, True)
+    point = ForkPoint("sealed", "first of sealed", 2000, 1990, 10, True, 1_000_000_000)
     commit(storage, AddFork("sealed", "first of sealed", "first of fork", "fork"))
     commit(storage, create("fork", b"own", fork_point=point))
     commit(storage, append("inline", b", and more", close=True, producer=Producer("q", 0, 0)))
@@ -67,7 +67,7 @@ def check(storage: AcidStorage) -> None:
     assert pairs == {f"p{n}": (n, 0) for n in range(MANY)} | {"q": (0, 0)}
     assert {id: (each.epoch, each.seq) for id, each in sealed.producers.items()} == {"p": (3, 0)}
     assert (sealed.stream_seq, dict(sealed.forks)) == ("0007", {"first of fork": "fork"})
-    assert fork.config.fork == ForkPoint("sealed", "first of sealed", 2000, 1990, 10, True)
+    assert fork.config.fork == ForkPoint("sealed", "first of sealed", 2000, 1990, 10, True, 1_000_000_000)
     ttl, until = states["ttl/ü€😀"], states["until"]
     assert ttl is not None
     assert until is not None

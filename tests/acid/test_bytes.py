@@ -81,7 +81,7 @@ def test_an_append_of_megabytes_is_one_transaction_of_many_segments(storage: Aci
 
 def test_the_bytes_of_a_fork_begin_at_its_base(storage: AcidStorage) -> None:
     base, random = 3 * SEGMENT_BYTES + 7, Random(3)
-    point = ForkPoint("source", "i", base, base, 0, True)
+    point = ForkPoint("source", "i", base, base, 0, True, 1)
     commit(storage, create("s", fork_point=point))
     held = b""
     for size in (10, 3000, 20_000, 70_000, 1):
@@ -98,7 +98,7 @@ def test_a_new_stream_of_an_old_name_has_nothing_of_the_old_bytes(storage: AcidS
 
 
 def _state(tail: int, **more: object) -> StreamState:
-    config = StreamConfig("s", "i", "text/plain", NO_EXPIRY, None, 1.0)
+    config = StreamConfig("s", "i", "text/plain", NO_EXPIRY, None, 1)
     return replace(StreamState(config, tail=tail, touched_at=1.0), **more)
 
 

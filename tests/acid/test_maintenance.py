@@ -75,9 +75,9 @@ def test_verify_finds_a_fork_without_its_source(tmp_path: Path) -> None:
 
     with opened(tmp_path / "data", 2) as storage:
         commit(storage, create("source", b"0123"))
-        point = ForkPoint("source", "another uid", 2, 2, 0, True)
+        point = ForkPoint("source", "another uid", 2, 2, 0, True, 1)
         commit(storage, create("orphan", fork_point=point))
-        beyond = ForkPoint("source", "first of source", 9, 9, 0, True)
+        beyond = ForkPoint("source", "first of source", 9, 9, 0, True, 1)
         commit(storage, create("beyond", fork_point=beyond))
     assert sorted(maintenance.verify(tmp_path / "data", DISK).problems) == [
         "stream 'beyond' begins beyond the tail of its source 'source'",

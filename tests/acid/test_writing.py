@@ -17,7 +17,7 @@ from durable_streams.protocol.state import NO_EXPIRY, ProducerState, StreamConfi
 from durable_streams.storage.zodb.model import Head
 from durable_streams.storage.zodb.writing import RecordWriter
 
-STATE = StreamState(StreamConfig("s", "uid", "text/plain", NO_EXPIRY, None, 1.0), tail=0, touched_at=1.0)
+STATE = StreamState(StreamConfig("s", "uid", "text/plain", NO_EXPIRY, None, 1), tail=0, touched_at=1.0)
 MANY_PRODUCERS = {f"p{number}": ProducerState(0, number) for number in range(40)}
 
 

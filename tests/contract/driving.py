@@ -12,6 +12,7 @@ from zlib import crc32
 import gevent
 
 from durable_streams.protocol.errors import ProtocolError, StreamDamaged
+from durable_streams.protocol.offsets import Offset, format_offset, parse_offset
 from durable_streams.protocol.outcomes import Appended, Created
 from durable_streams.protocol.requests import Append, Create, ForkSource, Producer
 from durable_streams.protocol.state import Expiry, StreamState
@@ -21,7 +22,8 @@ from durable_streams.storage.memory import InMemoryStorage
 from durable_streams.storage.rows import to_row
 from durable_streams.storage.zodb import AcidStorage
 from durable_streams.streams.batch import Limits
-from durable_streams.streams.store import Page, StreamStore
+from durable_streams.streams.reading import Page
+from durable_streams.streams.store import StreamStore
 from tests.contract.shared_storage import SharedStorage
 
 START = 1_800_000_000.0
@@ -88,9 +90,9 @@ class Clock:
 def create_request(
     name: str = "s", body: bytes = b"", content_type: str | None = "text/plain", **more: Any
 ) -> Create:
-    """``ttl``, ``expires_at``, ``closed``; for a fork: ``source``, ``position`` and ``sub_offset``."""
+    """``ttl``, ``expires_at``, ``closed``; for a fork: ``source``, ``offset`` and ``sub_offset``."""
     source = more.pop("source", None)
-    fork = ForkSource(source, more.pop("position", None), more.pop("sub_offset", 0)) if source else None
+    fork = ForkSource(source, more.pop("offset", None), more.pop("sub_offset", 0)) if source else None
     expiry = Expiry(more.pop("ttl", None), more.pop("expires_at", None))
     closed = more.pop("closed", False)
     assert not more
@@ -139,7 +141,10 @@ class Streams:
     # -- changing ----------------------------------------------------------------------------------------------
 
     def create(self, *args: Any, **more: Any) -> Created:
-        """The arguments are those of ``create_request``."""
+        """The arguments are those of ``create_request``; ``position`` is that of the fork offset."""
+        position = more.pop("position", None)
+        if position is not None:
+            more["offset"] = self.offset(more["source"], position)
         return self._then(self.store.create(create_request(*args, **more)))
 
     def fork(self, name: str, source: str = "s", body: bytes = b"", **more: Any) -> Created:
@@ -169,6 +174,12 @@ class Streams:
 
     def find(self, name: str = "s") -> StreamState:
         return self.store.find(name)
+
+    def offset(self, name: str, position: int) -> Offset:
+        """What clients of that stream have for ``position``; something in form where there is no such stream."""
+        state = self.storage.load(name)
+        text = format_offset(1, position) if state is None else self.store.offset_at(state, position)
+        return parse_offset(text)
 
     def read(self, name: str = "s", start: int = 0, page_bytes: int = 1 << 20) -> bytes:
         """All stored bytes from ``start``, page by page."""

@@ -17,7 +17,7 @@ def test_a_new_stream_is_found_with_its_first_bytes(streams: Streams) -> None:
     state = streams.find("a/b")
     assert (state.tail, state.closed) == (5, False)
     assert state.config.content_type == "Text/Plain; charset=utf-8"
-    assert state.config.created_at == streams.clock.now
+    assert state.config.life == streams.clock.now * 1_000_000
     assert streams.read("a/b") == b"first"
 
 

@@ -112,7 +112,7 @@ def test_a_sub_offset_passes_more_messages_than_one_look_takes(streams: Streams,
     ("where", "error"),
     [
         ({"position": 7}, BadRequest),
-        ({"position": 10**15}, BadRequest),
+        ({"position": 10**14}, BadRequest),
         ({"sub_offset": 1}, BadRequest),
         ({"position": 3, "sub_offset": 4}, BadRequest),
         ({"position": 0, "sub_offset": 2**53 - 1}, BadRequest),

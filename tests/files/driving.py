@@ -141,7 +141,7 @@ class Script:
         point = None
         if source is not None and source.name != name and random.random() < 0.3:
             position = random.randint(source.config.forked_at, source.tail)
-            point = ForkPoint(source.name, source.config.uid, position, position, 0, True)
+            point = ForkPoint(source.name, source.config.uid, position, position, 0, True, 1)
         expiry = random.choice(
             (NO_EXPIRY, Expiry(ttl_s=60), Expiry(expires_at=5000.0, expires_at_text="then"))
         )

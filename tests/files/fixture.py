@@ -41,7 +41,7 @@ def _write_streams(storage: FileStorage) -> None:
     storage.checkpoint()
     commit(storage, Remove("gone"))
     commit(storage, append("large", b"in the journal", producer=Producer("p", 3, 0), stream_seq="0007"))
-    point = ForkPoint("large", "first of large", 2000, 1990, 10, True)
+    point = ForkPoint("large", "first of large", 2000, 1990, 10, True, 1_000_000_000)
     commit(storage, AddFork("large", "first of large", "first of fork", "fork"))
     commit(storage, create("fork", b"own", fork_point=point))
     commit(storage, append("small", b", and more", close=True, producer=Producer("q", 0, 0)))
@@ -60,7 +60,7 @@ def check(storage: FileStorage) -> None:
     assert (small.closed, small.closed_by) == (True, ("q", 0, 0))
     assert _pairs(large.producers["p"]) == (3, 0)
     assert (large.stream_seq, dict(large.forks)) == ("0007", {"first of fork": "fork"})
-    assert fork.config.fork == ForkPoint("large", "first of large", 2000, 1990, 10, True)
+    assert fork.config.fork == ForkPoint("large", "first of large", 2000, 1990, 10, True, 1_000_000_000)
     ttl, until = storage.known("ttl/ü€😀"), storage.known("until")
     assert ttl is not None
     assert until is not None

@@ -46,7 +46,7 @@ def a_directory(tmp_path: Path) -> tuple[Path, Contents]:
         commit(storage, create("small", b"packed"), create("large", LARGE))
         storage.checkpoint()
         commit(storage, append("large", b"more", producer=Producer("p", 1, 0)))
-        point = ForkPoint("large", "first of large", 100, 100, 0, False)
+        point = ForkPoint("large", "first of large", 100, 100, 0, False, 1)
         commit(storage, create("fork", b"own", fork_point=point))
         return copy_of(data_dir, tmp_path / "data"), contents(storage)
 
@@ -95,7 +95,7 @@ def test_damage_is_named(tmp_path: Path, spoil: Callable[[Path], None], named: s
 
 def test_a_fork_without_its_source_is_named(tmp_path: Path) -> None:
     with opened(tmp_path / "data") as storage:
-        commit(storage, create("lost", fork_point=ForkPoint("gone", "never was", 0, 0, 0, False)))
+        commit(storage, create("lost", fork_point=ForkPoint("gone", "never was", 0, 0, 0, False, 1)))
     assert verify(tmp_path / "data").problems == ["stream 'lost' has lost its source 'gone'"]
 
 

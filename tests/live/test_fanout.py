@@ -93,9 +93,9 @@ def test_a_range_is_encoded_once_for_all_readers(
     encoded: list[bytes] = []
     encode = fanout_module.event
 
-    def counting(state: object, data: bytes, *rest: object) -> bytes:
+    def counting(store: object, state: object, data: bytes, *rest: object) -> bytes:
         encoded.append(data)
-        return encode(state, data, *rest)  # type: ignore[arg-type]
+        return encode(store, state, data, *rest)  # type: ignore[arg-type]
 
     monkeypatch.setattr(fanout_module, "event", counting)
     create(service, "s")

@@ -8,6 +8,8 @@ from durable_streams.protocol.state import NO_EXPIRY, Expiry, ForkPoint, StreamC
 
 NOW = 1_800_000_000.0
 """The clock of these tests: seconds since 1970, in 2027."""
+LIFE = 1_800_000_000_000_000
+"""The life of every stream made here: created at NOW."""
 
 
 def stream(
@@ -19,8 +21,9 @@ def stream(
     fork: ForkPoint | None = None,
     uid: str = "i",
     touched_at: float = NOW,
+    life: int = LIFE,
     **more: Any,
 ) -> StreamState:
     """A stream of ``tail`` bytes, created and last written at NOW unless told otherwise."""
-    config = StreamConfig(name, uid, content_type, expiry, fork, NOW)
+    config = StreamConfig(name, uid, content_type, expiry, fork, life)
     return StreamState(config, tail, touched_at, **more)

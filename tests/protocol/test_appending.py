@@ -27,7 +27,7 @@ from durable_streams.protocol.errors import (
 from durable_streams.protocol.outcomes import Appended
 from durable_streams.protocol.requests import Append, Producer
 from durable_streams.protocol.state import Expiry, ForkPoint, ProducerState, StreamState
-from tests.protocol.states import NOW, stream
+from tests.protocol.states import LIFE, NOW, stream
 
 
 def append(
@@ -50,7 +50,7 @@ def test_an_append_moves_the_tail_and_renews_the_window() -> None:
 
 
 def test_an_append_keeps_what_it_does_not_name() -> None:
-    point = ForkPoint("t", "j", 3, 3, 0, True)
+    point = ForkPoint("t", "j", 3, 3, 0, True, LIFE - 1)
     before = stream(5, fork=point, forks={"k": "fork"}, expiry=Expiry(ttl_s=9))
     after, _, _ = append(before)
     assert after.config is before.config
@@ -258,7 +258,7 @@ def test_a_stream_may_be_filled_to_the_last_byte() -> None:
 
 
 def test_what_a_fork_inherits_does_not_count() -> None:
-    fork = stream(100, fork=ForkPoint("t", "j", 95, 95, 0, True))
+    fork = stream(100, fork=ForkPoint("t", "j", 95, 95, 0, True, LIFE - 1))
     after, _, _ = append(fork, b"12345", limit=10)
     assert after.own_bytes == 10
 

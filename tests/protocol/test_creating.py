@@ -14,15 +14,16 @@ from durable_streams.protocol.errors import (
     StreamExists,
     TooLarge,
 )
+from durable_streams.protocol.offsets import Offset
 from durable_streams.protocol.outcomes import Created
 from durable_streams.protocol.requests import Create, ForkSource
 from durable_streams.protocol.state import NO_EXPIRY, Expiry, ForkPoint, StreamState
-from tests.protocol.states import NOW, stream
+from tests.protocol.states import LIFE, NOW, stream
 
 
 def request(**more: Any) -> Create:
     given = {"content_type": "text/plain", "expiry": NO_EXPIRY, "closed": False, "body": b"", **more}
-    return Create("s", uid="new", **given)
+    return Create("s", uid="new", life=LIFE, **given)
 
 
 def create(found: StreamState | None = None, limit: int = 0, **more: Any) -> tuple[Created, bytes]:
@@ -41,7 +42,7 @@ def test_a_new_stream_is_what_was_asked_for() -> None:
         "new",
         "Text/Plain; charset=utf-8",
     )
-    assert (state.tail, state.closed, state.touched_at, state.config.created_at) == (3, False, NOW, NOW)
+    assert (state.tail, state.closed, state.touched_at, state.config.life) == (3, False, NOW, LIFE)
     assert state.config.expiry == Expiry(ttl_s=60)
     assert data == b"abc"
 
@@ -79,9 +80,12 @@ def test_a_first_body_may_fill_the_stream_and_not_more() -> None:
 
 
 def test_a_fork_begins_where_it_left_its_source() -> None:
-    point = ForkPoint("t", "j", 40, 38, 2, True)
+    point = ForkPoint("t", "j", 40, 38, 2, True, LIFE - 1)
     created, data = create(
-        fork=ForkSource("t", 38, 2), fork_point=point, inherited_expiry=Expiry(ttl_s=5), body=b"xy"
+        fork=ForkSource("t", Offset(LIFE - 1, 38), 2),
+        fork_point=point,
+        inherited_expiry=Expiry(ttl_s=5),
+        body=b"xy",
     )
     state = created.state
     assert (state.tail, state.own_bytes, state.config.forked_at, data) == (42, 2, 40, b"xy")
@@ -94,8 +98,10 @@ def test_a_fork_begins_where_it_left_its_source() -> None:
 
 TTL, DEADLINE = Expiry(ttl_s=60), Expiry(expires_at=NOW + 60, expires_at_text="2027-01-15T08:01:00Z")
 SAME_DEADLINE = Expiry(expires_at=NOW + 60, expires_at_text="2027-01-15T09:01:00+01:00")
-INHERITED = ForkPoint("t", "j", 40, 38, 2, True)
-OF_ITS_OWN = ForkPoint("t", "j", 40, 38, 2, False)
+INHERITED = ForkPoint("t", "j", 40, 38, 2, True, LIFE - 1)
+OF_ITS_OWN = ForkPoint("t", "j", 40, 38, 2, False, LIFE - 1)
+
+AT_38, AT_40, LATER = Offset(LIFE - 1, 38), Offset(LIFE - 1, 40), Offset(LIFE, 38)
 
 ASKED_AGAIN: list[tuple[StreamState, dict[str, Any], str | None]] = [
     # what is there, what is asked for, and the difference (None: it is the same)
@@ -119,23 +125,24 @@ ASKED_AGAIN: list[tuple[StreamState, dict[str, Any], str | None]] = [
     (stream(expiry=DEADLINE), {}, "TTL or expiry"),
     (stream(), {"fork": ForkSource("t", None, 0)}, "it is not a fork"),
     (stream(42, fork=INHERITED), {}, "it is a fork"),
-    (stream(42, fork=INHERITED), {"fork": ForkSource("t", 38, 2)}, None),
-    (stream(42, fork=INHERITED), {"fork": ForkSource("t", 38, 2), "content_type": None}, None),
+    (stream(42, fork=INHERITED), {"fork": ForkSource("t", AT_38, 2)}, None),
+    (stream(42, fork=INHERITED), {"fork": ForkSource("t", AT_38, 2), "content_type": None}, None),
     (stream(42, fork=INHERITED), {"fork": ForkSource("t", None, 2)}, None),
-    (stream(42, fork=INHERITED), {"fork": ForkSource("u", 38, 2)}, "a fork of t"),
-    (stream(42, fork=INHERITED), {"fork": ForkSource("t", 40, 2)}, "fork offset"),
-    (stream(42, fork=INHERITED), {"fork": ForkSource("t", 38, 0)}, "sub-offset"),
-    (stream(42, fork=INHERITED, expiry=TTL), {"fork": ForkSource("t", 38, 2)}, None),
+    (stream(42, fork=INHERITED), {"fork": ForkSource("u", AT_38, 2)}, "a fork of t"),
+    (stream(42, fork=INHERITED), {"fork": ForkSource("t", AT_40, 2)}, "fork offset"),
+    (stream(42, fork=INHERITED), {"fork": ForkSource("t", LATER, 2)}, "fork offset"),
+    (stream(42, fork=INHERITED), {"fork": ForkSource("t", AT_38, 0)}, "sub-offset"),
+    (stream(42, fork=INHERITED, expiry=TTL), {"fork": ForkSource("t", AT_38, 2)}, None),
     (
         stream(42, fork=INHERITED, expiry=TTL),
-        {"fork": ForkSource("t", 38, 2), "expiry": TTL},
+        {"fork": ForkSource("t", AT_38, 2), "expiry": TTL},
         "TTL or expiry",
     ),
-    (stream(42, fork=OF_ITS_OWN, expiry=TTL), {"fork": ForkSource("t", 38, 2), "expiry": TTL}, None),
-    (stream(42, fork=OF_ITS_OWN, expiry=TTL), {"fork": ForkSource("t", 38, 2)}, "TTL or expiry"),
+    (stream(42, fork=OF_ITS_OWN, expiry=TTL), {"fork": ForkSource("t", AT_38, 2), "expiry": TTL}, None),
+    (stream(42, fork=OF_ITS_OWN, expiry=TTL), {"fork": ForkSource("t", AT_38, 2)}, "TTL or expiry"),
     (
         stream(42, fork=INHERITED),
-        {"fork": ForkSource("t", 38, 2), "content_type": "text/html"},
+        {"fork": ForkSource("t", AT_38, 2), "content_type": "text/html"},
         "content type",
     ),
 ]

@@ -8,7 +8,8 @@ import pytest
 
 from durable_streams.protocol import errors
 from durable_streams.protocol.errors import ProtocolError
-from durable_streams.protocol.offsets import format_offset
+
+TAIL = "1764289999123456_0000000000000030"
 
 TABLE: list[tuple[ProtocolError, int, str, str, str, str]] = [
     # instance, status, type, title, code, detail
@@ -37,7 +38,7 @@ TABLE: list[tuple[ProtocolError, int, str, str, str, str]] = [
         "CONTENT_TYPE_MISMATCH",
         "Content type mismatch: expected text/plain, got a/b",
     ),
-    (errors.StreamClosed(3), 409, "stream-closed", "Stream Closed", "STREAM_CLOSED", "Stream is closed"),
+    (errors.StreamClosed(TAIL), 409, "stream-closed", "Stream Closed", "STREAM_CLOSED", "Stream is closed"),
     (
         errors.ProducerSeqGap(2, 5),
         409,
@@ -132,6 +133,14 @@ TABLE: list[tuple[ProtocolError, int, str, str, str, str]] = [
     (errors.BodyTimeout("why"), 408, "request-timeout", "Request Timeout", "REQUEST_TIMEOUT", "why"),
     (errors.Conflict("why"), 409, "conflict", "Conflict", "CONFLICT", "why"),
     (errors.StreamGone("s"), 410, "gone", "Stream Gone", "GONE", "Stream is gone: s"),
+    (
+        errors.OffsetGone("s"),
+        410,
+        "offset-gone",
+        "Offset Gone",
+        "OFFSET_GONE",
+        "The offset belongs to an earlier stream, and s was created after it; read again from offset -1",
+    ),
     (
         errors.TooLarge("Memory limit exceeded"),
         413,
@@ -233,8 +242,8 @@ def test_the_table_holds_every_refusal() -> None:
     ("error", "headers"),
     [
         (
-            errors.StreamClosed(3),
-            {"Stream-Closed": "true", "Stream-Next-Offset": format_offset(3)},
+            errors.StreamClosed(TAIL),
+            {"Stream-Closed": "true", "Stream-Next-Offset": TAIL},
         ),
         (errors.StaleEpoch(3, 2), {"Producer-Epoch": "3"}),
         (errors.ProducerSeqGap(2, 5), {"Producer-Expected-Seq": "2", "Producer-Received-Seq": "5"}),

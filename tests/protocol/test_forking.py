@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -23,14 +24,16 @@ from durable_streams.protocol.forking import (
     decide_remove_fork,
     decide_touch,
     fork_expiry,
+    fork_point,
     fork_request,
     lost_source,
     require_source,
 )
+from durable_streams.protocol.offsets import Offset
 from durable_streams.protocol.outcomes import Decision, Done, Removed
 from durable_streams.protocol.requests import AddFork, Create, ForkSource, Remove, RemoveFork, Touch
 from durable_streams.protocol.state import NO_EXPIRY, Expiry, ForkPoint, StreamState
-from tests.protocol.states import NOW, stream
+from tests.protocol.states import LIFE, NOW, stream
 
 TTL, OWN_TTL = Expiry(ttl_s=60), Expiry(ttl_s=90)
 DEADLINE = Expiry(expires_at=NOW + 60, expires_at_text="2027-01-15T08:01:00Z")
@@ -89,9 +92,9 @@ def test_a_closed_stream_can_be_forked() -> None:
 
 def test_a_fork_leaves_its_source_at_the_tail_at_the_latest() -> None:
     for position, anchor in ((None, 5), (0, 0), (5, 5)):
-        assert anchor_of(stream(5), ForkSource("s", position, 0)) == anchor
+        assert anchor_of(stream(5), position) == anchor
     with pytest.raises(BadRequest, match="Fork offset is beyond the source stream's tail"):
-        anchor_of(stream(5), ForkSource("s", 6, 0))
+        anchor_of(stream(5), 6)
     check_fork_position(stream(5), 5)
     with pytest.raises(BadRequest, match="Fork sub-offset is beyond the source stream's tail"):
         check_fork_position(stream(5), 6)
@@ -109,10 +112,13 @@ def test_a_fork_may_not_name_another() -> None:
 
 def test_a_fork_request_carries_what_the_fork_gets_from_its_source() -> None:
     source = stream(5, expiry=TTL)
-    asked = Create("f", None, NO_EXPIRY, False, b"", ForkSource("s", 3, 1))
-    resolved = fork_request(asked, source, ForkSource("s", 3, 1), 4, "uid of f")
-    assert resolved.fork_point == ForkPoint("s", "i", 4, 3, 1, inherits_expiry=True)
-    assert (resolved.content_type, resolved.uid, resolved.inherited_expiry) == ("text/plain", "uid of f", TTL)
+    asked = Create(
+        "f", None, NO_EXPIRY, False, b"", ForkSource("s", Offset(LIFE, 3), 1), "uid of f", LIFE + 1
+    )
+    point = fork_point(asked, source, 3, 4, LIFE)
+    assert point == ForkPoint("s", "i", 4, 3, 1, inherits_expiry=True, life=LIFE)
+    resolved = fork_request(asked, source, point)
+    assert resolved == replace(asked, content_type="text/plain", fork_point=point, inherited_expiry=TTL)
 
 
 @pytest.mark.parametrize("name", ["__ds", "__ds/leases/sweeper"])
@@ -122,7 +128,7 @@ def test_an_internal_stream_is_no_source(name: str) -> None:
 
 
 def test_a_fork_without_its_source_is_damaged_unless_it_has_gone_itself() -> None:
-    fork = stream(5, fork=ForkPoint("t", "j", 3, 3, 0, inherits_expiry=False))
+    fork = stream(5, fork=ForkPoint("t", "j", 3, 3, 0, inherits_expiry=False, life=LIFE - 1))
     assert isinstance(lost_source(fork, None), StreamNotFound)
     assert isinstance(lost_source(fork, stream(5, uid="other")), StreamNotFound)
     damaged = lost_source(fork, fork)

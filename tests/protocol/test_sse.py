@@ -11,19 +11,19 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from durable_streams.protocol.content import to_messages
-from durable_streams.protocol.offsets import format_offset
 from durable_streams.protocol.sse import control_event, data_event, is_base64, whole_characters
 from tests.event_streams import EventStream
 from tests.protocol.states import stream
 
+OFFSET = "1764289999123456_0000000000000770"
 NASTY = st.text(st.sampled_from("\r\n :adeivnt\N{BOM}\u2028\u0085\N{EURO SIGN}\0"), max_size=30)
 
 
 def data_of(content_type: str, data: bytes) -> str:
     """What a reader gets of one data event; asserts that it is one event, and its id is the offset after it."""
-    (event,) = EventStream().feed(data_event(stream(content_type=content_type), data, 77))
+    (event,) = EventStream().feed(data_event(stream(content_type=content_type).config, data, OFFSET))
     assert event.kind == "data"
-    assert event.id == format_offset(77)
+    assert event.id == OFFSET
     return event.data
 
 
@@ -103,10 +103,10 @@ def test_only_text_and_json_travel_as_they_are(content_type: str, encoded: bool)
 def test_a_control_event_says_where_the_reader_is_and_nothing_that_is_not_so(
     cursor: str | None, up_to_date: bool, closed: bool, fields: dict[str, object]
 ) -> None:
-    (event,) = EventStream().feed(control_event(5, cursor, up_to_date, closed))
+    (event,) = EventStream().feed(control_event(OFFSET, cursor, up_to_date, closed))
     assert event.kind == "control"
-    assert event.id == format_offset(5)
-    assert json.loads(event.data) == {"streamNextOffset": format_offset(5), **fields}
+    assert event.id == OFFSET
+    assert json.loads(event.data) == {"streamNextOffset": OFFSET, **fields}
 
 
 # -- whole characters -----------------------------------------------------------------------------------------------

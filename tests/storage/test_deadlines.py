@@ -10,7 +10,7 @@ from durable_streams.storage.deadlines import Deadlines
 
 
 def state(name: str, expiry: Expiry, touched_at: float = 0.0) -> StreamState:
-    return StreamState(StreamConfig(name, "i", "text/plain", expiry, None, 0.0), 0, touched_at)
+    return StreamState(StreamConfig(name, "i", "text/plain", expiry, None, 1), 0, touched_at)
 
 
 class Book:

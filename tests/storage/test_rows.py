@@ -24,17 +24,18 @@ from durable_streams.storage.rows import ROW_VERSION, from_row, to_row
 
 NUMBERS = st.integers(0, 2**53 - 1)
 INSTANTS = st.floats(0, 1e11)
+LIVES = st.integers(1, 10**16 - 1)
 TEXTS = st.text(max_size=20)
 EXPIRIES = st.one_of(
     st.just(NO_EXPIRY),
     st.builds(Expiry, ttl_s=NUMBERS),
     st.builds(Expiry, expires_at=INSTANTS, expires_at_text=TEXTS),
 )
-FORKS = st.none() | st.builds(ForkPoint, TEXTS, TEXTS, NUMBERS, NUMBERS, NUMBERS, st.booleans())
+FORKS = st.none() | st.builds(ForkPoint, TEXTS, TEXTS, NUMBERS, NUMBERS, NUMBERS, st.booleans(), LIVES)
 PRODUCERS = st.dictionaries(TEXTS, st.builds(ProducerState, NUMBERS, NUMBERS), max_size=3)
 STATES = st.builds(
     StreamState,
-    st.builds(StreamConfig, TEXTS, TEXTS, TEXTS, EXPIRIES, FORKS, INSTANTS),
+    st.builds(StreamConfig, TEXTS, TEXTS, TEXTS, EXPIRIES, FORKS, LIVES),
     NUMBERS,
     INSTANTS,
     st.booleans(),
@@ -86,9 +87,54 @@ def test_a_row_is_made_of_plain_values(state: StreamState) -> None:
     check(to_row(state))
 
 
+VERSION_1 = (
+    1,
+    "fork",
+    "uid",
+    "text/plain",
+    (60, None, None),
+    ("source", "its uid", 10, 8, 2, True),
+    1764289999.123457,
+    20,
+    1764290000.5,
+    True,
+    ("p", 3, 0),
+    "0007",
+    {"p": (3, 0)},
+    {"uid of a fork": "its name"},
+    False,
+)
+
+
+def test_a_row_of_version_1_is_read_as_the_first_revision_and_with_the_life_of_its_creation() -> None:
+    life = 1764289999123457
+    config = StreamConfig(
+        "fork",
+        "uid",
+        "text/plain",
+        Expiry(ttl_s=60),
+        ForkPoint("source", "its uid", 10, 8, 2, True, life),
+        life,
+    )
+    expected = StreamState(
+        config,
+        20,
+        1764290000.5,
+        True,
+        ("p", 3, 0),
+        "0007",
+        {"p": ProducerState(3, 0)},
+        {"uid of a fork": "its name"},
+        False,
+        revision=1,
+    )
+    for row in (VERSION_1, json.loads(json.dumps(VERSION_1))):
+        assert plain(from_row(row)) == plain(expected)
+
+
 @pytest.mark.parametrize("version", [0, ROW_VERSION + 1, None, "1"])
 def test_a_row_of_another_version_is_refused_by_name(version: object) -> None:
-    state = StreamState(StreamConfig("s", "i", "text/plain", NO_EXPIRY, None, 0.0), 0, 0.0)
+    state = StreamState(StreamConfig("s", "i", "text/plain", NO_EXPIRY, None, 1), 0, 0.0)
     with pytest.raises(ValueError, match=f"version {version!r}"):
         from_row((version, *to_row(state)[1:]))
 
@@ -105,7 +151,7 @@ def test_no_field_is_lost_between_a_state_its_successors_and_its_row() -> None:
 
 def every_field() -> dict[str, Any]:
     expiry = Expiry(expires_at=5.0, expires_at_text="then")
-    config = StreamConfig("s", "i", "text/plain", expiry, ForkPoint("t", "j", 2, 1, 1, True), 1.0)
+    config = StreamConfig("s", "i", "text/plain", expiry, ForkPoint("t", "j", 2, 1, 1, True, 6), 7)
     return {
         "config": config,
         "tail": 9,
@@ -119,9 +165,3 @@ def every_field() -> dict[str, Any]:
         "revision": 7,
         "mark": "recorded",
     }
-
-
-def test_a_row_of_version_1_is_read_as_the_first_revision() -> None:
-    state = StreamState(StreamConfig("s", "i", "text/plain", NO_EXPIRY, None, 0.0), 3, 0.0, revision=9)
-    found = from_row((1, *to_row(state)[1:15]))
-    assert (found.tail, found.revision) == (3, 1)

@@ -66,6 +66,7 @@ class Scene:
     found: Subscription | None = None
     _behind: dict[str, None] = field(default_factory=dict)
     _uids: Any = field(default_factory=lambda: count(1))
+    _lives: Any = field(default_factory=lambda: count(int(NOW) * 1_000_000))
     _wakes: Any = field(default_factory=lambda: count(1))
 
     # -- streams -----------------------------------------------------------------------------------------------
@@ -80,7 +81,9 @@ class Scene:
         return self.streams[path]
 
     def create(self, path: str, tail: int = 0, *, closed: bool = False) -> StreamState:
-        config = StreamConfig(path, f"u{next(self._uids)}", "application/json", NO_EXPIRY, None, self.now)
+        config = StreamConfig(
+            path, f"u{next(self._uids)}", "application/json", NO_EXPIRY, None, life=next(self._lives)
+        )
         self.streams[path] = StreamState(config, tail, self.now, closed=closed)
         return self.streams[path]
 

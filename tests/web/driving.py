@@ -90,6 +90,10 @@ class Server:
     def tail(self, name: str) -> str:
         return str(self.head(name).headers["Stream-Next-Offset"])
 
+    def offset(self, name: str, position: int) -> str:
+        """What clients of that stream have for ``position``, which may lie beyond the tail."""
+        return self.store.offset_at(self.store.find(name), position)
+
     def reading(self, target: str, headers: Headers | None = None, **environ: Any) -> Reader:
         """A GET in a greenlet of its own, which has got as far as it can before this returns."""
         reader = Reader(self.flask, target, headers or {}, environ)

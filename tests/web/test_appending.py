@@ -7,9 +7,10 @@ from typing import Any
 import gevent
 import pytest
 
+from durable_streams.protocol.offsets import format_offset
 from durable_streams.storage.rows import to_row
 from tests.web.conftest import OpenServer
-from tests.web.driving import BYTES, CLOSE, JSON, TEXT, Headers, Server
+from tests.web.driving import BYTES, CLOSE, JSON, START, TEXT, Headers, Server
 
 
 def producer(epoch: int | str, seq: int | str, name: str = "p") -> Headers:
@@ -177,7 +178,8 @@ def test_racing_writers_close_once_and_lose_nothing(server: Server) -> None:
 
 LIMITS = {"max_stream_bytes": 100, "max_request_body_bytes": 1000, "max_memory_bytes": 150}
 NEXT = producer(2, 1)
-BEYOND = "0000000000000000_0000000000000099"
+BEYOND = format_offset(int(START) * 1_000_000, 99)
+"""Of the first stream that is created there."""
 
 REFUSALS: dict[str, tuple[int, dict[str, Any]]] = {
     "empty body": (400, {"headers": {**TEXT, **NEXT, "Stream-Seq": "z"}}),

@@ -6,9 +6,13 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.web.driving import BASE, CLOSE, JSON, TEXT, Headers, Server
+from durable_streams.protocol.offsets import format_offset
+from tests.web.driving import BASE, CLOSE, JSON, START, TEXT, Headers, Server
 
 ZERO = "0000000000000000_0000000000000000"
+FIRST_LIFE = int(START) * 1_000_000
+"""Of the first stream that a server creates here."""
+BEYOND = format_offset(FIRST_LIFE, 99)
 INSTANT = "2027-06-01T00:00:00Z"
 
 
@@ -17,7 +21,7 @@ def test_a_new_stream_is_answered_with_its_place_its_type_and_its_tail(server: S
     assert answer.status_int == 201
     assert answer.headers["Location"] == f"http://localhost:80{BASE}a/b"
     assert answer.headers["Content-Type"] == "Text/Plain; charset=UTF-8"
-    assert answer.headers["Stream-Next-Offset"] == server.tail("a/b") != ZERO
+    assert answer.headers["Stream-Next-Offset"] == server.tail("a/b") != format_offset(FIRST_LIFE, 0)
     assert "Stream-Closed" not in answer.headers
     assert answer.body == b""
     assert server.get("a/b").body == b"hello"
@@ -119,7 +123,7 @@ def test_a_wrong_json_body_creates_nothing(server: Server, body: bytes) -> None:
 
 
 def test_an_empty_array_creates_an_empty_json_stream(server: Server) -> None:
-    assert server.put("s", b"[]", JSON).headers["Stream-Next-Offset"] == ZERO
+    assert server.put("s", b"[]", JSON).headers["Stream-Next-Offset"] == format_offset(FIRST_LIFE, 0)
     assert server.get("s").json == []
 
 
@@ -195,7 +199,9 @@ FORK_REFUSALS: list[tuple[Headers, int, str]] = [
     (forked(""), 400, "BAD_REQUEST"),
     (forked("/"), 400, "BAD_REQUEST"),
     (forked("%ff"), 400, "BAD_REQUEST"),
-    (forked("s", offset="0000000000000000_0000000000000099"), 400, "BAD_REQUEST"),
+    (forked("s", offset=BEYOND), 400, "BAD_REQUEST"),
+    (forked("s", offset="9999999999999999_9999999999999999"), 400, "INVALID_OFFSET"),
+    (forked("s", offset="0000000000000001_0000000000000000"), 410, "OFFSET_GONE"),
     (forked("s", offset="nonsense"), 400, "INVALID_OFFSET"),
     (forked("s", offset="now"), 400, "INVALID_OFFSET"),
     (forked("s", offset=ZERO + "\xa0"), 400, "INVALID_OFFSET"),

@@ -64,7 +64,7 @@ NOT_RENEWING: dict[str, Callable[[Server], Any]] = {
     "refused append": lambda server: server.post("s", b"x", JSON),
     "empty append": lambda server: server.post("s", b"", TEXT),
     "wrong offset": lambda server: server.get("s?offset=abc"),
-    "offset beyond the tail": lambda server: server.get("s?offset=0000000000000000_0000000000000099"),
+    "offset beyond the tail": lambda server: server.get(f"s?offset={server.offset('s', 99)}"),
     "unknown live mode": lambda server: server.get("s?offset=-1&live=ws"),
     "patch": lambda server: server.request("PATCH", "s"),
     "the sweeper": lambda server: server.store.sweep(),

@@ -89,10 +89,9 @@ WRONG_OFFSETS = [
     "0000000000000000_000000000000000",
     "0000000000000000_00000000000000000",
     "0000000000000000_000000000000000a",
-    "0000000000000001_0000000000000000",
     "0000000000000000-0000000000000000",
-    "0000000000000000_0000000000000004",
-    "0000000000000000_9999999999999999",
+    "9999999999999999_0000000000000000",
+    "9999999999999999_9999999999999999",
     "%D9%A0" * 33,
     "0000000000000000_0000000000000000%00",
     "../etc/passwd",
@@ -112,7 +111,7 @@ def test_an_offset_that_was_never_given_out_is_refused(server: Server, offset: s
 @pytest.mark.parametrize("live", ["", "&live=long-poll", "&live=sse"])
 def test_an_offset_inside_a_json_message_is_refused(server: Server, live: str) -> None:
     server.put("s", b'["abc","def"]', JSON)
-    assert server.get(f"s?offset=0000000000000000_0000000000000003{live}").json["code"] == "INVALID_OFFSET"
+    assert server.get(f"s?offset={server.offset('s', 3)}{live}").json["code"] == "INVALID_OFFSET"
 
 
 def test_the_start_has_three_names(server: Server) -> None:
@@ -195,9 +194,9 @@ def test_a_page_before_the_tail_keeps_its_tag_when_the_stream_grows_or_closes(pa
 
 
 def test_a_closure_without_data_is_not_hidden_by_304(server: Server) -> None:
-    server.put("s", b"abc", TEXT)
-    for offset in ("-1", server.tail("s")):
+    for at_tail in (False, True):
         server.put("s", b"abc", TEXT)
+        offset = server.tail("s") if at_tail else "-1"
         tag = server.get(f"s?offset={offset}").headers["ETag"]
         assert server.get(f"s?offset={offset}", {"If-None-Match": tag}).status_int == 304
         server.post("s", headers=CLOSE)
