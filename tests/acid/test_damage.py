@@ -7,7 +7,8 @@ from pathlib import Path
 from random import Random
 
 import pytest
-from ZODB.FileStorage.format import DATA_HDR_LEN
+from ZODB.FileStorage.format import DATA_HDR_LEN, TRANS_HDR_LEN
+from ZODB.utils import u64
 
 from durable_streams.protocol.errors import StreamDamaged
 from durable_streams.protocol.requests import Remove
@@ -43,10 +44,14 @@ def served(storage: AcidStorage, expected: Contents) -> int:
 
 
 def positions(file: Path) -> list[int]:
-    """All of the file but most of the payload."""
+    """All of the file but most of the payload; every byte of the header of the newest transaction."""
     size = file.stat().st_size
     random = Random(size)
-    return sorted({*random.sample(range(size), 60), *range(0, 400, 11), *range(size - 1500, size, 11)})
+    newest = size - 8 - u64(file.read_bytes()[-8:])
+    every = range(newest, newest + TRANS_HDR_LEN)
+    return sorted(
+        {*random.sample(range(size), 60), *range(0, 400, 11), *range(size - 1500, size, 11), *every}
+    )
 
 
 def test_a_changed_byte_is_an_error_with_a_name_and_never_served(

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 import gevent
+from ZODB.POSException import ReadConflictError
 
 from durable_streams.protocol.errors import StreamDamaged, Unavailable
 from durable_streams.protocol.state import StreamState
@@ -119,6 +120,10 @@ class AcidStorage(Storage):
         except RecordDamaged as exc:
             storage.close()
             raise DirectoryDamaged(storage.getName(), exc.position, exc.what) from exc
+        except ReadConflictError as exc:
+            # Readers begin at the newest transaction, and nothing is packed here: only a wrong id can lie before.
+            storage.close()
+            raise DirectoryDamaged(storage.getName(), 0, "the id of its newest transaction is wrong") from exc
         except BaseException:
             storage.close()
             raise
