@@ -39,7 +39,9 @@ def create_app(
     app = Flask("durable_streams", static_folder=None)
     app.url_map.merge_slashes = False
     app.register_blueprint(build_health_blueprint(lambda: service.is_ready))
-    app.register_blueprint(build_front_page_blueprint(config))
+    if config.http.stream_base_path.rstrip("/"):
+        # Otherwise that path is the streams' own.
+        app.register_blueprint(build_front_page_blueprint(config))
     _respond_with_problems(app, CorsHeaders(config.http.cors_origins))
     hooks = build_hooks(config, gates, observers)
     hook_requests(app, hooks)
