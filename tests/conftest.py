@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import shutil
 import subprocess
 from pathlib import Path
@@ -14,6 +15,8 @@ from tests.servers import ROOT, SERVER_KINDS, ServerKind, TlsFiles
 
 MEASURED = ("protocol", "streams", "storage", "contract", "web")
 """The folders whose tests have to cover `protocol/` and `streams/`; measuring makes any other test half as fast."""
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 
 
 def absent(what: str) -> None:
@@ -66,6 +69,20 @@ def node() -> str:
     if not (ROOT / "tests" / "node_modules" / "@durable-streams" / "client").is_dir():
         absent("the npm packages are not installed: `make test` does it")
     return command
+
+
+@pytest.fixture(scope="session")
+def browser(node: str) -> str:
+    """The program of Debian's Chromium, or of Chrome, for playwright-core to drive."""
+    found = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if found is None:
+        absent("no Chromium is installed (Debian: apt-get install chromium)")
+    if resource.getrlimit(resource.RLIMIT_AS)[0] != resource.RLIM_INFINITY:
+        absent("the address space is limited (ulimit -v), and Chromium reserves more than it uses")
+    if not (ROOT / "tests" / "node_modules" / "playwright-core").is_dir():
+        absent("the npm package playwright-core is not installed: `make test` does it")
+    assert found is not None
+    return found
 
 
 @pytest.fixture(scope="session")

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import Any, Final, Generic, ParamSpec, TypeVar
 
 import gevent
+from gevent.hub import MAIN_THREAD_IDENT
 from gevent.monkey import get_original
-from gevent.threading import main_native_thread
 
 # Native ones also where gevent has patched the standard library: a lock of gevent cannot wait in another thread.
 _get_ident: Final = get_original("_thread", "get_ident")
@@ -41,7 +41,7 @@ class LoopCalls:
         Before ``bind`` the main thread counts as the loop's. Raises LoopUnavailable.
         """
         thread = _get_ident()
-        if thread == self._thread or (self._loop is None and thread == main_native_thread().ident):
+        if thread == self._thread or (self._loop is None and thread == MAIN_THREAD_IDENT):
             return function(*args, **kwargs)
         if self._loop is None:
             raise LoopUnavailable("the event loop is not known yet: open the streams in its thread first")

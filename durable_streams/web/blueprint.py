@@ -97,7 +97,9 @@ def build_blueprint(
 
     def register(state: BlueprintSetupState) -> None:
         base_path = (state.url_prefix or "").rstrip("/")
-        routes = StreamRoutes(service, config, base_path, owns_connection=False, read_only=read_only)
+        routes = StreamRoutes(
+            service, config, base_path, owns_connection=False, gated=bool(gates), read_only=read_only
+        )
         endpoint = StreamEndpoint(service, routes, CorsHeaders(config.http.cors_origins), hooks)
         # A second blueprint of one app is kept beside the first: the worker finds both at its stop.
         extensions = state.app.extensions
@@ -198,7 +200,7 @@ class StreamDispatcher:
 def mount(app: Flask, service: StreamService, config: Config, hooks: Hooks) -> None:
     """Serve the streams at ``http.stream_base_path`` of ``app``; the routes that ``app`` has already stay in force."""
     base_path = config.http.stream_base_path.rstrip("/")
-    routes = StreamRoutes(service, config, base_path, owns_connection=True)
+    routes = StreamRoutes(service, config, base_path, owns_connection=True, gated=bool(hooks.gates))
     endpoint = StreamEndpoint(service, routes, CorsHeaders(config.http.cors_origins), hooks)
     app.extensions[EXTENSION] = service
     theirs = [path for path in map(_fixed_part, app.url_map.iter_rules()) if path.startswith(base_path + "/")]

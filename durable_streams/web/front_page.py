@@ -6,7 +6,8 @@ from html import escape
 from importlib import metadata
 from typing import Final
 
-from flask import Blueprint, Response
+from flask import Blueprint
+from flask import Response as FlaskResponse
 
 from durable_streams import __version__
 from durable_streams.config import Config
@@ -24,8 +25,8 @@ def build_front_page_blueprint(config: Config) -> Blueprint:
     blueprint = Blueprint("durable_streams_front_page", __name__)
 
     @blueprint.get("/")
-    def front_page() -> Response:
-        return Response(page, 200, HEADERS, mimetype="text/html")
+    def front_page() -> FlaskResponse:
+        return FlaskResponse(page, 200, HEADERS, mimetype="text/html")
 
     return blueprint
 

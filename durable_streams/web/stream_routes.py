@@ -52,11 +52,13 @@ class StreamRoutes:
         base_path: str,
         *,
         owns_connection: bool,
+        gated: bool = False,
         read_only: bool = False,
     ) -> None:
         """``base_path``: where the streams are mounted, without a slash at the end, such as ``/v1/stream``.
 
         ``owns_connection``: nothing stands between this and the server, so live events may be written to sockets.
+        ``gated``: not everybody may read everything, so shared caches must keep nothing.
         """
         limits, server = config.limits, config.server
         self.allowed_methods = READ_METHODS if read_only else ALL_METHODS
@@ -65,7 +67,7 @@ class StreamRoutes:
         self._bodies = BodyReader(limits.max_request_body_bytes, server.body_timeout_secs)
         self._compression = Compression(config.http.compression, config.http.compress_sse)
         self._base_path = base_path
-        self._visibility = config.http.cache_visibility
+        self._visibility = "private" if gated else config.http.cache_visibility
         times = LiveTimes(
             server.long_poll_timeout_secs, server.sse_reconnect_interval_secs, server.sse_heartbeat_secs
         )

@@ -210,6 +210,13 @@ def test_a_gate_knows_whom_it_lets_do_what(build: Callable[..., Flask]) -> None:
     assert [exchange.principal for exchange in recorder.exchanges] == ["ada", "bob"]
 
 
+def test_behind_a_gate_shared_caches_keep_nothing(build: Callable[..., Flask]) -> None:
+    for gates, visibility in (([], "public"), ([lambda exchange: None], "private")):
+        client = TestApp(build(gates=gates))
+        client.put(BASE + "s", b"x", headers=TEXT)
+        assert client.get(BASE + "s").headers["Cache-Control"].split(",")[0] == visibility
+
+
 def test_a_preflight_passes_no_gate(build: Callable[..., Flask]) -> None:
     def refuse(exchange: Exchange) -> None:
         raise Unauthorized("no")
