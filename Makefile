@@ -19,6 +19,12 @@ INSTALL_LOCKED := requirements/install.sh
 # Test processes run in parallel, one a core; a module's tests stay together, so that they share its server.
 PYTEST_WORKERS ?= auto
 PYTEST_ARGS ?=
+# What the tools remember between runs stands outside the checkout.
+CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/durable-streams-server/$(notdir $(CURDIR))
+export RUFF_CACHE_DIR := $(CACHE)/ruff
+export MYPY_CACHE_DIR := $(CACHE)/mypy
+export COVERAGE_FILE := $(CACHE)/coverage/data
+PYTEST := $(BIN)/python -m pytest -o cache_dir=$(CACHE)/pytest -n $(PYTEST_WORKERS) --dist loadscope --no-loadscope-reorder
 
 .PHONY: help
 help: ## List the commands
@@ -28,9 +34,23 @@ help: ## List the commands
 serve: $(VENV)/run.stamp ## Install what is missing and serve on port 4437
 	@exec $(BIN)/gunicorn -c gunicorn.conf.py wsgi:app
 
+.PHONY: test-fast
+test-fast: $(VENV)/dev.stamp ## Run what needs no server process: protocol, streams, storage, web, configuration (under a minute)
+	$(PYTEST) -m fast $(PYTEST_ARGS)
+
 .PHONY: test
-test: $(VENV)/dev.stamp $(CLIENT_VENV)/client.stamp node-packages ## Run every test, and check the coverage of protocol/ and streams/
-	$(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist loadscope --no-loadscope-reorder --cov --cov-report= $(PYTEST_ARGS)
+test: $(VENV)/dev.stamp $(CLIENT_VENV)/client.stamp node-packages ## Run that, every storage's contract, the official suite and clients (5 minutes)
+	$(PYTEST) -m "not long" $(PYTEST_ARGS)
+
+.PHONY: test-long
+test-long: $(VENV)/dev.stamp $(CLIENT_VENV)/client.stamp node-packages ## Run the rest: every mode and worker, power cuts, crashes, coverage (an hour)
+	$(PYTEST) -m long $(PYTEST_ARGS)
+	$(MAKE) --no-print-directory coverage
+
+.PHONY: coverage
+coverage: $(VENV)/dev.stamp ## Check that the tests reach 95 % of protocol/ and streams/
+	@mkdir -p $(dir $(COVERAGE_FILE))
+	$(PYTEST) -m "not long" -q --cov --cov-report= tests/protocol tests/streams tests/storage tests/contract tests/web
 	$(BIN)/python -m coverage report --skip-covered --show-missing --fail-under=95 \
 		--include='durable_streams/protocol/*,durable_streams/streams/*'
 
@@ -46,7 +66,7 @@ format-check: $(VENV)/dev.stamp ## Say which files ruff would format in another 
 	$(BIN)/ruff format --check .
 
 .PHONY: format
-format: $(VENV)/dev.stamp ## Format the sources and mend what ruff can mend
+format: $(VENV)/dev.stamp ## Format the sources and fix what ruff can fix
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
@@ -59,13 +79,13 @@ bench-storage: $(VENV)/dev.stamp ## Measure every storage mode on this machine; 
 	@$(BIN)/python -m benchmarks.storage --folder "$(or $(BENCH_FOLDER),.)" $(BENCH_ARGS)
 
 .PHONY: lock
-lock: $(LOCK_VENV)/lock.stamp ## Touch requirements/*.txt and the npm lock from pyproject.toml and package.json
+lock: $(LOCK_VENV)/lock.stamp ## Pin requirements/*.txt and the npm lock to pyproject.toml and package.json
 	cd requirements && for group in run dev client; do ./compile.sh "../$(LOCK_VENV)/bin/uv" "$$group" || exit 1; done
 	cd $(NODE_TESTS) && npm install --package-lock-only --no-audit --no-fund
 
 .PHONY: clean
 clean: ## Remove what these commands have installed and built
-	rm -rf $(VENV) $(CLIENT_VENV) $(LOCK_VENV) $(NODE_TESTS)/node_modules build dist *.egg-info .coverage .coverage.* .test-results
+	rm -rf $(VENV) $(CLIENT_VENV) $(LOCK_VENV) $(NODE_TESTS)/node_modules $(CACHE) build dist *.egg-info
 
 # --- environments -------------------------------------------------------------------------------------------------
 

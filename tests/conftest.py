@@ -1,4 +1,4 @@
-"""Fixtures that several folders of tests need: kinds of server, certificates, and what to do without Node."""
+"""How the tests are run, and fixtures that several folders need: kinds of server, certificates, clients."""
 
 from __future__ import annotations
 
@@ -6,12 +6,17 @@ import os
 import resource
 import shutil
 import subprocess
+import tempfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trustme
+from hypothesis.configuration import set_hypothesis_home_dir
 
 from tests.servers import ROOT, SERVER_KINDS, ServerKind, TlsFiles
+from tests.tiers import FAST, PiecesScheduling, Tier, folder_of, place_of, tier_of
+from tests.watching import CheckoutGuard, FailureNames
 
 MEASURED = ("protocol", "streams", "storage", "contract", "web")
 """The folders whose tests have to cover `protocol/` and `streams/`; measuring makes any other test half as fast."""
@@ -26,15 +31,36 @@ def absent(what: str) -> None:
     pytest.skip(what)
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    # The processes of xdist report to the first one, which has the terminal.
+    if not hasattr(config, "workerinput"):
+        config.pluginmanager.register(FailureNames(config))
+        config.pluginmanager.register(CheckoutGuard(ROOT))
+    set_hypothesis_home_dir(
+        Path(tempfile.gettempdir()) / f"durable-streams-tests-{os.getuid()}" / "hypothesis"
+    )
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What is long comes first: begun last, it would keep one process busy while the others have nothing to do."""
-    items.sort(key=lambda item: item.get_closest_marker("long") is None)
+    items.sort(key=place_of)
     for item in items:
-        if item.path.relative_to(ROOT / "tests").parts[0] not in MEASURED:
+        item.add_marker(tier_of(item).value)
+        if folder_of(item.path) not in MEASURED:
             item.add_marker(pytest.mark.no_cover)
 
 
-@pytest.fixture(scope="module", params=SERVER_KINDS, ids=lambda kind: kind.name)
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Importing the other tests would take as long as running the fast ones."""
+    is_left_out = config.option.markexpr == Tier.FAST and collection_path.parent != ROOT
+    return True if is_left_out and folder_of(collection_path) not in FAST else None
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> PiecesScheduling | None:
+    return PiecesScheduling(config, log) if config.option.dist == "loadscope" else None
+
+
+@pytest.fixture(scope="module", params=[kind.param for kind in SERVER_KINDS])
 def server_kind(request: pytest.FixtureRequest) -> ServerKind:
     """Every kind of server in turn."""
     kind: ServerKind = request.param

@@ -18,7 +18,9 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
+
+import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 GUNICORN = (sys.executable, "-m", "gunicorn", "-c", "gunicorn.conf.py", "wsgi:app")
@@ -38,17 +40,34 @@ class ServerKind:
 
     name: str
     environ: Mapping[str, str] = field(default_factory=dict)
+    is_variant: bool = False
+    """Whether it is asked only by `make test-long`."""
+
+    @property
+    def param(self) -> Any:
+        """This kind as a parameter of a test or of a fixture."""
+        return pytest.param(self, id=self.name, marks=[pytest.mark.long] if self.is_variant else [])
 
 
 # The conformance suite and the clients' runs are repeated for every line of this table.
 SERVER_KINDS = (
     ServerKind("memory", {"DS_STORAGE__MODE": "memory"}),
-    ServerKind("memory-gevent", {"DS_STORAGE__MODE": "memory", "DS_SERVER__WORKER_CLASS": "gevent"}),
+    ServerKind(
+        "memory-gevent", {"DS_STORAGE__MODE": "memory", "DS_SERVER__WORKER_CLASS": "gevent"}, is_variant=True
+    ),
     ServerKind("file-fast", {"DS_STORAGE__MODE": "file-fast"}),
     ServerKind("file-durable", {"DS_STORAGE__MODE": "file-durable"}),
     ServerKind("acid", {"DS_STORAGE__MODE": "acid"}),
-    ServerKind("acid-4-shards", {"DS_STORAGE__MODE": "acid", "DS_STORAGE__ACID_SHARD_COUNT": "4"}),
-    ServerKind("acid-in-memory", {"DS_STORAGE__MODE": "acid", "DS_STORAGE__ACID_BACKEND": "in-memory"}),
+    ServerKind(
+        "acid-4-shards",
+        {"DS_STORAGE__MODE": "acid", "DS_STORAGE__ACID_SHARD_COUNT": "4"},
+        is_variant=True,
+    ),
+    ServerKind(
+        "acid-in-memory",
+        {"DS_STORAGE__MODE": "acid", "DS_STORAGE__ACID_BACKEND": "in-memory"},
+        is_variant=True,
+    ),
 )
 
 

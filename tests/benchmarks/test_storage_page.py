@@ -7,17 +7,19 @@ import re
 import pytest
 
 from benchmarks.storage.modes import MODES
-from durable_streams.telemetry.lifecycle import GUARANTEES
+from durable_streams.storage import modes
 from tests.servers import ROOT
 
 PAGE = (ROOT / "docs" / "storage.md").read_text()
 
 
-@pytest.mark.parametrize("name", GUARANTEES)
+@pytest.mark.parametrize("name", modes.MODES)
 def test_the_page_has_each_mode_with_the_promise_that_the_server_logs(name: str) -> None:
     mode, _, backend = name.partition(" ")
     rows = [line for line in PAGE.splitlines() if line.startswith(f"| `{mode}` |")]
-    assert [row for row in rows if GUARANTEES[name] in row and (not backend or f"`{backend}`" in row)]
+    assert [
+        row for row in rows if modes.MODES[name].guarantee in row and (not backend or f"`{backend}`" in row)
+    ]
 
 
 @pytest.mark.parametrize("path", sorted(set(re.findall(r"`(tests/[a-z_/]+\.py)`", PAGE))))

@@ -21,7 +21,7 @@ from tests.crash.lanes import Lane, Shared
 from tests.crash.test_kill import MODES
 from tests.servers import ROOT, Server, running_server, server_environ
 
-pytestmark = [pytest.mark.server, pytest.mark.long]
+pytestmark = pytest.mark.server
 
 SCRIPT = (sys.executable, "-m", "durable_streams")
 ACTIONS = 150

@@ -9,12 +9,13 @@ import os
 import subprocess
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pytest
 
 from tests.clients.source_text import SEED, as_lines, json_messages, text_of_many_scripts
-from tests.servers import ROOT, SERVER_KINDS, Server, TlsFiles, running_server
+from tests.servers import ROOT, SERVER_KINDS, Server, ServerKind, TlsFiles, running_server
 
 RUN_SECONDS_MAX = 120
 # Far less than the text, so that every client has to follow a page to the next one.
@@ -24,11 +25,18 @@ MODES = ("catch-up", "long-poll", "sse")
 # TLS ends in the worker, above all storages: https is repeated for the two workers.
 PLACES = [("http", kind) for kind in SERVER_KINDS]
 PLACES += [("https", kind) for kind in SERVER_KINDS if kind.environ["DS_STORAGE__MODE"] == "memory"]
+# What differs from mode to mode is held by the contract; `make test` carries the text through one and over TLS.
+USUAL = ("memory",)
 
-pytestmark = [pytest.mark.server, pytest.mark.long]
+pytestmark = pytest.mark.server
 
 
-@pytest.fixture(scope="module", params=PLACES, ids=lambda place: f"{place[0]}-{place[1].name}")
+def place_param(scheme: str, kind: ServerKind) -> Any:
+    marks = [] if kind.name in USUAL else [pytest.mark.long]
+    return pytest.param((scheme, kind), id=f"{scheme}-{kind.name}", marks=marks)
+
+
+@pytest.fixture(scope="module", params=[place_param(*place) for place in PLACES])
 def server(
     request: pytest.FixtureRequest, tls_files: TlsFiles, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Server]:

@@ -22,7 +22,7 @@ SUBSCRIPTION_GROUP = "Reserved subscription APIs"
 # What the suite of the locked version holds; a shorter report means that tests have gone missing.
 TESTS_MIN = 332
 
-pytestmark = [pytest.mark.server, pytest.mark.node, pytest.mark.long]
+pytestmark = [pytest.mark.server, pytest.mark.node]
 
 
 @pytest.fixture(scope="module")

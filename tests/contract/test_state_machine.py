@@ -1,6 +1,6 @@
 """Random lives of a few streams on every storage, held step by step against a plain model.
 
-STATE_MACHINE_EXAMPLES sets how many lives each storage leads; a failure prints how to repeat it.
+STATE_MACHINE_EXAMPLES sets how many lives each storage leads in `make test-long`; a failure prints how to repeat it.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ from durable_streams.streams.batch import Limits
 from tests.contract.driving import KINDS, Kind, Streams
 from tests.contract.plain_model import JSON, PlainStreams, Producer, Refused
 
-EXAMPLES = int(os.environ.get("STATE_MACHINE_EXAMPLES", "60"))
+FEW = 10
+MANY = int(os.environ.get("STATE_MACHINE_EXAMPLES", "100"))
 STEPS = 40
 
 ALL_NAMES = ["a", "b/c", "d", "e", "\N{EURO SIGN}"]
@@ -270,12 +271,15 @@ class Lives(RuleBasedStateMachine):
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
-def test_random_lives_go_as_the_model_says(kind: Kind) -> None:
+@pytest.mark.parametrize(
+    "examples", [pytest.param(FEW, id="few"), pytest.param(MANY, id="many", marks=pytest.mark.long)]
+)
+def test_random_lives_go_as_the_model_says(kind: Kind, examples: int) -> None:
     machine = type("LivesOn" + kind.name.title().replace("-", ""), (Lives,), {"kind": kind})
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=EXAMPLES,
+            max_examples=examples,
             stateful_step_count=STEPS,
             deadline=None,
             print_blob=True,

@@ -3,7 +3,8 @@
 Between the rounds nothing is repaired, so that damage would add up. What the clients know is the only witness:
 every acknowledged change is there once and in order, any other wholly or not at all.
 
-CRASH_ROUNDS sets the number of rounds of each mode, CRASH_SEED repeats the choices of a run (not its timing).
+`make test` does one round a mode. CRASH_ROUNDS sets how many `make test-long` does, CRASH_SEED repeats the choices of a
+run (not its timing).
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from tests.crash.client import Client
 from tests.crash.lanes import Lane, Load, Shared, Violation, expect
 from tests.servers import GUNICORN, ROOT, Server, running_server, server_environ
 
-pytestmark = [pytest.mark.server, pytest.mark.long]
+pytestmark = pytest.mark.server
 
 ROUNDS = int(os.environ.get("CRASH_ROUNDS", "20"))
 BUSY = (*GUNICORN[:-1], "tests.crash.busy_server:app")
@@ -133,18 +134,21 @@ class KilledServer:
     mode: str
 
     @pytest.mark.timeout(60 + ROUNDS * ROUND_SECONDS_MAX)
-    def test_a_killed_server_has_kept_its_word(self, seed: int, tmp_path: Path) -> None:
+    @pytest.mark.parametrize(
+        "rounds", [pytest.param(1, id="once"), pytest.param(ROUNDS, id="often", marks=pytest.mark.long)]
+    )
+    def test_a_killed_server_has_kept_its_word(self, rounds: int, seed: int, tmp_path: Path) -> None:
         trial = Trial(tmp_path, MODES[self.mode], seed)
         trial.prepare()
         answered = 0
-        for number in range(ROUNDS):
+        for number in range(rounds):
             try:
                 answered += trial.round()
             except Violation as exc:
                 log = (tmp_path / "server.log").read_text(errors="replace")
                 pytest.fail(f"{self.mode}, round {number}, seed {seed}: {exc}\n{log[-3000:]}")
         trial.finish()
-        print(f"{self.mode}: {ROUNDS} rounds, {answered} acknowledged steps")
+        print(f"{self.mode}: {rounds} rounds, {answered} acknowledged steps")
 
 
 class TestFileFast(KilledServer):

@@ -1,0 +1,90 @@
+"""Which tests are run how often, and in which pieces they are dealt out to test processes.
+
+A test is in exactly one tier, by its module or its folder; one that is marked `long`, or has a parameter that is, is in
+that tier.
+"""
+
+from __future__ import annotations
+
+import re
+from enum import StrEnum
+from pathlib import Path
+from typing import Final
+
+import pytest
+from xdist.scheduler import LoadScopeScheduling
+
+TESTS: Final = Path(__file__).resolve().parent
+
+
+class Tier(StrEnum):
+    """The names are pytest markers; `make test-fast`, `make test` and `make test-long` choose by them."""
+
+    FAST = "fast"
+    STANDARD = "standard"
+    LONG = "long"
+
+
+FAST: Final = frozenset(
+    {
+        "config",
+        "live",
+        "protocol",
+        "storage",
+        "streams",
+        "subscriptions",
+        "telemetry",
+        "web",
+        "test_architecture.py",
+    }
+)
+"""Folders and modules below tests/ whose tests start no server and wait for no disk."""
+LONG: Final = frozenset(
+    {
+        "acid/test_faults.py",
+        "acid/test_power_cut.py",
+        "benchmarks/test_storage_costs.py",
+        "cli/test_maintenance.py",
+        "crash/test_full_disk.py",
+        "files/test_faults.py",
+        "files/test_power_cut.py",
+        "server/test_damage.py",
+        "worker/test_vanishing_readers.py",
+    }
+)
+"""Folders and modules below tests/ that take minutes."""
+SLOWEST_FIRST: Final = ("conformance", "crash", "clients", "contract", "cli", "worker")
+"""Begun last, what takes long would keep one process busy while the others have nothing to do."""
+APART: Final = ("conformance", "contract")
+"""Folders whose tests share nothing, so that each may run in any process."""
+# Of tests/clients, those that share a server: `[http-memory-catch-up-text]` is on the server `http-memory`.
+_SERVER: Final = re.compile(r"\[(https?-.+?)-(?:catch-up|long-poll|sse)\b")
+
+
+def folder_of(path: Path) -> str:
+    """The folder below tests/ that holds the test module, or the module's own name."""
+    return path.relative_to(TESTS).parts[0]
+
+
+def tier_of(item: pytest.Item) -> Tier:
+    path = item.path.relative_to(TESTS)
+    if item.get_closest_marker(Tier.LONG) or {path.parts[0], str(path)} & LONG:
+        return Tier.LONG
+    return Tier.FAST if folder_of(item.path) in FAST else Tier.STANDARD
+
+
+def place_of(item: pytest.Item) -> int:
+    """Where in the order of a run a test stands."""
+    folder = folder_of(item.path)
+    return SLOWEST_FIRST.index(folder) if folder in SLOWEST_FIRST else len(SLOWEST_FIRST)
+
+
+class PiecesScheduling(LoadScopeScheduling):  # type: ignore[misc]
+    """Deals out modules and classes whole, so that they share their server, but for folders that are `APART`."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        if nodeid.startswith(tuple(f"tests/{folder}/" for folder in APART)):
+            return nodeid
+        server = _SERVER.search(nodeid)
+        scope: str = super()._split_scope(nodeid)
+        return f"{scope}[{server[1]}]" if server else scope
