@@ -53,6 +53,7 @@ LAYERS = {
     "storage.modes": layer("storage", "extras"),
     "storage.memory": layer("storage.memory", *PORT),
     "storage.on_disk": layer("storage.on_disk", "storage.modes", "protocol"),
+    "storage.on_disk.background": layer(others="gevent"),
     "storage.files": layer(
         "storage.files", "storage.on_disk", "eventloop", *PORT, others="gevent msgspec BTrees"
     ),

@@ -1,7 +1,7 @@
-"""What operators do with a data directory: pack, verify, backup, restore; docs/operations.md is their page.
+"""What operators do with a data directory: compact, verify, backup, restore; docs/operations.md is their page.
 
-Which directory and of which kind is said by `storage.data_dir` and `storage.mode`. How it is done is the
-backends' business; here is what is printed, and with which code the command ends.
+The settings `storage.data_dir` and `storage.mode` name the directory and its kind. The storages know how it is done;
+here is what is printed, and with which code the command ends.
 """
 
 from __future__ import annotations
@@ -13,23 +13,29 @@ from pathlib import Path
 from typing import Final
 
 from durable_streams.cli.command import Command, no_arguments
-from durable_streams.cli.upkeep import (
-    DataDamaged,
-    DirectoryInUse,
-    Findings,
-    NoDataDirectory,
-    Upkeep,
-    upkeep_of,
-)
 from durable_streams.config import Config, ConfigLoadOptions
 from durable_streams.extras import MissingExtra
 from durable_streams.startup import ExitCode, load_config_or_exit
+from durable_streams.storage.abilities import Maintained
 from durable_streams.storage.modes import mode_of
-from durable_streams.storage.on_disk.directory import names_in
+from durable_streams.storage.on_disk.directory import (
+    DirectoryError,
+    DirectoryInUse,
+    DirectoryNotEmpty,
+    WrongLayout,
+)
+from durable_streams.storage.on_disk.report import Report
 
 PROGRAM: Final = "durable-streams-server"
 
-Work = Callable[[Upkeep, Path, argparse.Namespace], Findings]
+Work = Callable[[Maintained, Path, argparse.Namespace], Report]
+"""Gets what the mode offers, the data directory and the parsed arguments."""
+_CODES: Final = {
+    WrongLayout: ExitCode.NO_DATA,
+    DirectoryInUse: ExitCode.IN_USE,
+    DirectoryNotEmpty: ExitCode.NOT_EMPTY,
+}
+"""Every other DirectoryError says that something is damaged."""
 
 
 class Refused(Exception):
@@ -41,69 +47,74 @@ class Refused(Exception):
 
 
 def _command(
-    name: str, summary: str, work: Work, add_arguments: Callable[[argparse.ArgumentParser], None]
+    name: str,
+    summary: str,
+    work: Work,
+    done: str,
+    add_arguments: Callable[[argparse.ArgumentParser], None],
 ) -> Command:
+    """``done`` begins the line on standard output; it may name ``{data}`` and ``{directory}``."""
+
     def run(options: ConfigLoadOptions, parsed: argparse.Namespace) -> int:
         config = load_config_or_exit(options)
+        data = Path(config.storage.data_dir)
         try:
-            findings = _carry_out(work, config, parsed)
+            report = _carry_out(work, config, parsed)
         except Refused as refused:
-            return _say(name, [str(refused)], refused.code)
-        print(findings.summary)
-        return _say(name, findings.problems, ExitCode.DAMAGED if findings.problems else ExitCode.OK)
+            return _print_problems(name, [str(refused)], refused.code)
+        directory = getattr(parsed, "directory", None) or data
+        print(f"{done.format(data=data, directory=directory)}: {_summary(report)}")
+        return _print_problems(name, report.problems, ExitCode.DAMAGED if report.problems else ExitCode.OK)
 
     return Command(name, summary, run, add_arguments)
 
 
-def _carry_out(work: Work, config: Config, parsed: argparse.Namespace) -> Findings:
+def _carry_out(work: Work, config: Config, parsed: argparse.Namespace) -> Report:
     """Raises Refused for whatever keeps the command from being carried out."""
+    mode = mode_of(config.storage)
+    if mode.maintenance is None:
+        raise Refused(ExitCode.CONFIGURATION, f"storage.mode = {mode.name} keeps nothing on disk")
     try:
-        upkeep = upkeep_of(config.storage)
+        mode.check_installed()
+        return work(mode.maintenance(), Path(config.storage.data_dir), parsed)
     except MissingExtra as exc:
         raise Refused(ExitCode.CONFIGURATION, str(exc)) from exc
-    if upkeep is None:
-        name = mode_of(config.storage).name
-        raise Refused(ExitCode.CONFIGURATION, f"storage.mode = {name} keeps nothing on disk")
-    try:
-        return work(upkeep, Path(config.storage.data_dir), parsed)
-    except DirectoryInUse as exc:
-        raise Refused(ExitCode.IN_USE, str(exc)) from exc
-    except NoDataDirectory as exc:
-        raise Refused(ExitCode.NO_DATA, str(exc)) from exc
-    except DataDamaged as exc:
-        raise Refused(ExitCode.DAMAGED, str(exc)) from exc
+    except (DirectoryError, ValueError) as exc:
+        advice = "; stop it first" if isinstance(exc, DirectoryInUse) else ""
+        raise Refused(_CODES.get(type(exc), ExitCode.DAMAGED), f"{exc}{advice}") from exc
     except OSError as exc:
         raise Refused(ExitCode.INPUT_OUTPUT, str(exc)) from exc
 
 
-def _say(name: str, lines: list[str], code: ExitCode) -> ExitCode:
+def _summary(report: Report) -> str:
+    if report.bytes_before:
+        return f"{report.bytes_before:,} bytes before, {report.bytes_after:,} after"
+    text = f"{report.streams:,} streams, {report.payload_bytes:,} bytes of payload"
+    if report.torn_bytes:
+        text += f"; {report.torn_bytes:,} bytes behind the last whole batch belong to no answered request"
+    return text
+
+
+def _print_problems(name: str, lines: list[str], code: ExitCode) -> ExitCode:
     for line in lines:
         print(f"{PROGRAM} {name}: {line}", file=sys.stderr)
     return code
 
 
-def _pack(upkeep: Upkeep, data_dir: Path, _: argparse.Namespace) -> Findings:
-    return upkeep.pack(data_dir)
+def _compact(maintained: Maintained, data_dir: Path, _: argparse.Namespace) -> Report:
+    return maintained.compact(data_dir)
 
 
-def _verify(upkeep: Upkeep, data_dir: Path, parsed: argparse.Namespace) -> Findings:
-    return upkeep.verify(parsed.directory or data_dir)
+def _verify(maintained: Maintained, data_dir: Path, parsed: argparse.Namespace) -> Report:
+    return maintained.verify(parsed.directory or data_dir)
 
 
-def _backup(upkeep: Upkeep, data_dir: Path, parsed: argparse.Namespace) -> Findings:
-    _check_empty(parsed.directory)
-    return upkeep.backup(data_dir, parsed.directory)
+def _backup(maintained: Maintained, data_dir: Path, parsed: argparse.Namespace) -> Report:
+    return maintained.backup(data_dir, parsed.directory)
 
 
-def _restore(upkeep: Upkeep, data_dir: Path, parsed: argparse.Namespace) -> Findings:
-    _check_empty(data_dir)
-    return upkeep.restore(parsed.directory, data_dir)
-
-
-def _check_empty(directory: Path) -> None:
-    """Nothing that is there is ever written over."""
-    if directory.exists() and (not directory.is_dir() or names_in(directory)):
-        raise Refused(ExitCode.NOT_EMPTY, f"{directory} is not empty; nothing was written")
+def _restore(maintained: Maintained, data_dir: Path, parsed: argparse.Namespace) -> Report:
+    return maintained.restore(parsed.directory, data_dir)
 
 
 def _other_directory(parser: argparse.ArgumentParser) -> None:
@@ -116,22 +127,32 @@ def _backup_directory(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("directory", metavar="DIR", type=Path, help="the directory that holds the backup")
 
 
-PACK = _command(
-    "pack", "Give back the room of what is no longer needed; the server must be stopped.", _pack, no_arguments
+COMPACT = _command(
+    "compact",
+    "Free the space of what is no longer needed; the server must be stopped.",
+    _compact,
+    "compacted {data}",
+    no_arguments,
 )
 VERIFY = _command(
     "verify",
     "Read every byte of the data, check every checksum, name what is damaged.",
     _verify,
+    "verified {directory}",
     _other_directory,
 )
 BACKUP = _command(
     "backup",
     "Copy the data, as it is at one moment, into an empty directory, and verify the copy.",
     _backup,
+    "backed up to {directory}",
     _backup_directory,
 )
 RESTORE = _command(
-    "restore", "Make the data directory, which must be empty, what a backup is.", _restore, _backup_directory
+    "restore",
+    "Make the data directory, which must be empty, what a backup is.",
+    _restore,
+    "restored {data}",
+    _backup_directory,
 )
-MAINTENANCE: Final = (PACK, VERIFY, BACKUP, RESTORE)
+MAINTENANCE: Final = (COMPACT, VERIFY, BACKUP, RESTORE)

@@ -56,8 +56,7 @@ class Shared(Protocol):
 class Maintained(Protocol):
     """What an operator runs on a data directory (docs/operations.md).
 
-    Raises DirectoryInUse where the directory has to be free, WrongLayout when it holds no data of this mode,
-    ValueError when something is damaged that would have been copied or compacted, or OSError.
+    Every method raises a DirectoryError (``on_disk/directory.py``) or an OSError when it cannot be done.
     """
 
     def verify(self, data_dir: Path) -> Report:
@@ -69,5 +68,5 @@ class Maintained(Protocol):
     def restore(self, source: Path, data_dir: Path) -> Report:
         """Make ``data_dir``, missing or empty, what the backup ``source`` is."""
 
-    def compact(self, data_dir: Path) -> object:
+    def compact(self, data_dir: Path) -> Report:
         """Free the space of what is no longer needed; no server may own the directory."""

@@ -76,9 +76,9 @@ def _file_durable(options: StorageOptions) -> Storage:
 
 
 def _file_maintenance() -> Maintained:
-    from durable_streams.storage.files import maintenance
+    from durable_streams.storage.files.maintenance import FileMaintenance
 
-    return maintenance
+    return FileMaintenance()
 
 
 def _acid(options: StorageOptions) -> Storage:
@@ -94,9 +94,9 @@ def _acid_in_memory(options: StorageOptions) -> Storage:
 
 
 def _acid_maintenance() -> Maintained:
-    from durable_streams.storage.zodb import maintenance
+    from durable_streams.storage.zodb.maintenance import AcidMaintenance
 
-    return maintenance
+    return AcidMaintenance()
 
 
 _TABLE: Final = (

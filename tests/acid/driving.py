@@ -9,11 +9,11 @@ from typing import Any
 
 from durable_streams.protocol.requests import Request
 from durable_streams.storage.contract import Change
-from durable_streams.storage.zodb import AcidStorage, Tuning
+from durable_streams.storage.zodb import AcidStorage, AcidTuning
 from tests.disk.recording import HastyDisk
 from tests.files.driving import Script, decide, record
 
-QUIET = Tuning(interval_s=1e9)
+QUIET = AcidTuning(interval_s=1e9)
 """Nothing happens behind the requests unless a test asks for it."""
 
 
@@ -60,3 +60,9 @@ def opened(data_dir: Path, shard_count: int = 1, **more: Any) -> Iterator[AcidSt
 
 def shard_file(data_dir: Path, number: int = 0) -> Path:
     return data_dir / "acid" / f"{number:03d}.fs"
+
+
+def pack_all(storage: AcidStorage) -> None:
+    """Now, whether or not it is time for it."""
+    for each in storage.background:
+        each.pack()

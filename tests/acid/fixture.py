@@ -15,7 +15,7 @@ from pathlib import Path
 from durable_streams.protocol.requests import AddFork, Producer, Remove
 from durable_streams.protocol.state import Expiry, ForkPoint
 from durable_streams.storage.zodb import AcidStorage
-from tests.acid.driving import commit, opened
+from tests.acid.driving import commit, opened, pack_all
 from tests.files.driving import append, create, read_all
 
 SHARDS = 2
@@ -41,7 +41,7 @@ def _write_streams(storage: AcidStorage) -> None:
         storage, create("until", expiry=Expiry(expires_at=2.0**33, expires_at_text="2242-03-16T12:56:32Z"))
     )
     commit(storage, Remove("gone"))
-    storage._keeper.pack_all()
+    pack_all(storage)
     commit(storage, append("sealed", b"in the tail", producer=Producer("p", 3, 0), stream_seq="0007"))
     commit(storage, *(append("inline", b".", producer=Producer(f"p{n}", n, 0)) for n in range(MANY)))
     point = ForkPoint("sealed", "first of sealed", 2000, 1990, 10, True, 1_000_000_000)

@@ -12,8 +12,9 @@ from ZODB.utils import u64
 
 from durable_streams.protocol.errors import StreamDamaged
 from durable_streams.protocol.requests import Remove
-from durable_streams.storage.zodb import AcidStorage, DirectoryDamaged, maintenance
-from tests.acid.driving import build, commit, opened, shard_file
+from durable_streams.storage.zodb import AcidStorage, DirectoryDamaged
+from durable_streams.storage.zodb.maintenance import AcidMaintenance
+from tests.acid.driving import build, commit, opened, pack_all, shard_file
 from tests.files.driving import Contents, append, contents, create, decide, flip, read_all, record
 
 LARGE = Random(1).randbytes(150_000)
@@ -25,7 +26,7 @@ def write(data_dir: Path) -> Contents:
         commit(storage, create("large", LARGE), create("inline", b"i" * 500), create("chunks", b"c" * 3000))
         commit(storage, append("chunks", b"d" * 3000))
         commit(storage, create("empty"))
-        storage._keeper.pack_all()
+        pack_all(storage)
         return contents(storage)
 
 
@@ -72,7 +73,7 @@ def test_a_changed_byte_is_an_error_with_a_name_and_never_served(
             damaged = served(storage, expected)
             seen["damaged" if damaged else "unharmed"] += 1
             storage.close()
-        problems = maintenance.verify(tmp_path / "data").problems
+        problems = AcidMaintenance().verify(tmp_path / "data").problems
         assert problems, f"verify has not seen the changed byte {position}"
         flip(file, position)
     print(seen)
@@ -112,7 +113,7 @@ def test_a_damaged_stream_that_goes_does_not_hold_up_the_others(tmp_path: Path) 
     with opened(tmp_path / "data") as storage:
         commit(storage, Remove("s"))
         commit(storage, append("other", b"goes on"))
-        storage._keeper.pack_all()
+        pack_all(storage)
     with opened(tmp_path / "data") as storage:
         assert storage.names("", "", 10) == ["other"]
         assert read_all(storage, "other") == b"goes on"

@@ -15,7 +15,7 @@ from durable_streams.protocol.errors import ProtocolError, StorageFull, StreamDa
 from durable_streams.protocol.requests import Remove, Request
 from durable_streams.storage.contract import Change
 from durable_streams.storage.zodb import AcidStorage
-from tests.acid.driving import QUIET, build, by_shard, commit, opened
+from tests.acid.driving import QUIET, build, by_shard, commit, opened, pack_all
 from tests.disk.recording import FaultyDisk
 from tests.files.driving import Contents, Model, append, contents, create, decide, read_all, record
 from tests.servers import ROOT
@@ -67,10 +67,9 @@ class Life:
         self._disk.kinds = kinds
 
     def _maintain(self, what: str) -> None:
-        keeper = self._storage._keeper
-        for care in keeper._cares:
+        for background in self._storage.background:
             try:
-                keeper.pack(care) if what == "pack" else keeper.save_index(care)
+                background.pack() if what == "pack" else background.save_index()
             except (OSError, RuntimeError) as exc:
                 self.refused.append(type(exc))
 
@@ -200,7 +199,7 @@ def test_a_sync_that_fails_stops_all_writing_of_its_shard_and_leaves_reading(
         assert read_all(storage, "a") == b"before"
         commit(storage, create(other, b"goes on"))
         with pytest.raises(RuntimeError, match="the storage has failed"):
-            storage._keeper.pack_all()
+            pack_all(storage)
 
 
 KILLED_IN_A_COMMIT = """
@@ -341,9 +340,9 @@ def test_a_pack_that_finds_no_room_takes_none(tmp_path: Path, caplog: pytest.Log
         commit(storage, append("s", b"!"))
         disk.calls, disk.fail_at, disk.kinds = 0, 1, {"write"}
         with pytest.raises(OSError, match="No space left"):
-            storage._keeper.pack_all()
+            pack_all(storage)
         assert disk.failed
         assert not (tmp_path / "data" / "acid" / "000.fs.pack").exists()
         disk.kinds = set()
-        storage._keeper.pack_all()
+        pack_all(storage)
         assert read_all(storage, "s") == bytes(200_000) + b"!"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from durable_streams.storage.zodb import maintenance
+from durable_streams.storage.zodb.maintenance import AcidMaintenance
 from tests.acid import fixture
 from tests.acid.driving import commit, opened
 from tests.files.driving import append, create, read_all
@@ -16,7 +16,7 @@ FIXTURE = ROOT / "tests" / "fixtures" / "acid-v1"
 
 def test_the_directory_of_version_1_can_be_read_verified_and_written_on(tmp_path: Path) -> None:
     shutil.copytree(FIXTURE, tmp_path / "data")
-    assert maintenance.verify(tmp_path / "data").problems == []
+    assert AcidMaintenance().verify(tmp_path / "data").problems == []
     with opened(tmp_path / "data", fixture.SHARDS) as storage:
         fixture.check(storage)
         commit(storage, append("sealed", b" and on"), create("new", b"n"))

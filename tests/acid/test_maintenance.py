@@ -11,12 +11,13 @@ import pytest
 from ZODB.FileStorage.format import DATA_HDR_LEN
 
 from durable_streams.protocol.requests import Producer, Remove
-from durable_streams.storage.zodb import DirectoryDamaged, DirectoryInUse, WrongLayout, maintenance
+from durable_streams.storage.zodb import DirectoryDamaged, DirectoryInUse, WrongLayout
+from durable_streams.storage.zodb.maintenance import AcidMaintenance
 from tests.acid.driving import LargeBodies, commit, opened, shard_file
 from tests.disk.recording import HastyDisk
 from tests.files.driving import Contents, append, contents, create, files_of, flip
 
-DISK = HastyDisk()
+MAINTENANCE = AcidMaintenance(HastyDisk())
 
 
 def write(data_dir: Path, seed: int = 1) -> Contents:
@@ -35,7 +36,7 @@ def write(data_dir: Path, seed: int = 1) -> Contents:
 
 def test_verify_counts_what_is_there(tmp_path: Path) -> None:
     expected = write(tmp_path / "data")
-    report = maintenance.verify(tmp_path / "data", DISK)
+    report = MAINTENANCE.verify(tmp_path / "data")
     assert report.problems == []
     assert report.streams == len(expected)
     assert report.payload_bytes == sum(len(held) for _, held in expected.values())
@@ -48,7 +49,7 @@ def test_verify_changes_nothing_and_needs_no_permission_to_write(tmp_path: Path)
     before = files_of(tmp_path / "data")
     for path in [*(tmp_path / "data" / "acid").iterdir(), tmp_path / "data" / "acid"]:
         path.chmod(0o500 if path.is_dir() else 0o400)
-    assert maintenance.verify(tmp_path / "data", DISK).problems == []
+    assert MAINTENANCE.verify(tmp_path / "data").problems == []
     assert files_of(tmp_path / "data") == before
     (tmp_path / "data" / "acid").chmod(0o700)
 
@@ -58,7 +59,7 @@ def test_verify_names_the_stream_that_has_lost_a_chunk_and_the_place(tmp_path: P
         commit(storage, create("whole", b"w" * 5000), create("broken", b"b" * 5000))
     file = shard_file(tmp_path / "data")
     flip(file, file.read_bytes().index(b"b" * 5000) + 2500)
-    problems = maintenance.verify(tmp_path / "data", DISK).problems
+    problems = MAINTENANCE.verify(tmp_path / "data").problems
     assert any(str(file) in problem and "damaged at byte" in problem for problem in problems)
 
 
@@ -66,7 +67,7 @@ def test_verify_says_what_is_torn_and_calls_it_no_problem(tmp_path: Path) -> Non
     write(tmp_path / "data")
     with shard_file(tmp_path / "data").open("ab") as file:
         file.write(b"torn")
-    report = maintenance.verify(tmp_path / "data", DISK)
+    report = MAINTENANCE.verify(tmp_path / "data")
     assert (report.torn_bytes, report.problems) == (4, [])
 
 
@@ -79,7 +80,7 @@ def test_verify_finds_a_fork_without_its_source(tmp_path: Path) -> None:
         commit(storage, create("orphan", fork_point=point))
         beyond = ForkPoint("source", "first of source", 9, 9, 0, True, 1)
         commit(storage, create("beyond", fork_point=beyond))
-    assert sorted(maintenance.verify(tmp_path / "data", DISK).problems) == [
+    assert sorted(MAINTENANCE.verify(tmp_path / "data").problems) == [
         "stream 'beyond' begins beyond the tail of its source 'source'",
         "stream 'orphan' has lost its source 'source'",
     ]
@@ -88,10 +89,10 @@ def test_verify_finds_a_fork_without_its_source(tmp_path: Path) -> None:
 def test_a_backup_restored_serves_what_was_there_also_with_the_owner_at_work(tmp_path: Path) -> None:
     expected = write(tmp_path / "data")
     with opened(tmp_path / "data", 2) as storage:
-        report = maintenance.backup(tmp_path / "data", tmp_path / "backup", DISK)
+        report = MAINTENANCE.backup(tmp_path / "data", tmp_path / "backup")
         commit(storage, create("later", b"not in it"))
     assert (report.problems, report.streams) == ([], len(expected))
-    report = maintenance.restore(tmp_path / "backup", tmp_path / "restored", DISK)
+    report = MAINTENANCE.restore(tmp_path / "backup", tmp_path / "restored")
     assert report.problems == []
     with opened(tmp_path / "restored", 2) as storage:
         assert contents(storage) == expected
@@ -100,49 +101,49 @@ def test_a_backup_restored_serves_what_was_there_also_with_the_owner_at_work(tmp
 
 def test_a_backup_can_be_opened_and_verified_like_any_directory(tmp_path: Path) -> None:
     expected = write(tmp_path / "data")
-    maintenance.backup(tmp_path / "data", tmp_path / "backup", DISK)
-    assert maintenance.verify(tmp_path / "backup", DISK).problems == []
+    MAINTENANCE.backup(tmp_path / "data", tmp_path / "backup")
+    assert MAINTENANCE.verify(tmp_path / "backup").problems == []
     with opened(tmp_path / "backup", 2) as storage:
         assert contents(storage) == expected
 
 
-@pytest.mark.parametrize("step", [maintenance.backup, maintenance.restore])
+@pytest.mark.parametrize("step", [MAINTENANCE.backup, MAINTENANCE.restore])
 def test_nothing_is_written_over(tmp_path: Path, step: object) -> None:
     write(tmp_path / "data")
     (tmp_path / "target").mkdir()
     (tmp_path / "target" / "thesis.txt").write_text("years of work")
     assert callable(step)
     with pytest.raises(ValueError, match="is not empty"):
-        step(tmp_path / "data", tmp_path / "target", DISK)
+        step(tmp_path / "data", tmp_path / "target")
     assert os.listdir(tmp_path / "target") == ["thesis.txt"]
 
 
 def test_what_is_damaged_is_neither_backed_up_nor_restored(tmp_path: Path) -> None:
     write(tmp_path / "data")
-    maintenance.backup(tmp_path / "data", tmp_path / "backup", DISK)
+    MAINTENANCE.backup(tmp_path / "data", tmp_path / "backup")
     for data_dir in (tmp_path / "data", tmp_path / "backup"):
         flip(shard_file(data_dir), 2000)
     with pytest.raises(DirectoryDamaged, match=r"000\.fs is damaged at byte"):
-        maintenance.backup(tmp_path / "data", tmp_path / "second", DISK)
+        MAINTENANCE.backup(tmp_path / "data", tmp_path / "second")
     assert not (tmp_path / "second" / "acid" / "layout.json").exists()
     with pytest.raises(ValueError, match=r"is not restored: .*000\.fs is damaged"):
-        maintenance.restore(tmp_path / "backup", tmp_path / "restored", DISK)
+        MAINTENANCE.restore(tmp_path / "backup", tmp_path / "restored")
     assert not (tmp_path / "restored").exists()
 
 
 def test_a_truncated_backup_is_noticed(tmp_path: Path) -> None:
     write(tmp_path / "data")
-    maintenance.backup(tmp_path / "data", tmp_path / "backup", DISK)
+    MAINTENANCE.backup(tmp_path / "data", tmp_path / "backup")
     file = shard_file(tmp_path / "backup")
     os.truncate(file, file.stat().st_size // 2)
-    assert maintenance.verify(tmp_path / "backup", DISK).problems
+    assert MAINTENANCE.verify(tmp_path / "backup").problems
 
 
 def test_what_is_no_data_directory_is_named(tmp_path: Path) -> None:
     for step in (
-        lambda: maintenance.verify(tmp_path / "none", DISK),
-        lambda: maintenance.backup(tmp_path / "none", tmp_path / "target", DISK),
-        lambda: maintenance.compact(tmp_path / "none", DISK),
+        lambda: MAINTENANCE.verify(tmp_path / "none"),
+        lambda: MAINTENANCE.backup(tmp_path / "none", tmp_path / "target"),
+        lambda: MAINTENANCE.compact(tmp_path / "none"),
     ):
         with pytest.raises(WrongLayout, match=r"none/acid holds no file 'layout.json'"):
             step()
@@ -155,15 +156,15 @@ def test_packing_gives_back_room_and_also_what_nothing_refers_to(tmp_path: Path)
         commit(storage, Remove("large"))
         # As a crash would leave it: what was to be deleted has been forgotten.
         for shard in storage._shards:
-            shard.storage._unneeded.clear()
-    packed = maintenance.compact(tmp_path / "data", DISK)
+            shard.storage.garbage.unneeded.clear()
+    packed = MAINTENANCE.compact(tmp_path / "data")
     assert packed.bytes_before > 2_000_000
     payload = sum(len(held) for _, held in expected.values())
     assert packed.bytes_after < payload * 1.05 + 3000 * (len(expected) + 2)
     assert packed.bytes_after == sum(
-        shard_file(tmp_path / "data", number).stat().st_size for number in (0, 1)
+        path.stat().st_size for path in (tmp_path / "data").rglob("*") if path.is_file()
     )
-    assert maintenance.verify(tmp_path / "data", DISK).problems == []
+    assert MAINTENANCE.verify(tmp_path / "data").problems == []
     with opened(tmp_path / "data", 2) as storage:
         assert contents(storage) == expected
 
@@ -180,10 +181,10 @@ def test_what_is_damaged_is_not_packed(tmp_path: Path) -> None:
         flip(file, position)
         damaged = file.read_bytes()
         with pytest.raises(ValueError, match=r"000\.fs is .*damaged"):
-            maintenance.compact(tmp_path / "data", DISK)
+            MAINTENANCE.compact(tmp_path / "data")
         assert file.read_bytes() == damaged
         file.write_bytes(data)
-    assert maintenance.compact(tmp_path / "data", DISK).bytes_after > 203_000
+    assert MAINTENANCE.compact(tmp_path / "data").bytes_after > 203_000
 
 
 def test_packing_needs_the_directory_for_itself(tmp_path: Path) -> None:
@@ -191,4 +192,4 @@ def test_packing_needs_the_directory_for_itself(tmp_path: Path) -> None:
         opened(tmp_path / "data", 2),
         pytest.raises(DirectoryInUse, match=f"in use by process {os.getpid()}"),
     ):
-        maintenance.compact(tmp_path / "data", DISK)
+        MAINTENANCE.compact(tmp_path / "data")

@@ -16,8 +16,8 @@ from durable_streams.storage.zodb import (
     DirectoryDamaged,
     DirectoryInUse,
     WrongLayout,
-    maintenance,
 )
+from durable_streams.storage.zodb.maintenance import AcidMaintenance
 from tests.acid.driving import build, commit, opened, shard_file
 from tests.files.driving import commit as commit_files
 from tests.files.driving import create, flip, read_all
@@ -115,7 +115,7 @@ def test_any_changed_byte_of_the_layout_is_refused_and_nothing_is_cut(tmp_path: 
         with pytest.raises((WrongLayout, DirectoryDamaged)):
             storage.open()
         with pytest.raises((WrongLayout, DirectoryDamaged)):
-            maintenance.verify(data_dir)
+            AcidMaintenance().verify(data_dir)
         flip(layout, position)
     assert shard_file(data_dir).read_bytes() == file
     with opened(data_dir) as storage:

@@ -14,19 +14,19 @@ from time import monotonic
 import pytest
 
 from durable_streams.protocol.requests import Remove
-from durable_streams.storage.zodb import AcidStorage, Tuning
-from durable_streams.storage.zodb.committing import EarlyFS
-from durable_streams.storage.zodb.packing import Copying, PackStopped, pack
-from durable_streams.storage.zodb.repairing import position_in_index
-from tests.acid.driving import LargeBodies, by_shard, commit, opened, shard_file
+from durable_streams.storage.zodb import AcidStorage, AcidTuning
+from durable_streams.storage.zodb.file_storage import ShardFileStorage
+from durable_streams.storage.zodb.packing import Packing, PackStopped, pack
+from durable_streams.storage.zodb.saved_index import saved_end
+from tests.acid.driving import LargeBodies, by_shard, commit, opened, pack_all, shard_file
 from tests.disk.recording import FaultyDisk
 from tests.files.driving import Model, append, contents, create, decide, read_all, record
 from tests.servers import ROOT
 
 
-def shard_of(storage: AcidStorage) -> EarlyFS:
+def shard_of(storage: AcidStorage) -> ShardFileStorage:
     file = storage._shards[0].storage
-    assert isinstance(file, EarlyFS)
+    assert isinstance(file, ShardFileStorage)
     return file
 
 
@@ -41,13 +41,13 @@ def test_packing_keeps_what_is_current_and_nothing_else(tmp_path: Path) -> None:
             for shard, part in by_shard(storage, changes):
                 record(storage, part, shard)
             if number % 20 == 19:
-                storage._keeper.pack_all()
+                pack_all(storage)
                 assert contents(storage) == model.contents
         for file in (shard.storage for shard in storage._shards):
-            assert isinstance(file, EarlyFS)
-            while file.has_deletions:
+            assert isinstance(file, ShardFileStorage)
+            while file.garbage.unneeded:
                 file.delete_some()
-        storage._keeper.pack_all()
+        pack_all(storage)
         payload = sum(len(held) for _, held in model.contents.values())
         rows = 3000 * (len(model.contents) + 2)
         assert sum(shard.storage.getSize() for shard in storage._shards) < payload * 1.05 + rows
@@ -60,7 +60,7 @@ def test_a_large_stream_that_is_removed_gives_back_its_room(tmp_path: Path) -> N
         commit(storage, create("large"), append("large", bytes(3_000_000)))
         commit(storage, Remove("large"))
         commit(storage, create("s", b"x"))
-        storage._keeper.pack_all()
+        pack_all(storage)
         assert storage._shards[0].storage.getSize() < 10_000
 
 
@@ -70,17 +70,17 @@ def test_what_is_garbage_is_counted_and_the_count_outlives_a_stop(tmp_path: Path
         for _ in range(200):
             commit(storage, append("s", bytes(100)))
         file = shard_of(storage)
-        counted, size = file.garbage_bytes, file.getSize()
-        storage._keeper.pack_all()
+        counted, size = file.garbage.bytes, file.getSize()
+        pack_all(storage)
         gone = size - file.getSize()
         # Transaction headers are not counted.
         assert 0.8 * gone < counted <= gone
-        assert file.garbage_bytes == 0
+        assert file.garbage.bytes == 0
         commit(storage, append("s", bytes(100)))
-        left = file.garbage_bytes
+        left = file.garbage.bytes
         assert left > 0
     with opened(tmp_path / "data") as storage:
-        assert shard_of(storage).garbage_bytes == left
+        assert shard_of(storage).garbage.bytes == left
 
 
 def test_transactions_that_come_while_a_pack_copies_are_copied_too(tmp_path: Path) -> None:
@@ -90,6 +90,9 @@ def test_transactions_that_come_while_a_pack_copies_are_copied_too(tmp_path: Pat
         def __init__(self, storage: AcidStorage) -> None:
             self.storage = storage
             self.appended = 0
+
+        def close(self) -> None:
+            pass
 
         def run(self, function: object, *args: object) -> object:
             assert callable(function)
@@ -104,8 +107,9 @@ def test_transactions_that_come_while_a_pack_copies_are_copied_too(tmp_path: Pat
         for _ in range(50):
             commit(storage, append("s", bytes(100)))
         file = shard_of(storage)
-        meanwhile = Meanwhile(storage)
-        assert pack(file, file._disk, meanwhile, Copying(file, file._disk, gc=False))  # type: ignore[arg-type]
+        shared, meanwhile = storage._shared, Meanwhile(storage)
+        shared.background = meanwhile  # type: ignore[assignment]
+        assert pack(file, shared, Packing(file, shared.disk, gc=False))
         assert meanwhile.appended > 0
         expected = bytes(5000) + b"!" * 3000 * meanwhile.appended
         assert read_all(storage, "s") == expected
@@ -120,17 +124,17 @@ def test_a_pack_that_is_stopped_leaves_everything_as_it_was(tmp_path: Path) -> N
         commit(storage, create("s"), append("s", bytes(10_000)))
         file = shard_of(storage)
         before = shard_file(tmp_path / "data").read_bytes()
-        copying = Copying(file, file._disk, gc=False)
-        copying.stopping = True
+        packing = Packing(file, storage._shared.disk, gc=False)
+        packing.stopping = True
         with pytest.raises(PackStopped):
-            pack(file, file._disk, file._threads, copying)
+            pack(file, storage._shared, packing)
         assert shard_file(tmp_path / "data").read_bytes() == before
         assert not shard_file(tmp_path / "data").with_suffix(".fs.pack").exists()
         commit(storage, append("s", b"goes on"))
 
 
-def test_the_keeper_packs_by_itself_when_half_is_garbage(tmp_path: Path) -> None:
-    tuning = Tuning(interval_s=0.001, pack_bytes=50_000)
+def test_a_file_is_packed_without_being_asked_when_half_is_garbage(tmp_path: Path) -> None:
+    tuning = AcidTuning(interval_s=0.001, pack_bytes=50_000)
     with opened(tmp_path / "data", tuning=tuning) as storage:
         commit(storage, create("s"))
         file = shard_of(storage)
@@ -148,21 +152,22 @@ def test_the_keeper_packs_by_itself_when_half_is_garbage(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
-    "tuning", [Tuning(1e9, index_bytes=20_000), Tuning(1e9, index_age_s=0.0)], ids=["large", "old"]
+    "tuning", [AcidTuning(1e9, index_bytes=20_000), AcidTuning(1e9, index_age_s=0.0)], ids=["large", "old"]
 )
-def test_the_keeper_saves_an_index_that_knows_too_little(tmp_path: Path, tuning: Tuning) -> None:
+def test_an_index_is_saved_without_being_asked_when_it_knows_too_little(
+    tmp_path: Path, tuning: AcidTuning
+) -> None:
     with opened(tmp_path / "data", tuning=tuning) as storage:
-        keeper, file = storage._keeper, shard_of(storage)
-        (care,) = keeper._cares
+        (background,), file = storage.background, shard_of(storage)
         commit(storage, create("s", bytes(30_000)))
-        keeper._look_after(care)
-        known = position_in_index(file.getName() + ".index")
+        background.work()
+        known = saved_end(file.getName())
         assert known == file.indexed_bytes == file.getSize()
-        keeper._look_after(care)
+        background.work()
         commit(storage, append("s", b"little"))
-        keeper._look_after(care)
+        background.work()
         grown = tuning.index_age_s == 0.0
-        assert position_in_index(file.getName() + ".index") == (file.getSize() if grown else known)
+        assert saved_end(file.getName()) == (file.getSize() if grown else known)
 
 
 def test_an_index_that_cannot_be_saved_is_tried_again_later_and_holds_up_nothing(
@@ -170,17 +175,18 @@ def test_an_index_that_cannot_be_saved_is_tried_again_later_and_holds_up_nothing
 ) -> None:
     caplog.set_level(logging.CRITICAL)
     disk = FaultyDisk(set(), 0, errno.ENOSPC, for_good=True)
-    with opened(tmp_path / "data", tuning=Tuning(1e9, index_age_s=0.0), disk=disk) as storage:
-        keeper, file = storage._keeper, shard_of(storage)
-        (care,) = keeper._cares
+    with opened(tmp_path / "data", tuning=AcidTuning(1e9, index_age_s=0.0), disk=disk) as storage:
+        (background,), file = storage.background, shard_of(storage)
         commit(storage, create("s", b"a"))
         disk.kinds = {"write"}
-        keeper._guarded(care, keeper._look_after)
-        assert care.not_before > monotonic()
+        step = background.step(background.work)
+        step.run()
+        assert step.not_before > monotonic()
+        assert step.error is not None
         disk.kinds = set()
         commit(storage, append("s", b"b"))
-        keeper._guarded(care, keeper._look_after)
-        assert position_in_index(file.getName() + ".index") == file.getSize()
+        background.step(background.work).run()
+        assert saved_end(file.getName()) == file.getSize()
         assert read_all(storage, "s") == b"ab"
 
 

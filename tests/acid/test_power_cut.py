@@ -9,7 +9,7 @@ from random import Random
 import pytest
 
 from durable_streams.storage.zodb import AcidStorage
-from tests.acid.driving import LargeBodies, build, by_shard, commit, opened
+from tests.acid.driving import LargeBodies, build, by_shard, commit, opened, pack_all
 from tests.disk.history import POLICIES, History
 from tests.disk.recording import RecordingDisk
 from tests.files.driving import Contents, Model, append, contents, create, decide, record
@@ -33,7 +33,6 @@ class Run:
     def _drive(self, storage: AcidStorage) -> None:
         script, model = LargeBodies(self.random), Model()
         self.after: list[Contents] = [{}]
-        keeper = storage._keeper
         for number in range(BATCHES):
             for shard, changes in by_shard(storage, decide(storage, script.requests(storage), 1000.0)):
                 model.apply(changes)
@@ -42,10 +41,10 @@ class Run:
                 record(storage, changes, shard)
                 self.history.note("answered")
             if number % 8 == 3:
-                for care in keeper._cares:
-                    keeper.save_index(care)
+                for background in storage.background:
+                    background.save_index()
             if number % 8 == 7:
-                keeper.pack_all()
+                pack_all(storage)
 
     def check(self, length: int, policy: str, target: Path) -> None:
         """The directory left by a cut after ``length`` events holds a moment of the run that it may hold."""

@@ -10,7 +10,7 @@ import pytest
 from ZODB.utils import p64
 
 from durable_streams.storage.zodb import DirectoryDamaged
-from durable_streams.storage.zodb.committing import EarlyFS
+from durable_streams.storage.zodb.file_storage import ShardFileStorage
 from tests.acid.driving import build, commit, opened, shard_file
 from tests.disk.recording import HastyDisk
 from tests.files.driving import append, create, read_all
@@ -37,7 +37,7 @@ def write(data_dir: Path, *, killed: bool = True) -> tuple[int, int]:
 
 
 def _size(storage: object) -> int:
-    assert isinstance(storage, EarlyFS)
+    assert isinstance(storage, ShardFileStorage)
     return int(storage.getSize())
 
 

@@ -20,7 +20,9 @@ import gevent
 from durable_streams.protocol.errors import StreamNotFound
 from durable_streams.protocol.requests import Append, Create, ForkSource
 from durable_streams.protocol.state import NO_EXPIRY
-from durable_streams.storage.zodb import AcidStorage, Tuning, maintenance
+from durable_streams.storage.zodb import AcidStorage, AcidTuning
+from durable_streams.storage.zodb.background import ShardBackground
+from durable_streams.storage.zodb.maintenance import AcidMaintenance
 from durable_streams.streams.batch import Limits
 from durable_streams.streams.store import StreamStore
 
@@ -28,7 +30,7 @@ BYTES = "application/octet-stream"
 SHARDS = 2
 WRITERS = 8
 BACKUPS = 3
-BUSY = Tuning(interval_s=0.01, index_bytes=50_000, index_age_s=0.05, pack_bytes=100_000, pack_garbage=0.3)
+BUSY = AcidTuning(interval_s=0.01, index_bytes=50_000, index_age_s=0.05, pack_bytes=100_000, pack_garbage=0.3)
 
 
 @dataclass
@@ -46,7 +48,7 @@ class Load:
 
     def run(self) -> None:
         storage = AcidStorage(self.folder / "data", SHARDS, tuning=BUSY)
-        self._count_packs(storage)
+        self._count_packs()
         self.store = StreamStore(storage, Limits())
         self.store.open()
         jobs = [gevent.spawn(self._write, number) for number in range(WRITERS)]
@@ -58,16 +60,14 @@ class Load:
         self.store.close()
         self._check_all()
 
-    def _count_packs(self, storage: AcidStorage) -> None:
-        from durable_streams.storage.zodb.keeping import Keeper
+    def _count_packs(self) -> None:
+        pack = ShardBackground.pack
 
-        pack = Keeper.pack
-
-        def counted(keeper: Keeper, care: object) -> None:
-            pack(keeper, care)  # type: ignore[arg-type]
+        def counted(background: ShardBackground) -> None:
+            pack(background)
             self.packs += 1
 
-        Keeper.pack = counted  # type: ignore[method-assign, assignment]
+        ShardBackground.pack = counted  # type: ignore[method-assign]
 
     def _write(self, number: int) -> None:
         for turn in range(1_000_000):
@@ -115,10 +115,10 @@ class Load:
             gevent.sleep(0.5)
             sure = {name: self.answered[name] for name in self.answered if "fork" not in name}
             target = self.folder / f"backup-{number}"
-            report = run(maintenance.backup, (self.folder / "data", target))
+            report = run(AcidMaintenance().backup, (self.folder / "data", target))
             assert report.problems == [], report.problems
             self._check_backup(target, sure)
-            assert run(maintenance.verify, (self.folder / "data",)).problems == []
+            assert run(AcidMaintenance().verify, (self.folder / "data",)).problems == []
             self.backups += 1
 
     def _check_backup(self, target: Path, sure: dict[str, int]) -> None:
@@ -139,7 +139,7 @@ class Load:
             state = store.find(name)
             assert store.read(state, 0, state.tail).data == asked
         store.close()
-        assert maintenance.verify(self.folder / "data").problems == []
+        assert AcidMaintenance().verify(self.folder / "data").problems == []
 
 
 if __name__ == "__main__":

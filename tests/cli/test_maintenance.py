@@ -1,4 +1,4 @@
-"""pack, verify, backup and restore, run as an operator runs them: beside a server that works, or after it."""
+"""compact, verify, backup and restore, run as an operator runs them: beside a server that works, or after it."""
 
 from __future__ import annotations
 
@@ -247,11 +247,11 @@ def test_a_damaged_backup_is_not_restored(site: Site) -> None:
     assert largest.name in ended.stderr
 
 
-# -- pack ----------------------------------------------------------------------------------------------------
+# -- compact -------------------------------------------------------------------------------------------------
 
 
 @every_mode
-def test_pack_gives_room_back_and_keeps_every_answer(site: Site) -> None:
+def test_compact_frees_space_and_keeps_every_answer(site: Site) -> None:
     with running_server(site.folder, site.settings) as server:
         site.fill(server)
         with Client(server) as client:
@@ -259,7 +259,7 @@ def test_pack_gives_room_back_and_keeps_every_answer(site: Site) -> None:
             for _ in range(20):
                 client.send("POST", "garbage", {"Content-Type": "text/plain"}, LARGE)
             client.send("DELETE", "garbage")
-    ended = site.command("pack")
+    ended = site.command("compact")
     assert (ended.returncode, ended.stderr) == (ExitCode.OK, "")
     held = sum(path.stat().st_size for path in site.data.rglob("*") if path.is_file())
     assert held < 10 * len(LARGE)
@@ -272,16 +272,16 @@ def test_pack_gives_room_back_and_keeps_every_answer(site: Site) -> None:
 
 
 @every_mode
-def test_pack_beside_a_server_is_refused(site: Site) -> None:
+def test_compact_beside_a_server_is_refused(site: Site) -> None:
     with running_server(site.folder, site.settings):
-        ended = site.command("pack")
+        ended = site.command("compact")
     assert ended.returncode == ExitCode.IN_USE == 75
     assert str(site.data) in ended.stderr
     assert ended.stderr.count("\n") == 1
 
 
 @every_mode
-@pytest.mark.parametrize("command", ["pack", "verify", "backup"])
+@pytest.mark.parametrize("command", ["compact", "verify", "backup"])
 def test_without_data_there_is_nothing_to_do(site: Site, command: str) -> None:
     arguments = [site.folder / "copy"] if command == "backup" else []
     ended = site.command(command, *arguments)

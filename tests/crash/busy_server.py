@@ -42,9 +42,11 @@ def busy_file_storage(data_dir: Path, *, durable: bool) -> Storage:
 
 
 def busy_acid_storage(data_dir: Path, shard_count: int) -> Storage:
-    from durable_streams.storage.zodb import AcidStorage, Tuning
+    from durable_streams.storage.zodb import AcidStorage, AcidTuning
 
-    tuning = Tuning(interval_s=0.02, index_bytes=50_000, index_age_s=0.1, pack_bytes=50_000, pack_garbage=0.2)
+    tuning = AcidTuning(
+        interval_s=0.02, index_bytes=50_000, index_age_s=0.1, pack_bytes=50_000, pack_garbage=0.2
+    )
     return AcidStorage(data_dir, shard_count, tuning=tuning)
 
 

@@ -15,7 +15,7 @@ from durable_streams.protocol.requests import Producer, Remove
 from durable_streams.protocol.state import ForkPoint
 from durable_streams.storage.files import FileStorage, WrongLayout
 from durable_streams.storage.files.layout import Layout
-from durable_streams.storage.files.maintenance import backup, restore, verify
+from durable_streams.storage.files.maintenance import FileMaintenance
 from durable_streams.storage.files.segments import BLOCK_BYTES
 from tests.disk.recording import HastyDisk
 from tests.files.driving import (
@@ -36,6 +36,7 @@ from tests.files.driving import (
 )
 from tests.files.fixture import LARGE
 
+MAINTENANCE, HASTY = FileMaintenance(), FileMaintenance(HastyDisk())
 CHECKPOINT, JOURNAL = "0000000001.checkpoint", "0000000002.log"
 
 
@@ -54,7 +55,7 @@ def a_directory(tmp_path: Path) -> tuple[Path, Contents]:
 def test_a_sound_directory_has_no_problems(tmp_path: Path) -> None:
     data_dir, expected = a_directory(tmp_path)
     before = files_of(data_dir)
-    report = verify(data_dir)
+    report = MAINTENANCE.verify(data_dir)
     assert report.problems == []
     assert (report.streams, report.commits, report.torn_bytes) == (3, 3, 0)
     assert report.payload_bytes == sum(len(held) for _, held in expected.values())
@@ -65,7 +66,7 @@ def test_a_torn_tail_is_told_and_is_no_problem(tmp_path: Path) -> None:
     data_dir, _ = a_directory(tmp_path)
     journal = data_dir / "journal" / JOURNAL
     journal.write_bytes(journal.read_bytes()[:-1])
-    report = verify(data_dir)
+    report = MAINTENANCE.verify(data_dir)
     assert report.problems == []
     assert report.commits == 2
     assert report.torn_bytes > 0
@@ -88,7 +89,7 @@ def test_a_torn_tail_is_told_and_is_no_problem(tmp_path: Path) -> None:
 def test_damage_is_named(tmp_path: Path, spoil: Callable[[Path], None], named: str) -> None:
     data_dir, _ = a_directory(tmp_path)
     spoil(data_dir)
-    (problem,) = verify(data_dir).problems
+    (problem,) = MAINTENANCE.verify(data_dir).problems
     assert named in problem
     assert str(data_dir) in problem
 
@@ -96,13 +97,13 @@ def test_damage_is_named(tmp_path: Path, spoil: Callable[[Path], None], named: s
 def test_a_fork_without_its_source_is_named(tmp_path: Path) -> None:
     with opened(tmp_path / "data") as storage:
         commit(storage, create("lost", fork_point=ForkPoint("gone", "never was", 0, 0, 0, False, 1)))
-    assert verify(tmp_path / "data").problems == ["stream 'lost' has lost its source 'gone'"]
+    assert MAINTENANCE.verify(tmp_path / "data").problems == ["stream 'lost' has lost its source 'gone'"]
 
 
 def test_a_restored_backup_serves_the_same_answers(tmp_path: Path) -> None:
     data_dir, expected = a_directory(tmp_path)
-    assert backup(data_dir, tmp_path / "backup").problems == []
-    assert restore(tmp_path / "backup", tmp_path / "restored").problems == []
+    assert MAINTENANCE.backup(data_dir, tmp_path / "backup").problems == []
+    assert MAINTENANCE.restore(tmp_path / "backup", tmp_path / "restored").problems == []
     with opened(tmp_path / "restored", tuning=SMALL) as storage:
         assert contents(storage) == expected
         repeated = decide(storage, [append("large", b"more", producer=Producer("p", 1, 0))])
@@ -111,7 +112,7 @@ def test_a_restored_backup_serves_the_same_answers(tmp_path: Path) -> None:
 
 def test_a_directory_that_nothing_was_written_to_can_be_backed_up(tmp_path: Path) -> None:
     with opened(tmp_path / "data"):
-        backup(tmp_path / "data", tmp_path / "backup")
+        MAINTENANCE.backup(tmp_path / "data", tmp_path / "backup")
     with opened(tmp_path / "backup") as storage:
         assert contents(storage) == {}
 
@@ -125,7 +126,7 @@ def test_a_backup_while_the_server_writes_is_one_moment_of_it(tmp_path: Path) ->
     with opened(tmp_path / "data", tuning=replace(SMALL, checkpoints_max=3)) as storage:
         for number in range(12):
             moments = [model.copy()]
-            running = pool.spawn(backup, tmp_path / "data", tmp_path / f"backup-{number}", HastyDisk())
+            running = pool.spawn(HASTY.backup, tmp_path / "data", tmp_path / f"backup-{number}")
             while not running.ready():
                 moments += write_some(storage, script, model)
             assert running.get().problems == []
@@ -139,7 +140,7 @@ def test_a_server_that_is_writing_can_be_verified(tmp_path: Path) -> None:
     pool = ThreadPool(1)
     with opened(tmp_path / "data", tuning=replace(SMALL, checkpoints_max=3)) as storage:
         for _ in range(12):
-            running = pool.spawn(verify, tmp_path / "data", HastyDisk())
+            running = pool.spawn(HASTY.verify, tmp_path / "data")
             while not running.ready():
                 write_some(storage, script, model)
             assert running.get().problems == []
@@ -174,9 +175,9 @@ def test_a_backup_goes_nowhere_but_into_an_empty_directory(tmp_path: Path) -> No
     target.mkdir()
     (target / "letter").write_text("dear")
     with pytest.raises(ValueError, match="is not empty"):
-        backup(data_dir, target)
+        MAINTENANCE.backup(data_dir, target)
     with pytest.raises(ValueError, match="is not empty"):
-        restore(data_dir, target)
+        MAINTENANCE.restore(data_dir, target)
     assert [path.name for path in target.iterdir()] == ["letter"]
 
 
@@ -184,15 +185,15 @@ def test_a_damaged_backup_is_not_restored(tmp_path: Path) -> None:
     data_dir, _ = a_directory(tmp_path)
     flip(Path(Layout(data_dir).stream(2)), 5)
     with pytest.raises(ValueError, match="is not restored: stream 'large' is damaged"):
-        restore(data_dir, tmp_path / "restored")
+        MAINTENANCE.restore(data_dir, tmp_path / "restored")
     assert not (tmp_path / "restored").exists()
 
 
 def test_a_backup_that_was_interrupted_is_no_data_directory(tmp_path: Path) -> None:
     data_dir, _ = a_directory(tmp_path)
-    backup(data_dir, tmp_path / "backup")
+    MAINTENANCE.backup(data_dir, tmp_path / "backup")
     (tmp_path / "backup" / "layout").unlink()
-    for operation in (verify, lambda path: restore(path, tmp_path / "restored")):
+    for operation in (MAINTENANCE.verify, lambda path: MAINTENANCE.restore(path, tmp_path / "restored")):
         with pytest.raises(WrongLayout, match="is not a data directory"):
             operation(tmp_path / "backup")
 
@@ -200,7 +201,7 @@ def test_a_backup_that_was_interrupted_is_no_data_directory(tmp_path: Path) -> N
 def test_the_backup_of_a_damaged_directory_holds_what_is_left_and_names_the_rest(tmp_path: Path) -> None:
     data_dir, expected = a_directory(tmp_path)
     Path(Layout(data_dir).stream(2)).unlink()
-    (problem,) = backup(data_dir, tmp_path / "backup").problems
+    (problem,) = MAINTENANCE.backup(data_dir, tmp_path / "backup").problems
     assert "stream 'large' is damaged" in problem
     with opened(tmp_path / "backup") as storage:
         state = storage.known("small")
@@ -215,6 +216,6 @@ def test_removed_streams_are_not_missed(tmp_path: Path) -> None:
         commit(storage, create("a", bytes(1000)), create("b", b"stays"))
         storage.checkpoint()
         commit(storage, Remove("a"))
-        assert backup(data_dir, tmp_path / "backup").problems == []
+        assert MAINTENANCE.backup(data_dir, tmp_path / "backup").problems == []
     with opened(tmp_path / "backup") as storage:
         assert list(contents(storage)) == ["b"]

@@ -1,12 +1,11 @@
-"""What operators do with a data directory: verify it, back it up, restore a backup, compact it.
+"""Maintenance of a data directory of the file modes: reading, copying and checkpointing it.
 
-All but compacting may be done while a server owns the directory and writes to it (docs/storage-files.md, "Reading a
-directory that is in use"). A backup is a data directory like any other.
+All but compacting may be done while a server writes (docs/storage-files.md, "Reading a directory that is in use").
 """
 
 from __future__ import annotations
 
-from contextlib import closing, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -24,32 +23,53 @@ from durable_streams.storage.files.recovery import load, load_records
 from durable_streams.storage.files.segments import BLOCK_BYTES, BytesDamaged, file_position
 from durable_streams.storage.files.storage import FileStorage
 from durable_streams.storage.files.tuning import Tuning
-from durable_streams.storage.on_disk.directory import DirectoryDamaged, names_in
-from durable_streams.storage.on_disk.disk import Disk, sync_file
+from durable_streams.storage.on_disk.directory import DirectoryDamaged
+from durable_streams.storage.on_disk.disk import Disk, copy_file, open_fd
+from durable_streams.storage.on_disk.maintenance import DirectoryMaintenance
 from durable_streams.storage.on_disk.report import Report
 
-PIECE_BYTES: Final = 32 * BLOCK_BYTES
+VERIFIED_AT_ONCE: Final = 32 * BLOCK_BYTES
+"""Bytes."""
 
 
-def verify(data_dir: Path, disk: Disk | None = None) -> Report:
-    """Read every byte and check every checksum; raises WrongLayout when ``data_dir`` is no data directory."""
-    disk, layout, report = disk or Disk(), Layout(data_dir), Report()
-    check_version(layout, disk)
-    with deletions_held(layout):
-        index = Index()
+class FileMaintenance(DirectoryMaintenance):
+    """See ``DirectoryMaintenance``."""
+
+    def _check(self, data_dir: Path) -> None:
+        check_version(Layout(data_dir), self._disk)
+
+    def _read(self, data_dir: Path, report: Report) -> None:
+        self._check(data_dir)
+        layout, index = Layout(data_dir), Index()
+        with deletions_held(layout):
+            try:
+                loaded = load(self._disk, layout, index, lambda records: None)
+            except DirectoryDamaged as exc:
+                report.problems.append(str(exc))
+                return
+            if loaded.end is not None:
+                report.commits, report.torn_bytes = loaded.end.seq, loaded.end.cut
+            for record in index.streams.values():
+                report.add(record.state)
+                _verify_payload(self._disk, layout, record, report)
+
+    def _copy(self, data_dir: Path, target: Path) -> None:
+        disk, source, copy = self._disk, Layout(data_dir), Layout(target)
+        for path in (copy.journals, copy.checkpoints, copy.streams):
+            disk.make_dir(path)
+        with deletions_held(source):
+            _copy_all(disk, source, copy)
+        disk.sync_dir(str(target.absolute().parent))
+        write_version(copy, disk)
+
+    def _compact(self, data_dir: Path) -> None:
+        """Put one checkpoint of everything in the place of the journals and of all older checkpoints."""
+        storage = FileStorage(data_dir, durable=True, disk=self._disk, tuning=Tuning(checkpoints_max=1))
+        storage.open()
         try:
-            loaded = load(disk, layout, index, lambda records: None)
-        except DirectoryDamaged as exc:
-            report.problems.append(str(exc))
-            return report
-        if loaded.end is not None:
-            report.commits, report.torn_bytes = loaded.end.seq, loaded.end.cut
-        for record in index.streams.values():
-            report.streams += 1
-            report.payload_bytes += record.state.own_bytes
-            _verify_payload(disk, layout, record, report)
-            _verify_source(index, record, report)
-    return report
+            storage.checkpoint()
+        finally:
+            storage.close()
 
 
 def _verify_payload(disk: Disk, layout: Layout, record: Record, report: Report) -> None:
@@ -59,82 +79,14 @@ def _verify_payload(disk: Disk, layout: Layout, record: Record, report: Report) 
     path = ""
     try:
         path, _ = located(layout, record.id, base, home, base, base)
-        with closing(_Descriptor(disk, path)) as file:
-            # What a checkpoint holds is one piece with one checksum, and smaller than a piece here.
-            for start in range(base, home.written, PIECE_BYTES):
-                stop = min(home.written, start + PIECE_BYTES)
+        with open_fd(disk, path) as fd:
+            # What a checkpoint holds has one checksum, and is less than is verified at once.
+            for start in range(base, home.written, VERIFIED_AT_ONCE):
+                stop = min(home.written, start + VERIFIED_AT_ONCE)
                 _, wanted = located(layout, record.id, base, home, start, stop)
-                wanted.payload(disk.read(file.fd, wanted.length, wanted.at))
+                wanted.payload(disk.read(fd, wanted.length, wanted.at))
     except (BytesDamaged, OSError) as exc:
         report.problems.append(f"stream {record.state.name!r} is damaged: {path}: {exc}")
-
-
-def _verify_source(index: Index, record: Record, report: Report) -> None:
-    fork = record.state.config.fork
-    if fork is None:
-        return
-    found = index.streams.get(fork.source)
-    source = (found.state.config.uid, found.state.tail) if found else None
-    report.check_fork(record.state.name, fork, source)
-
-
-class _Descriptor:
-    def __init__(self, disk: Disk, path: str, *, write: bool = False) -> None:
-        self.fd = disk.open(path, write=write)
-        self._disk = disk
-
-    def close(self) -> None:
-        self._disk.close(self.fd)
-
-
-def backup(data_dir: Path, target: Path, disk: Disk | None = None) -> Report:
-    """Copy the directory, as it is at one moment, into ``target`` and verify the copy.
-
-    ``target`` must be missing or empty: else ValueError. It is no data directory before the copy is whole and durable.
-    """
-    disk, source, copy = disk or Disk(), Layout(data_dir), Layout(target)
-    check_version(source, disk)
-    _make_empty(copy, disk)
-    with deletions_held(source):
-        _copy_all(disk, source, copy)
-    disk.sync_dir(str(target.absolute().parent))
-    write_version(copy, disk)
-    return verify(target, disk)
-
-
-def restore(source: Path, data_dir: Path, disk: Disk | None = None) -> Report:
-    """Make ``data_dir``, which must be missing or empty, what the backup ``source`` is.
-
-    Raises ValueError when it is not empty, or when the backup is damaged; then nothing is restored.
-    """
-    report = verify(source, disk)
-    if report.problems:
-        raise ValueError(f"the backup {source} is not restored: {report.problems[0]}")
-    return backup(source, data_dir, disk)
-
-
-def compact(data_dir: Path, disk: Disk | None = None) -> None:
-    """Put one checkpoint of everything in the place of the journals and of all older checkpoints.
-
-    Raises DirectoryInUse while a server runs, and ValueError where anything is damaged that has to be read for it.
-    """
-    disk = disk or Disk()
-    # Opening would make a new data directory where there is none.
-    check_version(Layout(data_dir), disk)
-    storage = FileStorage(data_dir, durable=True, disk=disk, tuning=Tuning(checkpoints_max=1))
-    storage.open()
-    try:
-        storage.checkpoint()
-    finally:
-        storage.close()
-
-
-def _make_empty(layout: Layout, disk: Disk) -> None:
-    layout.data_dir.mkdir(parents=True, exist_ok=True)
-    if names_in(layout.data_dir):
-        raise ValueError(f"{layout.data_dir} is not empty")
-    for path in (layout.journals, layout.checkpoints, layout.streams):
-        disk.make_dir(path)
 
 
 def _copy_all(disk: Disk, source: Layout, copy: Layout) -> None:
@@ -158,14 +110,5 @@ def _copy_all(disk: Disk, source: Layout, copy: Layout) -> None:
 
 
 def _copy(disk: Disk, source: str, target: str, length: int | None) -> None:
-    """The first ``length`` bytes of a file, or all that it has now; durable but for its name."""
-    with closing(_Descriptor(disk, source)) as old, closing(_Descriptor(disk, target, write=True)) as new:
-        end = disk.size(old.fd) if length is None else length
-        at = 0
-        while at < end:
-            data = disk.read(old.fd, min(PIECE_BYTES, end - at), at)
-            if not data:
-                break
-            disk.write(new.fd, [data], at)
-            at += len(data)
-    sync_file(disk, target)
+    with open_fd(disk, source) as fd:
+        copy_file(disk, fd, target, length)

@@ -1,4 +1,4 @@
-"""Who owns a data directory, and why one cannot be opened: each error says so in one sentence with the path in it."""
+"""Who owns a data directory, and why one cannot be used: each error says so in one sentence with the path in it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,11 @@ OF_THE_SYSTEM: Final = frozenset({"lost+found"})
 """What may lie at the top of a disk, and belongs to nobody."""
 
 
-class DirectoryInUse(OSError):
+class DirectoryError(Exception):
+    """A data directory cannot be opened, copied or compacted."""
+
+
+class DirectoryInUse(DirectoryError, OSError):
     """Another process owns the directory."""
 
     def __init__(self, data_dir: Path, owner: str) -> None:
@@ -21,22 +25,40 @@ class DirectoryInUse(OSError):
         super().__init__(f"the data directory {data_dir} is in use by {by}")
 
 
-class WrongLayout(ValueError):
+class WrongLayout(DirectoryError, ValueError):
     """The directory is not one of ours, not of a version that this server reads, or divided into other shards."""
 
 
-class DirectoryDamaged(ValueError):
+class DirectoryDamaged(DirectoryError, ValueError):
     """Something that had been made durable is missing or changed; opening does not guess."""
 
     def __init__(self, path: str, position: int, what: str) -> None:
         super().__init__(f"{path} is damaged at byte {position}: {what}")
         self.path = path
         self.position = position
+        self.what = what
+
+
+class BackupDamaged(DirectoryError, ValueError):
+    """A backup is not restored, because verifying it found a problem."""
+
+
+class DirectoryNotEmpty(DirectoryError, ValueError):
+    """Something lies where a copy was to be written; nothing is ever written over."""
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__(f"{directory} is not empty; nothing was written")
 
 
 def names_in(directory: Path) -> list[str]:
     """What somebody has put into a directory, in order."""
     return sorted(set(os.listdir(directory)) - OF_THE_SYSTEM)
+
+
+def check_empty(directory: Path) -> None:
+    """Raise DirectoryNotEmpty unless ``directory`` is missing or empty."""
+    if directory.exists() and (not directory.is_dir() or names_in(directory)):
+        raise DirectoryNotEmpty(directory)
 
 
 def kind_of(data_dir: Path) -> str:

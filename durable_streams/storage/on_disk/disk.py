@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Final
 
 Part = bytes | bytearray | memoryview
 
+COPIED_AT_ONCE: Final = 1 << 20
+"""Bytes."""
 _PARTS_MAX: Final = 1024
 """The operating system takes no more in one call (IOV_MAX)."""
 _NOT_CACHED: Final = {errno.EAGAIN, errno.EOPNOTSUPP, errno.EINVAL}
@@ -117,21 +119,42 @@ class Disk:
             return []
 
 
+@contextmanager
+def open_fd(disk: Disk, path: str, *, write: bool = False) -> Iterator[int]:
+    """The descriptor of a file during a block."""
+    fd = disk.open(path, write=write)
+    try:
+        yield fd
+    finally:
+        disk.close(fd)
+
+
 def write_file(disk: Disk, path: str, data: Part) -> None:
     """Write a whole file and make it durable, its name excepted."""
-    fd = disk.open(path, write=True)
-    try:
+    with open_fd(disk, path, write=True) as fd:
         disk.truncate(fd, 0)
         disk.write(fd, [data], 0)
         disk.sync(fd)
-    finally:
-        disk.close(fd)
+
+
+def replace_file(disk: Disk, path: str, data: Part) -> None:
+    """Put a whole file in the place of ``path``: at any moment it is the old one or the new one."""
+    write_file(disk, path + ".tmp", data)
+    disk.rename(path + ".tmp", path)
 
 
 def sync_file(disk: Disk, path: str) -> None:
     """Make the contents of a file durable, whoever wrote it."""
-    fd = disk.open(path)
-    try:
+    with open_fd(disk, path) as fd:
         disk.sync(fd)
-    finally:
-        disk.close(fd)
+
+
+def copy_file(disk: Disk, source: int, target: str, length: int | None = None) -> None:
+    """Copy the first ``length`` bytes of the descriptor ``source``, or all, to a new file; durable but for its name."""
+    with open_fd(disk, target, write=True) as fd:
+        end = disk.size(source) if length is None else length
+        at = 0
+        while at < end and (data := disk.read(source, min(COPIED_AT_ONCE, end - at), at)):
+            disk.write(fd, [data], at)
+            at += len(data)
+        disk.sync(fd)

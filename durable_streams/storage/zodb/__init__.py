@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from durable_streams.storage.on_disk.directory import DirectoryDamaged, DirectoryInUse, WrongLayout
 from durable_streams.storage.on_disk.disk import Disk
-from durable_streams.storage.zodb.keeping import Tuning
+from durable_streams.storage.zodb.background import AcidTuning
 from durable_streams.storage.zodb.storage import AcidStorage
 
-__all__ = ["AcidStorage", "DirectoryDamaged", "DirectoryInUse", "Disk", "Tuning", "WrongLayout"]
+__all__ = ["AcidStorage", "AcidTuning", "DirectoryDamaged", "DirectoryInUse", "Disk", "WrongLayout"]

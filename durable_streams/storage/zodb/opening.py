@@ -1,13 +1,16 @@
-"""Where the shards of a data directory lie, who owns it, and opening its storages.
+"""Where the shards of a data directory lie, who owns it, and opening its storages after whatever a crash has left.
 
-The file ``layout.json`` is written last, so a directory that has one has all of its shards, or has lost some
-(docs/storage-acid.md, "The directory").
+The file ``layout.json`` is written last, so a directory that has one has all of its shards, or has lost some.
+FileStorage itself refuses some torn ends and takes others for whole, so they are cut before it sees them:
+docs/storage-acid.md, "The directory" and "Opening".
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import os
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -17,12 +20,15 @@ from gevent.thread import LockType
 
 from durable_streams.eventloop.threads import waiting_is_safe
 from durable_streams.storage.on_disk.directory import DirectoryDamaged, WrongLayout, kind_of, names_in
-from durable_streams.storage.on_disk.disk import Disk, sync_file, write_file
-from durable_streams.storage.zodb.committing import MAGIC, EarlyFS
-from durable_streams.storage.zodb.in_memory import CurrentStorage
-from durable_streams.storage.zodb.keeping import remove_remains
-from durable_streams.storage.zodb.repairing import drop_damaged_index, repair_tail
-from durable_streams.storage.zodb.shared import Shared
+from durable_streams.storage.on_disk.disk import Disk, open_fd, replace_file, says_full, sync_file, write_file
+from durable_streams.storage.zodb.database import MemoryShard
+from durable_streams.storage.zodb.file_storage import ShardFileStorage
+from durable_streams.storage.zodb.records import MAGIC
+from durable_streams.storage.zodb.saved_index import SavedIndex, known_index
+from durable_streams.storage.zodb.shard_file import ShardFile, damage_followed, scan
+from durable_streams.storage.zodb.shared import SharedByShards
+
+log = logging.getLogger("durable_streams.storage")
 
 FORMAT: Final = "durable-streams acid"
 VERSION: Final = 1
@@ -32,7 +38,7 @@ _REMAINS: Final = (".lock", ".tmp", ".fs")
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
+class ShardLayout:
     """What ``layout.json`` says, and where it was found."""
 
     root: str
@@ -56,7 +62,7 @@ def root_of(data_dir: Path) -> str:
     return str(data_dir / "acid")
 
 
-def read_layout(data_dir: Path) -> Layout | None:
+def read_layout(data_dir: Path) -> ShardLayout | None:
     """None when there is no ``layout.json``; raises WrongLayout when this server cannot read it."""
     root = root_of(data_dir)
     path = os.path.join(root, LAYOUT_NAME)
@@ -64,7 +70,7 @@ def read_layout(data_dir: Path) -> Layout | None:
         with open(path, "rb") as file:
             found = json.load(file)
         format, version, hash = found["format"], found["version"], found["hash"]
-        layout = Layout(root, int(found["shard_count"]), bytes.fromhex(found["salt"]))
+        layout = ShardLayout(root, int(found["shard_count"]), bytes.fromhex(found["salt"]))
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError) as exc:
@@ -74,29 +80,29 @@ def read_layout(data_dir: Path) -> Layout | None:
             f"{path} says {format!r} version {version!r} with hash {hash!r},"
             f" and this server reads {FORMAT!r} version {VERSION} with hash {HASH!r}"
         )
-    if found != _says(layout):
+    if found != _document(layout):
         # With a wrong salt every record would seem to be damaged, and the whole of a file its torn end.
         raise WrongLayout(f"{path} is damaged: its checksum is wrong")
     return layout
 
 
-def _says(layout: Layout) -> dict[str, str | int]:
+def _document(layout: ShardLayout) -> dict[str, str | int]:
     """What stands in ``layout.json``."""
-    says: dict[str, str | int] = {
+    document: dict[str, str | int] = {
         "format": FORMAT,
         "version": VERSION,
         "shard_count": layout.shard_count,
         "hash": HASH,
         "salt": layout.salt.hex(),
     }
-    return says | {"checksum": crc32(" ".join(map(str, says.values())).encode())}
+    return document | {"checksum": crc32(" ".join(map(str, document.values())).encode())}
 
 
-def prepare(data_dir: Path, shard_count: int, disk: Disk) -> Layout:
+def prepare(data_dir: Path, shard_count: int, disk: Disk) -> ShardLayout:
     """Make a new directory, or see that it is one that this server can read; raises WrongLayout or DirectoryDamaged."""
     layout = read_layout(data_dir)
     if layout is None:
-        layout = Layout(root_of(data_dir), shard_count, os.urandom(8))
+        layout = ShardLayout(root_of(data_dir), shard_count, os.urandom(8))
         _create(layout, disk)
     elif layout.shard_count != shard_count:
         raise WrongLayout(
@@ -124,7 +130,7 @@ def make_root(data_dir: Path, disk: Disk) -> None:
         disk.sync_dir(str(data_dir))
 
 
-def _create(layout: Layout, disk: Disk) -> None:
+def _create(layout: ShardLayout, disk: Disk) -> None:
     for name in sorted(os.listdir(layout.root)):
         path = os.path.join(layout.root, name)
         if not (name == "lock" or name.endswith(_REMAINS)) or (
@@ -139,11 +145,10 @@ def _create(layout: Layout, disk: Disk) -> None:
     write_layout(layout, disk)
 
 
-def write_layout(layout: Layout, disk: Disk) -> None:
+def write_layout(layout: ShardLayout, disk: Disk) -> None:
     """What makes a directory a data directory, whole or not there."""
-    path = os.path.join(layout.root, LAYOUT_NAME)
-    write_file(disk, path + ".tmp", json.dumps(_says(layout), indent=2).encode() + b"\n")
-    disk.rename(path + ".tmp", path)
+    text = json.dumps(_document(layout), indent=2) + "\n"
+    replace_file(disk, os.path.join(layout.root, LAYOUT_NAME), text.encode())
     disk.sync_dir(layout.root)
 
 
@@ -151,18 +156,59 @@ def lock_of(data_dir: Path) -> str:
     return os.path.join(root_of(data_dir), "lock")
 
 
-def open_file(layout: Layout, number: int, shared: Shared) -> EarlyFS:
+def open_file(layout: ShardLayout, number: int, shared: SharedByShards) -> ShardFileStorage:
     """The storage of one shard, its torn tail cut; raises DirectoryDamaged or OSError."""
     path = layout.shard(number)
-    remove_remains(path, shared.disk)
-    drop_damaged_index(path, shared.disk)
-    repair_tail(path, layout.salt, shared.disk)
+    _remove_remains(path, shared.disk)
+    known = _recover(path, layout.salt, shared.disk)
     # A transaction that is whole and was not synced is served from now on, and an index will say that it is there.
     sync_file(shared.disk, path)
-    return EarlyFS(path, layout.salt, shared)
+    return ShardFileStorage(path, layout.salt, shared, known)
 
 
-def check_locks(storage: EarlyFS | CurrentStorage) -> None:
+def _remove_remains(path: str, disk: Disk) -> None:
+    """Files that only a crash leaves beside a shard's file."""
+    for suffix in (".pack", ".tmp", ".index.tmp"):
+        if os.path.exists(path + suffix):
+            disk.unlink(path + suffix)
+
+
+def _recover(path: str, salt: bytes, disk: Disk) -> SavedIndex:
+    """Cut the end of a shard's file that is no whole transaction, and keep it beside the file in ``*.cut``.
+
+    Raises DirectoryDamaged when a whole transaction follows. The index is of all that is left.
+    """
+    with closing(ShardFile(path, salt, disk)) as file:
+        file.check_magic()
+        known = known_index(file)
+        found = scan(file, known.end, known.positions, last=known.tid)
+        if found.damage is not None:
+            damage = damage_followed(file, found)
+            if damage is not None:
+                raise damage
+            torn = file.size - found.end
+            log.warning("%s: %d bytes cut at byte %d: %s", path, torn, found.end, found.damage.what)
+            _cut(file, found.end, disk)
+    return known._replace(end=found.end, tid=found.tid)
+
+
+def _cut(file: ShardFile, position: int, disk: Disk) -> None:
+    kept = file.path + ".cut"
+    try:
+        write_file(disk, kept, file.read(file.size - position, position))
+    except OSError as exc:
+        if not says_full(exc):
+            raise
+        # It was for people: nobody was answered for these bytes.
+        log.warning("%s: what is cut is not kept: %s", file.path, exc)
+        disk.unlink(kept)
+    with open_fd(disk, file.path, write=True) as fd:
+        disk.truncate(fd, position)
+        disk.sync(fd)
+    disk.sync_dir(os.path.dirname(file.path))
+
+
+def check_locks(storage: ShardFileStorage | MemoryShard) -> None:
     """Raise RuntimeError where a greenlet that waits for a lock of ZODB would stop all others."""
     if waiting_is_safe() and type(storage._commit_lock) is not LockType:
         raise RuntimeError(

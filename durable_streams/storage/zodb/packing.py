@@ -1,4 +1,4 @@
-"""Giving back the room of replaced records: the newest ones are copied to a file that takes the old one's place.
+"""Freeing the space of replaced records: the newest ones are copied to a file that takes the old one's place.
 
 Copying is done in a thread that takes no lock of ZODB; commits wait only while the last few transactions are copied and
 made durable, and readers only while the names are exchanged. docs/storage-acid.md, "Packing", has the steps.
@@ -6,155 +6,176 @@ made durable, and readers only while the names are exchanged. docs/storage-acid.
 
 from __future__ import annotations
 
-import os
 from contextlib import suppress
-from io import BufferedRandom
-from typing import Any, Final
+from typing import Final
 
-from ZODB.FileStorage.FileStorage import RedundantPackWarning
-from ZODB.FileStorage.fspack import FileStoragePacker, PackCopier
+from ZODB.fsIndex import fsIndex
 from ZODB.serialize import referencesf
-from ZODB.utils import p64, z64
+from ZODB.utils import z64
 
-from durable_streams.eventloop.threads import Threads
-from durable_streams.storage.on_disk.disk import Disk
-from durable_streams.storage.zodb.committing import EarlyFS
-from durable_streams.storage.zodb.disk_file import DiskFile
+from durable_streams.storage.on_disk.directory import DirectoryDamaged
+from durable_streams.storage.on_disk.disk import Disk, Part
+from durable_streams.storage.zodb.file_storage import ShardFileStorage
+from durable_streams.storage.zodb.records import (
+    FIRST_READ_BYTES,
+    MAGIC,
+    PACKED,
+    TransactionWriter,
+    read_record,
+)
+from durable_streams.storage.zodb.shard_file import ShardFile
+from durable_streams.storage.zodb.shared import SharedByShards
 
 REST_BYTES: Final = 1 << 20
 """Less than this is left to be copied while commits wait."""
 ROUNDS_MAX: Final = 20
 """... unless they come faster than they can be copied."""
+WRITTEN_AT_ONCE: Final = 1 << 20
+"""Bytes."""
+_NO_TEXTS: Final = (b"", b"", b"")
 
 
 class PackStopped(Exception):
     """The storage is about to be closed."""
 
 
-class _NoLock:
-    def acquire(self) -> None:
-        pass
+class PackedFile:
+    """The new file, which transactions are added to; ``index`` is where its newest records are."""
 
-    release = acquire
-
-
-class Copying(FileStoragePacker):  # type: ignore[misc]
-    """FileStorage's own packer, cut into steps, none of which takes a lock; one thread at a time."""
-
-    _file: Any
-
-    def __init__(self, storage: EarlyFS, disk: Disk, *, gc: bool) -> None:
-        """Packs what is durable now; ``gc``: drop also what nothing refers to, which has to be found first."""
-        super().__init__(storage, referencesf, storage.lastTransaction(), gc)
-        self.stopping = False
-        self.path: str = self._name + ".pack"
+    def __init__(self, path: str, salt: bytes, disk: Disk) -> None:
+        self.path = path
+        self.index = fsIndex()
+        self.size = len(MAGIC)
+        self._salt = salt
         self._disk = disk
-        self._commit_lock = _NoLock()
-        self._index_now = storage._index.__getstate__()
+        self._fd = disk.open(path, write=True)
+        disk.truncate(self._fd, 0)
+        self._waiting: list[Part] = [MAGIC]
+        self._written = 0
 
-    def copy_old(self) -> bool:
+    def begin(self, tid: bytes) -> TransactionWriter:
+        return TransactionWriter(self._salt, tid, self.size, _NO_TEXTS)
+
+    def add(self, transaction: TransactionWriter, status: bytes) -> None:
+        self._waiting += transaction.parts(status)
+        self.index.update(transaction.positions)
+        self.size = transaction.end
+        if self.size - self._written >= WRITTEN_AT_ONCE:
+            self._write()
+
+    def sync(self) -> None:
+        """Make all that was added durable."""
+        self._write()
+        self._disk.sync(self._fd)
+
+    def _write(self) -> None:
+        self._disk.write(self._fd, self._waiting, self._written)
+        self._waiting = []
+        self._written = self.size
+
+    def close(self) -> None:
+        self._disk.close(self._fd)
+
+
+class Packing:
+    """One pack, cut into steps, none of which takes a lock; one thread at a time."""
+
+    def __init__(self, storage: ShardFileStorage, disk: Disk, *, gc: bool) -> None:
+        """Packs what is durable now; ``gc``: drop also what nothing refers to, which has to be found first."""
+        self.stopping = False
+        self.copied: int = storage.getSize()
+        """Up to where the old file has been copied, or is about to be."""
+        self._index = storage.copy_of_index()
+        self._gc = gc
+        self._disk = disk
+        self.new = PackedFile(storage.getName() + ".pack", storage.salt, disk)
+        self._old = ShardFile(storage.getName(), storage.salt, disk)
+
+    def copy_current(self) -> bool:
         """Copy what is current; whether that makes the file smaller."""
-        try:
-            self._find_current()
-        except RedundantPackWarning:
-            return False
-        self._tfile = BufferedRandom(DiskFile(self._disk, self.path, write=True))
-        self._tfile.truncate(0)
-        self._file.seek(0)
-        self._tfile.write(self._file.read(self._metadata_size))
-        self._copier = PackCopier(self._tfile, self.index, self.tindex)
-        self._copy_current()
-        self.copied = self.file_end
-        copied_to = self._tfile.tell()
-        self._sync()
-        return bool(copied_to < self.copied)
-
-    def _find_current(self) -> None:
-        if self.gc.gc:
-            self.gc.findReachable()
-        else:
-            self.gc.reachable.__setstate__(self._index_now)
-
-    def _copy_current(self) -> None:
-        """Nothing else is looked at, unlike in ``copyToPacktime``: the garbage between may be many times as long."""
-        copied_from = started = 0
-        for position in sorted(self.gc.reachable.values()):
+        index = self._reachable() if self._gc else self._index
+        writer: TransactionWriter | None = None
+        copied_from = 0
+        for position in sorted(index.values()):
             self._stop_if_wanted()
-            header = self._read_data_header(position)
-            if not self.gc.isReachable(header.oid, position):
-                self.fail(position, "the index has another object here")
-            if not header.plen:
+            record = read_record(self._old, position, self.copied)
+            if index.get(record.oid) != position:
+                raise DirectoryDamaged(self._old.path, position, "the index has another object here")
+            if not record.length:
                 continue
-            data = self._file.read(header.plen)
-            if header.tloc != copied_from:
-                self._end_transaction(started)
-                copied_from, started = header.tloc, self._begin_transaction(header.tloc)
-            self.writePackedDataRecord(header, data, started)
-        self._end_transaction(started)
+            if writer is None or record.transaction != copied_from:
+                self._add(writer)
+                writer, copied_from = self.new.begin(record.tid), record.transaction
+            writer.add(record.oid, 0, record.data)
+        self._add(writer)
+        self.new.sync()
+        return self.new.size < self.copied
 
-    def _begin_transaction(self, position: int) -> int:
-        """Copy the header of the transaction at ``position``, and return where to."""
-        header = self._read_txn_header(position)
-        header.status = "p"
-        started: int = self._tfile.tell()
-        self._tfile.write(header.asString())
-        return started
+    def _add(self, writer: TransactionWriter | None) -> None:
+        if writer is not None:
+            self.new.add(writer, PACKED)
 
-    def _end_transaction(self, started: int) -> None:
-        """Only now its length is known."""
-        if started:
-            end = self._tfile.tell()
-            length = p64(end - started)
-            self._tfile.seek(started + len(z64))
-            self._tfile.write(length)
-            self._tfile.seek(end)
-            self._tfile.write(length)
+    def _reachable(self) -> fsIndex:
+        """The objects that can be reached from the root; where they are read follows no order."""
+        file = ShardFile(self._old.path, self._old.salt, self._disk, FIRST_READ_BYTES)
+        found, waiting = fsIndex(), [z64]
+        try:
+            while waiting:
+                oid = waiting.pop()
+                position = self._index.get(oid)
+                if position is not None and oid not in found:
+                    self._stop_if_wanted()
+                    found[oid] = position
+                    record = read_record(file, position, self.copied)
+                    waiting += referencesf(record.data) if record.length else ()
+        finally:
+            file.close()
+        return found
+
+    def copy_new(self, end: int) -> None:
+        """Copy the transactions that came since, up to position ``end``."""
+        # What has been read ahead may be of a transaction that was not finished then.
+        self._old.refresh()
+        while self.copied < end:
+            self._stop_if_wanted()
+            transaction = self._old.transaction(self.copied)
+            writer = self.new.begin(transaction.tid)
+            for _, record in self._old.records(transaction):
+                data = record.data if record.length else None
+                writer.add(record.oid, self.new.index.get(record.oid, 0), data)
+            self.new.add(writer, transaction.status)
+            self.copied = transaction.end
+        self.new.sync()
 
     def _stop_if_wanted(self) -> None:
         if self.stopping:
             raise PackStopped
 
-    def copy_new(self, end: int) -> None:
-        """Copy the transactions that came since, up to position ``end``."""
-        # What has been read ahead may be of a transaction that was not finished then.
-        self._file.close()
-        self._file = open(self._path, "rb")  # noqa: SIM115
-        while self.copied < end:
-            self._stop_if_wanted()
-            self.copied = self.copyOne(self.copied)
-        self._sync()
-
-    def _sync(self) -> None:
-        self._tfile.flush()
-        self._disk.sync(self._tfile.fileno())
-
-    def drop(self) -> None:
-        """The new file is not wanted after all. Where there was no room for it, closing it fails as writing did."""
-        try:
-            self.close()
-        finally:
-            self._disk.unlink(self.path)
+    def close(self) -> None:
+        """Remove the new file, unless it has another name by now."""
+        self._old.close()
+        self.new.close()
+        self._disk.unlink(self.new.path)
 
 
-def pack(storage: EarlyFS, disk: Disk, threads: Threads, copying: Copying) -> bool:
-    """Replace the file of ``storage`` by what ``copying``, just made, makes of it; whether that was any smaller.
+def pack(storage: ShardFileStorage, shared: SharedByShards, packing: Packing) -> bool:
+    """Replace the file of ``storage`` by what ``packing``, just made, makes of it; whether that was any smaller.
 
-    Raises OSError when it could not be done; then everything is as it was, unless ``storage.failed`` says otherwise.
+    Raises DirectoryDamaged or OSError when it could not be done; then everything is as it was, unless
+    ``storage.failed`` says otherwise.
     """
-    garbage = storage.garbage_bytes
+    garbage, run = storage.garbage.bytes, shared.background.run
     try:
-        if not threads.run(copying.copy_old):
+        if not run(packing.copy_current):
             return False
         for _ in range(ROUNDS_MAX):
-            if storage.getSize() - copying.copied <= REST_BYTES:
+            if storage.getSize() - packing.copied <= REST_BYTES:
                 break
-            threads.run(copying.copy_new, storage.getSize())
+            run(packing.copy_new, storage.getSize())
         with storage.commits_held():
-            threads.run(copying.copy_new, storage.getSize())
-            size = os.path.getsize(copying.path)
-            storage.adopt(copying.path, copying.index, size, garbage)
-            threads.run(storage.sync_names)
+            run(packing.copy_new, storage.getSize())
+            storage.adopt(packing.new.path, packing.new.index, packing.new.size, garbage)
         return True
     finally:
         with suppress(OSError):
-            copying.drop()
+            packing.close()

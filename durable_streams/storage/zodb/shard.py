@@ -19,17 +19,16 @@ from BTrees.OOBTree import OOBTree, OOTreeSet
 from gevent.lock import RLock
 from persistent import Persistent
 from transaction.interfaces import AlreadyInTransaction
-from ZODB.FileStorage.format import CorruptedError
 from ZODB.POSException import ConflictError, POSKeyError
 
 from durable_streams.protocol.errors import StorageFull, StreamDamaged, StreamNotFound, Unavailable
 from durable_streams.protocol.state import StreamState
 from durable_streams.storage.contract import Change, StaleChange, Unit
+from durable_streams.storage.on_disk.directory import DirectoryDamaged
 from durable_streams.storage.on_disk.disk import says_full
-from durable_streams.storage.zodb.committing import EarlyFS, RecordDamaged
-from durable_streams.storage.zodb.in_memory import CurrentStorage
+from durable_streams.storage.zodb.database import MemoryShard, ShardDatabase
+from durable_streams.storage.zodb.file_storage import ShardFileStorage
 from durable_streams.storage.zodb.model import Head
-from durable_streams.storage.zodb.writing import Database
 
 log = logging.getLogger("durable_streams.storage")
 
@@ -37,15 +36,7 @@ READ_TRIES: Final = 5
 APPLIED_AT_ONCE: Final = 64
 DAMAGED_S: Final = 1.0
 """So long a stream that could not be changed is left alone; the disk may have refused one read and no more."""
-DAMAGE: Final = (
-    RecordDamaged,
-    CorruptedError,
-    POSKeyError,
-    pickle.UnpicklingError,
-    EOFError,
-    ValueError,
-    OSError,
-)
+DAMAGE: Final = (DirectoryDamaged, POSKeyError, pickle.UnpicklingError, EOFError, ValueError, OSError)
 """What reading a record can raise that is wrong."""
 T = TypeVar("T")
 
@@ -63,15 +54,15 @@ class Shard:
 
     def __init__(
         self,
-        storage: EarlyFS | CurrentStorage,
+        storage: ShardFileStorage | MemoryShard,
         yield_to_loop: Callable[[], None],
         objects_max: int,
         bytes_max: int,
     ) -> None:
         """``objects_max``, ``bytes_max``: how much each of the two connections keeps in memory."""
         self.storage = storage
-        self._give_turn = yield_to_loop
-        self._db = Database(storage, cache_size=objects_max, cache_size_bytes=bytes_max)
+        self._yield_to_loop = yield_to_loop
+        self._db = ShardDatabase(storage, cache_size=objects_max, cache_size_bytes=bytes_max)
         self._manager = transaction.TransactionManager(explicit=True)
         self._writing = self._db.open(self._manager)
         self._begin()
@@ -222,14 +213,14 @@ class Shard:
         self.storage.delete_later(unneeded)
 
     def _abort(self, exc: BaseException) -> None:
-        if not isinstance(exc, Exception) and isinstance(self.storage, EarlyFS):
+        if not isinstance(exc, Exception) and isinstance(self.storage, ShardFileStorage):
             # A kill: a thread may still be writing, to where the next transaction would go.
             self.storage.failed = exc
         try:
             self._manager.abort()
         except Exception:
             log.exception("a transaction that failed with %r could not be aborted", exc)
-            if isinstance(self.storage, EarlyFS):
+            if isinstance(self.storage, ShardFileStorage):
                 self.storage.failed = exc
 
     def _apply_all(self, changes: Iterable[Change]) -> list[bytes]:
@@ -244,7 +235,7 @@ class Shard:
                 self._damaged[change.name] = monotonic() + DAMAGED_S, reason
                 raise _Damaged(change.name) from exc
             if number % APPLIED_AT_ONCE == 0:
-                self._give_turn()
+                self._yield_to_loop()
         return [part._p_oid for part in unneeded if part._p_oid is not None]
 
 

@@ -15,17 +15,17 @@ from pathlib import Path
 from typing import Final, Literal
 
 import gevent
-from ZODB.POSException import ReadConflictError
 
 from durable_streams.protocol.errors import StreamDamaged, Unavailable
 from durable_streams.protocol.state import StreamState
 from durable_streams.storage.contract import Change, Lost, Storage, Unit
 from durable_streams.storage.deadlines import Deadlines
-from durable_streams.storage.on_disk.directory import DirectoryDamaged, own
+from durable_streams.storage.on_disk.background import Background
+from durable_streams.storage.on_disk.directory import own
 from durable_streams.storage.on_disk.disk import Disk
-from durable_streams.storage.zodb.committing import EarlyFS, RecordDamaged
-from durable_streams.storage.zodb.in_memory import CurrentStorage
-from durable_streams.storage.zodb.keeping import Keeper, Tuning
+from durable_streams.storage.zodb.background import AcidTuning, ShardBackground
+from durable_streams.storage.zodb.database import MemoryShard
+from durable_streams.storage.zodb.file_storage import ShardFileStorage
 from durable_streams.storage.zodb.opening import (
     check_locks,
     lock_of,
@@ -35,7 +35,7 @@ from durable_streams.storage.zodb.opening import (
     shard_of,
 )
 from durable_streams.storage.zodb.shard import Shard
-from durable_streams.storage.zodb.shared import Shared
+from durable_streams.storage.zodb.shared import SharedByShards
 
 log = logging.getLogger("durable_streams.storage")
 
@@ -58,7 +58,7 @@ class AcidStorage(Storage):
         backend: Backend = "file",
         *,
         disk: Disk | None = None,
-        tuning: Tuning | None = None,
+        tuning: AcidTuning | None = None,
     ) -> None:
         """Nothing is touched before ``open``; ``data_dir`` is for the backend ``file`` alone."""
         if backend == "file" and data_dir is None:
@@ -67,7 +67,7 @@ class AcidStorage(Storage):
         self.counts_as_memory = backend == "in-memory"
         self._data_dir = data_dir if backend == "file" else None
         self._disk = disk or Disk()
-        self._tuning = tuning or Tuning()
+        self._tuning = tuning or AcidTuning()
         self._states: OrderedDict[str, StreamState] = OrderedDict()
         self._shards: list[Shard] = []
         self._deadlines = Deadlines()
@@ -82,7 +82,7 @@ class AcidStorage(Storage):
         """Raises DirectoryInUse, WrongLayout, DirectoryDamaged, or any other OSError."""
         if self._is_open:
             return
-        self._shared = Shared(self._disk, self.shards)
+        self._shared = SharedByShards(self._disk, self.shards)
         self._lock_fd = -1
         self._shards = []
         try:
@@ -94,13 +94,15 @@ class AcidStorage(Storage):
         self._states.clear()
         self._deadlines = Deadlines()
         self._passed = [None] * self.shards
-        files = [shard.storage for shard in self._shards if isinstance(shard.storage, EarlyFS)]
-        self._keeper = Keeper(files, self._disk, self._tuning)
+        files = [shard.storage for shard in self._shards if isinstance(shard.storage, ShardFileStorage)]
+        self.background = [ShardBackground(file, self._shared, self._tuning) for file in files]
+        steps = [each.step(each.work) for each in self.background]
+        self._background = Background(steps, self._tuning.interval_s)
         self._is_open = True
 
-    def _storages(self) -> Iterator[EarlyFS | CurrentStorage]:
+    def _storages(self) -> Iterator[ShardFileStorage | MemoryShard]:
         if self._data_dir is None:
-            yield from (CurrentStorage() for _ in range(self.shards))
+            yield from (MemoryShard() for _ in range(self.shards))
             return
         make_root(self._data_dir, self._disk)
         self._lock_fd = own(self._data_dir, lock_of(self._data_dir))
@@ -108,7 +110,7 @@ class AcidStorage(Storage):
         for number in range(self.shards):
             yield open_file(layout, number, self._shared)
 
-    def _shard(self, storage: EarlyFS | CurrentStorage) -> Shard:
+    def _shard(self, storage: ShardFileStorage | MemoryShard) -> Shard:
         try:
             check_locks(storage)
             return Shard(
@@ -117,13 +119,6 @@ class AcidStorage(Storage):
                 objects_max=max(400, OBJECTS_KEPT // self.shards),
                 bytes_max=BYTES_KEPT // self.shards,
             )
-        except RecordDamaged as exc:
-            storage.close()
-            raise DirectoryDamaged(storage.getName(), exc.position, exc.what) from exc
-        except ReadConflictError as exc:
-            # Readers begin at the newest transaction, and nothing is packed here: only a wrong id can lie before.
-            storage.close()
-            raise DirectoryDamaged(storage.getName(), 0, "the id of its newest transaction is wrong") from exc
         except BaseException:
             storage.close()
             raise
@@ -132,7 +127,11 @@ class AcidStorage(Storage):
         if not self._is_open:
             return
         self._is_open = False
-        self._keeper.stop()
+        for each in self.background:
+            each.stop_packing()
+        self._background.stop()
+        for each in self.background:
+            each.step(each.finish).run()
         self._release()
 
     def _release(self) -> None:

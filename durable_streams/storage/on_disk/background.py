@@ -1,0 +1,77 @@
+"""What a storage does behind the requests: steps that run by themselves, one at a time, and are tried again on failure.
+
+Nothing that was promised depends on a step. What it does, and when it is worth it, is decided by the engines.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from time import monotonic
+
+import gevent
+from gevent.event import Event
+
+log = logging.getLogger("durable_streams.storage")
+
+
+class BackgroundStep:
+    """``work`` decides each time whether there is anything to do."""
+
+    def __init__(
+        self, name: str, work: Callable[[], None], retry_s: float, has_failed: Callable[[], bool]
+    ) -> None:
+        """``retry_s``: pause after a failure. ``has_failed``: whether the storage writes no more, whatever is tried."""
+        self.error: Exception | None = None
+        """Why the last try has failed; None when it has not."""
+        self.not_before = 0.0
+        self._name = name
+        self._work = work
+        self._retry_s = retry_s
+        self._has_failed = has_failed
+
+    def run(self) -> None:
+        """Do it now, unless it has failed a short time ago or nothing can be written; raises nothing."""
+        if monotonic() < self.not_before or self._has_failed():
+            return
+        try:
+            self._work()
+            self.error = None
+        except Exception as exc:
+            self.error = exc
+            self.not_before = monotonic() + self._retry_s
+            level = logging.CRITICAL if self._has_failed() else logging.ERROR
+            log.log(level, "%s has failed: %s", self._name, exc, exc_info=exc)
+
+
+class Background:
+    """The greenlet that runs the steps every ``interval_s``, and whenever it is woken."""
+
+    def __init__(self, steps: Sequence[BackgroundStep], interval_s: float) -> None:
+        self._steps = steps
+        self._interval_s = interval_s
+        self._wake = Event()
+        self._is_stopping = False
+        self._greenlet = gevent.spawn(self._run)
+
+    def wake(self) -> None:
+        """Run the steps soon."""
+        if not self._wake.is_set():
+            self._wake.set()
+
+    def stop(self) -> None:
+        """Wait for the step that is running, and run no other."""
+        self._is_stopping = True
+        self._wake.set()
+        self._greenlet.join()
+
+    def _run(self) -> None:
+        while True:
+            self._wake.wait(self._interval_s)
+            self._wake.clear()
+            for step in self._steps:
+                if self._is_stopping:
+                    return
+                step.run()
+            if self._is_stopping:
+                return

@@ -1,0 +1,39 @@
+"""An open file with many readers, which is closed by the last of them once it is not wanted any more."""
+
+from __future__ import annotations
+
+from typing import Self
+
+from durable_streams.storage.on_disk.disk import Disk
+
+
+class OpenFile:
+    """For the thread of the event loop. A number that is closed too early can become that of another file."""
+
+    __slots__ = ("_disk", "_is_retired", "fd", "path", "users")
+
+    def __init__(self, disk: Disk, path: str, *, write: bool = False) -> None:
+        """Opens the file, which may be done in another thread."""
+        self.path = path
+        self.users = 0
+        self.fd = disk.open(path, write=write)
+        self._disk = disk
+        self._is_retired = False
+
+    def borrow(self) -> Self:
+        """Keep it open until ``give_back``."""
+        self.users += 1
+        return self
+
+    def give_back(self) -> None:
+        self.users -= 1
+        self._close_unused()
+
+    def retire(self) -> None:
+        """Close it as soon as nobody uses it. Called once."""
+        self._is_retired = True
+        self._close_unused()
+
+    def _close_unused(self) -> None:
+        if self._is_retired and not self.users:
+            self._disk.close(self.fd)

@@ -1,0 +1,317 @@
+"""ShardFileStorage, the FileStorage of a shard.
+
+It publishes a transaction after its fsync, holds none of the locks that readers take meanwhile, gives every record a
+checksum, and counts what is garbage. The format stays that of ZODB's FileStorage (records.py). It uses private parts of
+ZODB 6.4, which tests/acid/test_relied_internals.py guards.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any, Final
+
+from ZODB.Connection import TransactionMetaData
+from ZODB.FileStorage.FileStorage import FileStorage
+from ZODB.fsIndex import fsIndex
+from ZODB.POSException import POSKeyError, StorageTransactionError
+
+from durable_streams.storage.on_disk.directory import DirectoryDamaged
+from durable_streams.storage.on_disk.disk import Part, replace_file
+from durable_streams.storage.on_disk.open_file import OpenFile
+from durable_streams.storage.zodb.records import (
+    FINISHED,
+    STATUS_AT,
+    UNFINISHED,
+    TransactionWriter,
+    read_record,
+    record_size,
+)
+from durable_streams.storage.zodb.saved_index import SavedIndex, index_path
+from durable_streams.storage.zodb.shared import SharedByShards
+
+log = logging.getLogger("durable_streams.storage")
+
+LARGE_BYTES: Final = 256 << 10
+"""A transaction larger than this is handed to the system in a thread."""
+STORED_AT_ONCE: Final = 32
+"""After so many objects other greenlets run; only the commit lock is held."""
+DELETED_AT_ONCE: Final = 500
+"""Deleting takes time too, so the objects of a large stream go with several transactions."""
+
+
+class Garbage:
+    """What nobody needs any more in a shard's file, and what is to be deleted from it."""
+
+    def __init__(self) -> None:
+        self.bytes = 0
+        """Records that newer ones have replaced, as far as is known."""
+        self.replaced = 0
+        """... and those that the transaction in progress replaces."""
+        self.unneeded: list[bytes] = []
+        """Objects to be deleted."""
+        self._deleted = 0
+
+    def next_deletions(self) -> Sequence[bytes]:
+        """What goes with the transaction in progress."""
+        some = self.unneeded[:DELETED_AT_ONCE]
+        self._deleted = len(some)
+        return some
+
+    def commit(self) -> None:
+        self.bytes += self.replaced
+        del self.unneeded[: self._deleted]
+        self.abort()
+
+    def abort(self) -> None:
+        self.replaced = self._deleted = 0
+
+
+class LiveFile(OpenFile):
+    """A shard's file while its owner has it open; when packing has put another in its place, this one is retired."""
+
+    __slots__ = ("_shared", "salt")
+
+    def __init__(self, path: str, salt: bytes, shared: SharedByShards) -> None:
+        super().__init__(shared.disk, path, write=True)
+        self.salt = salt
+        self._shared = shared
+
+    def read(self, length: int, position: int) -> Part:
+        """At once where the system has it in memory, in a thread elsewhere; shorter at the end of the file only."""
+        data = bytearray(length)
+        if self._shared.disk.read_cached(self.fd, memoryview(data), position):
+            return data
+        return self._shared.reading.run(self._shared.disk.read, self.fd, length, position)
+
+
+class ShardFileStorage(FileStorage):  # type: ignore[misc]
+    """Used by the greenlets of one thread; the calls to the disk alone happen in others."""
+
+    _pos: int
+    """Where the durable transactions end."""
+    _transaction: Any
+    _nextpos: int
+    _tfile: Any
+    _ltid: Any
+    _ude: Any
+    _file: Any
+
+    def __init__(self, path: str, salt: bytes, shared: SharedByShards, known: SavedIndex) -> None:
+        """``known``: all of the file, which is durable and ends with a whole transaction."""
+        self.failed: BaseException | None = None
+        """Why it is unknown what the disk holds; nothing is written any more."""
+        self.garbage = Garbage()
+        self.indexed_bytes = 0
+        """Up to where the saved index knows the file."""
+        self.salt = salt
+        self._shared = shared
+        self._known = known
+        self._live = LiveFile(path, salt, shared)
+        try:
+            super().__init__(path, pack_gc=False, pack_keep_old=False)
+            # The records of a transaction wait in memory.
+            self._tfile.close()
+            os.unlink(path + ".tmp")
+        except BaseException:
+            self._release()
+            raise
+        self._tfile = None
+        self.garbage.bytes = known.garbage_bytes
+        shared.ids.note(self._ltid)
+
+    def _release(self) -> None:
+        """Close whatever has been opened."""
+        self._live.retire()
+        for opened in ("_file", "_files", "_tfile", "_lock_file"):
+            file = getattr(self, opened, None)
+            if file is not None:
+                file.close()
+
+    def close(self) -> None:
+        super().close()
+        self._live.retire()
+
+    # -- reading -----------------------------------------------------------------------------------------------
+
+    def loadBefore(self, oid: bytes, tid: bytes) -> Any:  # noqa: N802
+        """The newest revision before ``tid``; every record on the way to it is checked."""
+        end_tid, position, end = None, self._lookup_pos(oid), self._pos
+        file = self._live.borrow()
+        try:
+            while position:
+                record = read_record(file, position, end)
+                if record.oid != oid:
+                    raise DirectoryDamaged(file.path, position, "the record is that of another object")
+                if record.tid < tid:
+                    if not record.length:
+                        raise POSKeyError(oid)
+                    return record.data, record.tid, end_tid
+                end_tid, position = record.tid, record.previous
+            return None
+        finally:
+            file.give_back()
+
+    # -- writing -----------------------------------------------------------------------------------------------
+
+    def tpc_begin(self, transaction: Any, tid: bytes | None = None, status: str = " ") -> None:
+        super().tpc_begin(transaction, tid or self._shared.ids.next(), status)
+        self._writer = TransactionWriter(self.salt, self._tid, self._pos, self._ude)
+
+    def store(self, oid: bytes, oldserial: bytes, data: bytes, version: str, transaction: Any) -> None:
+        """One connection writes, and it begins every transaction with the newest revisions: there are no conflicts."""
+        if transaction is not self._transaction:
+            raise StorageTransactionError(self, transaction)
+        previous = self._index_get(oid, 0)
+        size = self._writer.add(oid, previous, data)
+        if previous:
+            # Nearly: what is replaced is about as long as what replaces it.
+            self.garbage.replaced += size
+        if len(self._writer.positions) % STORED_AT_ONCE == 0:
+            self._shared.committing.yield_to_loop()
+
+    def tpc_vote(self, transaction: Any) -> Any:
+        """Write the transaction, marked as unfinished; when that fails nothing of it is kept."""
+        if transaction is not self._transaction:
+            raise StorageTransactionError(self, transaction)
+        self._add_deletions()
+        parts, disk, fd = self._writer.parts(UNFINISHED), self._shared.disk, self._live.fd
+        self._nextpos = self._writer.end
+        if self._nextpos - self._pos > LARGE_BYTES:
+            self._shared.committing.run(disk.write, fd, parts, self._pos)
+        else:
+            disk.write(fd, parts, self._pos)
+        return self._resolved
+
+    def _add_deletions(self) -> None:
+        for oid in self.garbage.next_deletions():
+            previous = self._index_get(oid, 0)
+            if previous and oid not in self._writer.positions:
+                # Damage is no matter in what is about to go.
+                with suppress(DirectoryDamaged, OSError):
+                    self.garbage.replaced += record_size(self._live, previous, self._pos)
+                self.garbage.replaced += self._writer.add(oid, previous, None)
+
+    def tpc_finish(self, transaction: Any, f: Callable[[bytes], None] | None = None) -> bytes:
+        """Make it durable, then visible. When the first fails nobody knows what the disk holds."""
+        if transaction is not self._transaction:
+            raise StorageTransactionError(self, transaction)
+        try:
+            self._shared.committing.run(self._make_durable)
+        except BaseException as exc:
+            self.failed = exc
+            raise
+        with self._lock:
+            tid: bytes = self._tid
+            if f is not None:
+                f(tid)
+            self._pos = self._nextpos
+            self._index.update(self._writer.positions)
+            self._ltid = tid
+            self._ude = self._transaction = None
+            self.garbage.commit()
+            self._commit_lock.release()
+        return tid
+
+    def _make_durable(self) -> None:
+        self._shared.disk.write(self._live.fd, [FINISHED], self._pos + STATUS_AT)
+        self._shared.disk.sync(self._live.fd)
+
+    def _abort(self) -> None:
+        """Called by ``tpc_abort``."""
+        self.garbage.abort()
+        if self._nextpos and self.failed is None:
+            try:
+                self._shared.disk.truncate(self._live.fd, self._pos)
+            except BaseException as exc:
+                self.failed = exc
+                raise
+            self._nextpos = 0
+
+    def delete_later(self, oids: Sequence[bytes]) -> None:
+        """Objects that no committed object refers to go with the next transactions."""
+        self.garbage.unneeded += oids
+
+    def delete_some(self) -> None:
+        """A transaction of deletions alone."""
+        deleting = TransactionMetaData()
+        self.tpc_begin(deleting)
+        try:
+            self.tpc_vote(deleting)
+            self.tpc_finish(deleting)
+        except BaseException:
+            self.tpc_abort(deleting)
+            raise
+
+    # -- maintenance -------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def commits_held(self) -> Iterator[None]:
+        """No transaction is begun or finished while this lasts; reading goes on."""
+        with self._commit_lock:
+            if self.failed is not None:
+                raise RuntimeError("the storage has failed") from self.failed
+            yield
+
+    def copy_of_index(self) -> fsIndex:
+        """Where the newest records are now; takes no lock."""
+        copy = fsIndex()
+        copy.__setstate__(self._index.__getstate__())
+        return copy
+
+    def _save_index(self) -> None:
+        """Called by FileStorage too; an index that is not saved costs time at the next opening, nothing else."""
+        if self.failed is not None:
+            # It may be that of another file.
+            return
+        try:
+            self.write_index(self.encoded_index())
+        except OSError as exc:
+            log.warning("the index of %s is not saved: %s", self._file_name, exc)
+
+    def _restore_index(self) -> tuple[fsIndex, int, bytes]:
+        """Called by FileStorage, which would cut the file where it doubts an index of its own."""
+        return self._known.positions, self._known.end, self._known.tid
+
+    def encoded_index(self) -> bytes:
+        """The index as it is now; commits are held, or there are none."""
+        self.indexed_bytes = self._pos
+        return SavedIndex(self._index, self._pos, self._ltid, self.garbage.bytes).encode()
+
+    def write_index(self, data: bytes) -> None:
+        """Durable before it takes the place of the old one, unlike FileStorage's own."""
+        replace_file(self._shared.disk, index_path(self._file_name), data)
+
+    def adopt(self, path: str, index: fsIndex, size: int, garbage_bytes: int) -> None:
+        """Go on with the packed file at ``path``, which is durable and has lost ``garbage_bytes``; commits are held."""
+        disk, run = self._shared.disk, self._shared.background.run
+        folder = os.path.dirname(self._file_name)
+        # It would be taken for the new file's own, so it has to go first, for certain.
+        run(disk.unlink, index_path(self._file_name))
+        run(disk.sync_dir, folder)
+        with self._files.write_lock(), self._lock:
+            disk.rename(path, self._file_name)
+            try:
+                self._reopen()
+            except BaseException as exc:
+                self.failed = exc
+                raise
+            self._initIndex(index, self._tindex)
+            self._pos = self.indexed_bytes = size
+        self.garbage.bytes -= garbage_bytes
+        try:
+            # What is committed from now on needs the new name.
+            run(disk.sync_dir, folder)
+        except BaseException as exc:
+            self.failed = exc
+            raise
+
+    def _reopen(self) -> None:
+        """The file of this name is another one now."""
+        self._files.empty()
+        self._file.close()
+        self._file = open(self._file_name, "r+b")  # noqa: SIM115
+        before, self._live = self._live, LiveFile(self._file_name, self.salt, self._shared)
+        before.retire()
