@@ -143,11 +143,11 @@ class Streams:
         self._access = _Access(service, limits)
 
     def open(self) -> None:
-        """Open the storage, in the thread of the event loop; raises what ``Storage.open`` raises. Twice is once."""
+        """Open the storage, in the thread of the event loop; raises what ``Storage.open`` raises."""
         self._access.run(self._access.service.open)
 
     def stop(self) -> None:
-        """End all live reads, make durable what was accepted, release the storage. Twice is once."""
+        """End all live reads, finish accepted writes, release the storage. Calling it twice is harmless."""
         self._access.run(self._access.service.close)
 
     def create(
@@ -212,11 +212,11 @@ class Streams:
         return self.append(name, text if messages else b"", close=close)
 
     def close(self, name: str) -> Appended:
-        """Say that nothing more will follow (section 5.3). Twice is once."""
+        """Close the stream: nothing more will follow (section 5.3). Closing it twice is harmless."""
         return self.append(name, b"", close=True)
 
     def read(self, name: str, offset: str = FROM_START, *, bytes_max: int | None = None) -> Page:
-        """What follows ``offset`` (section 5.6); an empty page with ``up_to_date`` means that there is nothing yet.
+        """The data after ``offset`` (section 5.6). An empty page with ``up_to_date`` is the end of an open stream.
 
         At most ``bytes_max`` stored bytes, and at most the setting ``limits.max_read_bytes``.
         """
@@ -239,7 +239,7 @@ class Streams:
         return Tail(self._access, self._access.name(name), offset, idle_s)
 
     def head(self, name: str) -> StreamInfo:
-        """What the stream is, without its data (section 5.5)."""
+        """The stream without its data (section 5.5)."""
         checked = self._access.name(name)
         return _info(self._access.run_open(lambda: self._access.store.find(checked)))
 

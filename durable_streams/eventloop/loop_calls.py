@@ -51,7 +51,7 @@ class LoopCalls:
 
 
 class _Call(Generic[T]):
-    """One call on its way; whoever takes ``_claim`` decides whether it is made."""
+    """One call from another thread. The side that acquires ``_claim`` decides whether it is made."""
 
     def __init__(self, function: Callable[[], T]) -> None:
         self._function = function

@@ -32,11 +32,11 @@ if TYPE_CHECKING:
 EXTENSION = "durable_streams"
 """``app.extensions[EXTENSION]`` is the StreamService."""
 METHODS = ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE", "CONNECT"]
-"""All that Flask can route: the endpoint itself answers the ones that it does not serve, with a problem+json."""
+"""All methods that Flask can route: the endpoint refuses the unknown ones with a problem+json."""
 
 
 class Flag(Protocol):
-    """What ``ready`` has to offer; every Event does."""
+    """The type of ``ready``, such as an Event."""
 
     def set(self) -> None: ...
 
@@ -44,7 +44,7 @@ class Flag(Protocol):
 
 
 class StreamsBlueprint(Blueprint):
-    """``streams`` are those that it serves, for Python code."""
+    """``streams``: the streams that it serves, for Python code."""
 
     def __init__(self, streams: Streams) -> None:
         super().__init__(EXTENSION, __name__)
@@ -133,12 +133,12 @@ def _add_rules(state: BlueprintSetupState, endpoint: StreamEndpoint, base_path: 
 
 
 def _close_at_exit(service: StreamService) -> None:
-    """What accepted writes wait for is done before the process ends, also under a server that tells nobody."""
+    """Close the storage before the process ends, also under a server without hooks for it."""
     process, found = os.getpid(), ref(service)
 
     def close() -> None:
         service = found()
-        # A child of this process has a copy of all this, and must not touch the files.
+        # A forked child inherits this hook and must not touch the files.
         if service is not None and os.getpid() == process:
             service.close()
 

@@ -1,4 +1,4 @@
-"""The request body: whole, in time and within its limit, or an error; a truncated one is never taken for whole."""
+"""The request body: complete, in time and within its limit, or an error. A truncated body is never accepted."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from durable_streams.web.response import Environ
 PIECE_BYTES: Final = 1024 * 1024
 _LENGTH_DIGITS_MAX: Final = 18
 SLOWEST_BYTES_PER_S: Final = 100_000
-"""Beyond the first seconds a body must arrive at this rate."""
+"""The minimum rate of a body, added to its fixed time limit."""
 
 
 class BodyReader:
-    """Reads bodies of at most ``bytes_max`` bytes; a body has ``timeout_s`` plus the time its size needs."""
+    """Reads bodies of at most ``bytes_max`` bytes, within ``timeout_s`` plus the time at SLOWEST_BYTES_PER_S."""
 
     def __init__(self, bytes_max: int, timeout_s: float) -> None:
         self._bytes_max = bytes_max
         self._timeout_s = timeout_s
 
     def read(self, environ: Environ) -> bytes:
-        """All of the body; raises InvalidBody, BodyTimeout, or RequestBodyTooLarge (unread, if its length says so)."""
+        """The complete body. Raises InvalidBody, BodyTimeout, or RequestBodyTooLarge (then often unread)."""
         length = self._declared_length(environ)
         if length == 0:
             return b""
@@ -36,12 +36,12 @@ class BodyReader:
         return self._checked(body, length)
 
     def _declared_length(self, environ: Environ) -> int | None:
-        """None: the body tells its end itself (chunked)."""
+        """Content-Length, or None for a chunked body, which marks its own end."""
         text = environ.get("CONTENT_LENGTH")
         if text:
             if not (text.isascii() and text.isdigit()):
                 raise InvalidBody(f"Content-Length {text!r} is not a number of bytes")
-            # Before it is a number: int refuses text of several thousand digits.
+            # Checked as text: int() refuses thousands of digits.
             if len(text) > _LENGTH_DIGITS_MAX or int(text) > self._bytes_max:
                 raise RequestBodyTooLarge(self._bytes_max)
             return int(text)
@@ -73,7 +73,7 @@ def _next_piece(source: Any, size: int) -> bytes:
     except TimeoutError as exc:
         raise _too_slow() from exc
     except Exception as exc:
-        # Every server has errors of its own for a broken chunk or a connection that went away.
+        # Each WSGI server has its own errors for a broken chunk or a lost connection.
         raise InvalidBody(f"failed to read request body: {exc}") from exc
     return piece
 

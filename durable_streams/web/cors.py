@@ -1,4 +1,4 @@
-"""What browsers need to be told: CORS and the security headers of section 12.7, on every response."""
+"""Headers for browsers on every response: CORS and the security headers of section 12.7."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class CorsHeaders:
     def __init__(self, origins: tuple[str, ...]) -> None:
         self._origins = frozenset(origins)
         self._any = "*" in origins
-        # Without credentials, which `*` excludes, one star exposes every header.
+        # `*` allows no credentials, and without them one star exposes every header.
         self._for_any: list[Header] = [
             *SECURITY,
             ("Access-Control-Allow-Origin", "*"),

@@ -1,4 +1,4 @@
-"""The part of the URL space below the base path as one plain WSGI callable: route, admit, handle, observe, send."""
+"""Everything below the base path as one WSGI callable: route, pass the gates, handle, observe, send."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class NoControlRoutes:
 
 
 class StreamEndpoint:
-    """Answers every request below the base path: of streams, and of what controls them (section 6)."""
+    """Serves every request below the base path: streams, and the control APIs of section 6."""
 
     def __init__(
         self,
@@ -71,7 +71,7 @@ class StreamEndpoint:
         if exchange.environ["REQUEST_METHOD"] == "OPTIONS":
             exchange.operation = PREFLIGHT
             return preflight(self._streams.allowed_methods)
-        # Before any check of names: control paths follow rules of their own.
+        # Before the names are checked: control paths have their own rules.
         if raw_name.startswith(RESERVED) and is_reserved(raw_name):
             handler = self._control.route(exchange, raw_name)
         else:

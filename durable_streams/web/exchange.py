@@ -1,7 +1,7 @@
-"""One request from the moment it has a route to its last byte, and who may refuse it or learn of it.
+"""One request, from its route to its last byte, with its gates and observers.
 
-A gate runs before the handler and may refuse; an observer runs after it and may not. Neither knows the other, and an
-application without any pays one look at an empty tuple for each.
+A gate runs before the handler and may refuse the request. An observer runs after it and may not. An application without
+gates and observers pays for two checks of an empty tuple.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from durable_streams.web.parsing import Read
 from durable_streams.web.response import Environ, Response
 
 UNROUTED: Final = "request"
-"""The operation of a request that no route takes."""
+"""The operation of a request without a route."""
 
 log = logging.getLogger("durable_streams.web")
 
@@ -27,7 +27,7 @@ class LiveEnd(StrEnum):
     """Why a long-poll or an event stream has ended."""
 
     DATA = "data"
-    """A long-poll has something to return."""
+    """A long-poll returns data."""
     CLOSED = "stream closed"
     DELETED = "stream deleted"
     TIMEOUT = "timeout"
@@ -79,15 +79,15 @@ class Routes(Protocol):
 
 
 class Observer(Protocol):
-    """Learns of every request, those included that a gate or the routing has refused."""
+    """Is told of every request, also of one refused by a gate or by the routing."""
 
     def finished(
         self, exchange: Exchange, status: int, duration_ns: int, error: ProtocolError | None
     ) -> None:
-        """The response is complete, or of an event stream: begins. ``error`` is what it reports, if anything."""
+        """The response is complete; an event stream begins. ``error``: the error that it reports, if any."""
 
     def ended(self, exchange: Exchange, duration_ns: int) -> None:
-        """A live read is over, after its ``finished``: see ``exchange.end`` and ``exchange.sent_bytes``."""
+        """A live read is over (always after ``finished``): see ``exchange.end`` and ``exchange.sent_bytes``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +98,7 @@ class Hooks:
     observers: tuple[Observer, ...] = ()
 
     def observe(self, exchange: Exchange, response: Response, error: ProtocolError | None) -> None:
-        """Tell of a response; that of an event stream gets a body that tells of its end."""
+        """Report a response; the body of an event stream is wrapped, so that its end is reported too."""
         self.finished(exchange, response.status, error)
         if exchange.live is None or error is not None:
             return
@@ -114,7 +114,7 @@ class Hooks:
             try:
                 observer.finished(exchange, status, duration_ns, error)
             except Exception:
-                # The request was carried out: its client has to learn so.
+                # The request has been carried out, and the client must get its response.
                 log.exception("an observer failed: %r", observer)
 
     def ended(self, exchange: Exchange) -> None:
@@ -142,7 +142,7 @@ class ObservedBody:
             yield event
 
     def close(self) -> None:
-        """WSGI servers call it in every case, also when the client has gone. Twice is once."""
+        """Called by every WSGI server, also when the client has gone. Calling it twice is harmless."""
         close = getattr(self._events, "close", None)
         if close is not None:
             close()

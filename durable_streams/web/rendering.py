@@ -41,7 +41,7 @@ def appended(outcome: Appended) -> Response:
 
 
 def metadata(state: StreamState) -> Response:
-    """HEAD (section 5.5): the window of a TTL, not what is left of it."""
+    """HEAD (section 5.5). Stream-TTL is the window, not the time left of it."""
     expiry = state.config.expiry
     headers = [
         ("Content-Type", state.config.content_type),
@@ -58,7 +58,7 @@ def metadata(state: StreamState) -> Response:
 
 
 def page(found: Page, cache_control: str, tag: str | None, cursor: str | None) -> Response:
-    """Catch-up or long-poll data; the marks of the tail and of the end only when the page reaches them."""
+    """Catch-up or long-poll data. Stream-Up-To-Date and Stream-Closed only when the page reaches the tail."""
     state = found.state
     headers = [("Content-Type", state.config.content_type), *_position(found, cache_control, tag, cursor)]
     return Response(200, headers, to_array(found.data) if state.config.is_json else found.data)
@@ -69,7 +69,7 @@ def not_modified(found: Page, cache_control: str, tag: str | None, cursor: str |
 
 
 def nothing_new(state: StreamState, cursor: str) -> Response:
-    """The 204 of a long-poll: nothing came in time, or nothing will ever come."""
+    """The 204 of a long-poll: a timeout, or the end of a closed stream."""
     headers = [(NEXT_OFFSET, state.next_offset), UP_TO_DATE, ("Cache-Control", NO_STORE)]
     headers.append(CLOSED if state.closed else (CURSOR, cursor))
     return Response(204, headers)

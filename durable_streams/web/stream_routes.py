@@ -37,7 +37,7 @@ SUBSCRIBE: Final = "subscribe"
 HEAD: Final = "head"
 DELETE: Final = "delete"
 NAMES_REMEMBERED: Final = 4096
-"""The same few names come again and again; a refused one is not remembered."""
+"""Names whose check is cached; a refused one is not."""
 READ_METHODS: Final = "GET, HEAD, OPTIONS"
 ALL_METHODS: Final = "GET, HEAD, POST, PUT, DELETE, OPTIONS"
 
@@ -58,7 +58,7 @@ class StreamRoutes:
         """``base_path``: where the streams are mounted, without a slash at the end, such as ``/v1/stream``.
 
         ``owns_connection``: nothing stands between this and the server, so live events may be written to sockets.
-        ``gated``: not everybody may read everything, so shared caches must keep nothing.
+        ``gated``: reads are restricted, so shared caches must keep nothing.
         """
         limits, server = config.limits, config.server
         self.allowed_methods = READ_METHODS if read_only else ALL_METHODS
@@ -82,7 +82,7 @@ class StreamRoutes:
         self._handlers = {"HEAD": (HEAD, self._head), **({} if read_only else writes)}
 
     def route(self, exchange: Exchange, raw_name: str) -> Handler:
-        """The handler of the method; raises InvalidStreamName, MethodNotAllowed, and what a wrong query raises."""
+        """The handler of the method. Raises InvalidStreamName, MethodNotAllowed, BadRequest, InvalidOffset."""
         exchange.name = self._name(raw_name)
         method = exchange.environ["REQUEST_METHOD"]
         if method == "GET":
@@ -129,7 +129,7 @@ class StreamRoutes:
         store, read = self._store, exchange.read
         state = store.find(exchange.name)
         page = store.read(state, store.position_of(state, read.offset), self._read_bytes_max)
-        # Only now: a read that is refused for its offset does not renew the stream's window.
+        # After the offset is checked: a refused read does not renew the window.
         store.touch(state)
         return self._page(exchange.environ, page, read, cursor=None)
 
@@ -159,12 +159,12 @@ class StreamRoutes:
         return self._compression.of_events(response, coding)
 
     def _page(self, environ: Environ, page: Page, read: Read, cursor: str | None) -> Response:
-        """Data in the coding that the client prefers, or 304 when the client has it already."""
+        """Data in the coding that the client prefers, or 304 when its copy is still valid."""
         state = page.state
         compressible = self._compression.applies(state.config.media_type, len(page.data))
         coding = self._compression.choose(environ) if compressible else None
         if read.offset is None:
-            # ``offset=now`` is another place at the next request: nothing to cache, and no tag to compare.
+            # ``offset=now`` moves with every append: nothing to cache, and no tag to compare.
             response = rendering.page(page, caching.NO_STORE, None, cursor)
         else:
             cache_control = caching.cache_control(state, self._store.clock(), self._visibility)
