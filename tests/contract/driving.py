@@ -177,7 +177,7 @@ class Streams:
 
     def offset(self, name: str, position: int) -> Offset:
         """What clients of that stream have for ``position``; something in form where there is no such stream."""
-        state = self.storage.load(name)
+        state = recorded(self.storage, name)
         text = format_offset(1, position) if state is None else self.store.offset_at(state, position)
         return parse_offset(text)
 
