@@ -5,10 +5,14 @@ the names that say nothing. Whoever wants to change a row here changes the map f
 from __future__ import annotations
 
 import ast
+import importlib
+import inspect
 import subprocess
 import sys
 import sysconfig
+import textwrap
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +24,8 @@ PACKAGE = ROOT / "durable_streams"
 MODULE_LINES_MAX = 400
 FUNCTION_LINES_MAX = 50
 FOLDER_MODULES_MAX = 15
+CLASS_METHODS_MAX = 20
+CLASS_ATTRIBUTES_MAX = 12
 BANNED_NAMES = {"utils", "util", "helpers", "helper", "common", "base", "manager", "core", "misc"}
 
 
@@ -223,6 +229,56 @@ def test_a_module_says_what_it_decides_and_stays_small(path: Path) -> None:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             lines = (node.end_lineno or node.lineno) - node.lineno + 1
             assert lines <= FUNCTION_LINES_MAX, f"{node.name} has {lines} lines"
+
+
+# Classes that are still larger: methods and attributes. A row may shrink or go; none is added.
+LARGE_CLASSES = {
+    "worker.responses.FastResponse": (11, 14),
+    "worker.stream_worker.StreamWorker": (19, 13),
+}
+
+
+def own_attributes(node: ast.ClassDef) -> set[str]:
+    """What the class declares, and what its methods assign to ``self``."""
+    targets = [statement.target for statement in node.body if isinstance(statement, ast.AnnAssign)]
+    for statement in node.body:
+        targets += statement.targets if isinstance(statement, ast.Assign) else []
+    names = {target.id for target in targets if isinstance(target, ast.Name)} - {"__slots__"}
+    for part in ast.walk(node):
+        is_stored = isinstance(part, ast.Attribute) and isinstance(part.ctx, ast.Store)
+        if is_stored and isinstance(part.value, ast.Name) and part.value.id == "self":
+            names.add(part.attr)
+    return names
+
+
+def attributes_of_foreign_bases(module: str, node: ast.ClassDef) -> set[str]:
+    """What belongs to the classes of other packages that this one is derived from."""
+    if not node.bases:
+        return set()
+    cls = getattr(importlib.import_module(f"durable_streams.{module}"), node.name)
+    names: set[str] = set()
+    for base in cls.__mro__[1:]:
+        if not base.__module__.startswith("durable_streams") and base.__module__ != "builtins":
+            with suppress(OSError, TypeError):
+                (tree,) = ast.parse(textwrap.dedent(inspect.getsource(base))).body
+                names |= own_attributes(tree) if isinstance(tree, ast.ClassDef) else set()
+    return names
+
+
+@pytest.mark.parametrize("path", modules(), ids=dotted)
+def test_a_class_stays_small(path: Path) -> None:
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if not isinstance(node, ast.ClassDef):
+            continue
+        attributes = own_attributes(node)
+        if len(attributes) > CLASS_ATTRIBUTES_MAX:
+            attributes -= attributes_of_foreign_bases(dotted(path), node)
+        methods = [part for part in node.body if isinstance(part, ast.FunctionDef)]
+        allowed = LARGE_CLASSES.get(f"{dotted(path)}.{node.name}", (CLASS_METHODS_MAX, CLASS_ATTRIBUTES_MAX))
+        assert len(methods) <= allowed[0], f"{node.name} has {len(methods)} methods"
+        assert len(attributes) <= allowed[1], (
+            f"{node.name} has {len(attributes)} attributes: {sorted(attributes)}"
+        )
 
 
 def test_no_folder_holds_more_modules_than_one_can_keep_in_mind() -> None:

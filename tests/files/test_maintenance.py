@@ -41,7 +41,7 @@ CHECKPOINT, JOURNAL = "0000000001.checkpoint", "0000000002.log"
 
 
 def a_directory(tmp_path: Path) -> tuple[Path, Contents]:
-    """As a crash leaves it, with payload in every home and a fork."""
+    """As a crash leaves it, with payload in every location and a fork."""
     data_dir = tmp_path / "running"
     with opened(data_dir, tuning=SMALL) as storage:
         commit(storage, create("small", b"packed"), create("large", LARGE))
@@ -84,7 +84,7 @@ def test_a_torn_tail_is_told_and_is_no_problem(tmp_path: Path) -> None:
         (lambda path: flip(path / "checkpoints" / CHECKPOINT, 30), f"{CHECKPOINT} is damaged at byte 0"),
         (lambda path: flip(path / "journal" / JOURNAL, 30), f"{JOURNAL} is damaged at byte 24"),
     ],
-    ids=["own file", "missing file", "packed payload", "rows", "journal"],
+    ids=["stream file", "missing file", "packed payload", "rows", "journal"],
 )
 def test_damage_is_named(tmp_path: Path, spoil: Callable[[Path], None], named: str) -> None:
     data_dir, _ = a_directory(tmp_path)

@@ -1,4 +1,4 @@
-"""Reads: right from every home of payload, checked every time, and never in anybody's way."""
+"""Reads: right from every location of payload, checked every time, and never in anybody's way."""
 
 from __future__ import annotations
 

@@ -125,7 +125,7 @@ def test_the_fast_mode_refuses_damage_in_what_was_synced_and_cuts_what_was_not(t
     data_dir = tmp_path / "running"
     with opened(data_dir, durable=False) as storage:
         commit(storage, create("a", b"synced"))
-        storage._sync_journal()
+        storage._background.sync_journal()
         synced = journal_of(data_dir).stat().st_size
         for body in (b" 1", b" 2", b" 3"):
             commit(storage, append("a", body))
@@ -323,7 +323,7 @@ def test_files_that_belong_to_no_stream_go_and_all_others_stay(tmp_path: Path) -
     foreign = crashed / "streams" / "00" / "not a number"
     foreign.write_bytes(b"somebody's")
     with opened(crashed, tuning=SMALL) as storage:
-        storage._begin_tidy()
+        storage._background.tidy()
         assert not orphan.exists()
         assert foreign.exists()
         assert contents(storage)["stays"][1] == bytes(1000)

@@ -1,4 +1,4 @@
-"""What is kept in memory of every stream: its state, where its payload lies, and the payload no file holds yet.
+"""Every stream in memory: its state, where its payload lies, and the payload that no file holds yet.
 
 Changes that have been journaled are applied here, by a running server and by recovery alike. Everything happens in the
 thread of the event loop, without switching greenlets.
@@ -16,14 +16,14 @@ from durable_streams.protocol.state import StreamState
 from durable_streams.storage.deadlines import Deadlines
 
 NOWHERE: Final = -1
-OWN_FILE: Final = 0
+STREAM_FILE: Final = 0
 
 
-class Home(NamedTuple):
+class Location(NamedTuple):
     """Where the payload below ``written`` (a position) lies.
 
-    ``checkpoint``: NOWHERE, OWN_FILE, or the number of the checkpoint that holds it from its byte ``at`` on.
-    ``checksum``: of the last block of an own file, or of all the bytes in a checkpoint.
+    ``checkpoint``: NOWHERE, STREAM_FILE, or the number of the checkpoint that holds it from its byte ``at`` on.
+    ``checksum``: of the last block of a stream file, or of all the bytes in a checkpoint.
     """
 
     checkpoint: int
@@ -33,38 +33,38 @@ class Home(NamedTuple):
 
 
 class Record:
-    """One stream; ``tail`` holds the payload from ``home.written`` to ``state.tail``."""
+    """One stream; ``unflushed`` holds the payload from ``location.written`` to ``state.tail``."""
 
-    __slots__ = ("gone", "home", "id", "state", "tail")
+    __slots__ = ("gone", "id", "location", "state", "unflushed")
 
-    def __init__(self, id: int, state: StreamState, home: Home) -> None:
+    def __init__(self, id: int, state: StreamState, location: Location) -> None:
         self.id = id
         self.state = state
-        self.home = home
-        self.tail: bytearray | None = None
+        self.location = location
+        self.unflushed: bytearray | None = None
         self.gone = False
 
 
-class Moment(NamedTuple):
-    """What a record was when a checkpoint began."""
+class Frozen(NamedTuple):
+    """A record as it was when a checkpoint began."""
 
     state: StreamState
-    home: Home
+    location: Location
 
 
-class Changed:
-    """What a checkpoint has to record: everything since the one before."""
+class DirtySet:
+    """What a checkpoint has to record: all that has changed since the one before."""
 
     def __init__(self) -> None:
         self.records: dict[Record, None] = {}
         self.gone: list[int] = []
         self.unsynced: set[int] = set()
-        """Streams whose own file has been written to and not synced."""
+        """Streams whose file has been written to and not synced."""
 
     def __bool__(self) -> bool:
         return bool(self.records or self.gone)
 
-    def add(self, older: Changed) -> None:
+    def add(self, older: DirtySet) -> None:
         """Take back what a checkpoint that failed should have recorded."""
         self.records = {record: None for record in older.records if not record.gone} | self.records
         self.gone += older.gone
@@ -77,11 +77,11 @@ class Index:
     def __init__(self) -> None:
         self.streams: dict[str, Record] = {}
         self.next_id = 1
-        self.tail_bytes = 0
+        self.unflushed_bytes = 0
         """Payload in memory because no file but the journal holds it."""
-        self.changed = Changed()
-        self.before: dict[Record, Moment] | None = None
-        """While a checkpoint is made: what records were at its beginning that have changed since."""
+        self.dirty = DirtySet()
+        self.before: dict[Record, Frozen] | None = None
+        """While a checkpoint is made: records that have changed since it began, as they were then."""
         self._names = OOTreeSet()
         self._deadlines = Deadlines()
 
@@ -122,7 +122,7 @@ class Index:
     def begin(self, id: int, state: StreamState, payload: Iterable[bytes]) -> Record:
         """A stream that was not there before."""
         name = state.config.name
-        record = Record(id, state, Home(NOWHERE, 0, 0, state.config.forked_at))
+        record = Record(id, state, Location(NOWHERE, 0, 0, state.config.forked_at))
         self.streams[name] = record
         self._names.add(name)
         self.next_id = max(self.next_id, id + 1)
@@ -134,7 +134,7 @@ class Index:
         """A stream has a new state, and more payload."""
         before = self.before
         if before is not None and record not in before:
-            before[record] = Moment(record.state, record.home)
+            before[record] = Frozen(record.state, record.location)
         record.state = state
         self._add_payload(record, payload)
         self._note(record)
@@ -142,39 +142,39 @@ class Index:
     def remove(self, record: Record) -> None:
         """A stream goes. A checkpoint that has begun before still sees what it was."""
         if self.before is not None:
-            self.before.setdefault(record, Moment(record.state, record.home))
+            self.before.setdefault(record, Frozen(record.state, record.location))
         name = record.state.config.name
         del self.streams[name]
         self._names.remove(name)
-        self.changed.records.pop(record, None)
-        self.changed.gone.append(record.id)
-        self.changed.unsynced.discard(record.id)
-        self.tail_bytes -= len(record.tail or b"")
+        self.dirty.records.pop(record, None)
+        self.dirty.gone.append(record.id)
+        self.dirty.unsynced.discard(record.id)
+        self.unflushed_bytes -= len(record.unflushed or b"")
         record.gone = True
 
-    def settle(self, record: Record, home: Home) -> None:
-        """Payload up to ``home.written`` has reached its new home, so memory need not hold it."""
-        held = record.home.written
-        record.home = home
-        if record.tail is None or home.written == held:
+    def settle(self, record: Record, location: Location) -> None:
+        """Payload up to ``location.written`` is in a file now, so memory need not hold it."""
+        held = record.location.written
+        record.location = location
+        if record.unflushed is None or location.written == held:
             return
         if not record.gone:
-            self.tail_bytes -= home.written - held
-        if home.written == record.state.tail:
-            record.tail = None
+            self.unflushed_bytes -= location.written - held
+        if location.written == record.state.tail:
+            record.unflushed = None
         else:
-            del record.tail[: home.written - held]
+            del record.unflushed[: location.written - held]
 
     def _add_payload(self, record: Record, payload: Iterable[bytes]) -> None:
         for data in payload:
             if not data:
                 continue
-            if record.tail is None:
-                record.tail = bytearray(data)
+            if record.unflushed is None:
+                record.unflushed = bytearray(data)
             else:
-                record.tail += data
-            self.tail_bytes += len(data)
+                record.unflushed += data
+            self.unflushed_bytes += len(data)
 
     def _note(self, record: Record) -> None:
-        self.changed.records[record] = None
+        self.dirty.records[record] = None
         self._deadlines.note(record.state)

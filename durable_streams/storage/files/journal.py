@@ -138,7 +138,7 @@ class Journal:
         raise Unavailable(f"the journal could not be written: {error}") from error
 
 
-class Batch(NamedTuple):
+class JournalBatch(NamedTuple):
     seq: int
     synced: int
     changes: memoryview
@@ -177,13 +177,13 @@ class JournalReader:
             self._disk.close(self._fd)
         self._fd, self._window = -1, b""
 
-    def batches(self) -> Iterator[Batch]:
+    def batches(self) -> Iterator[JournalBatch]:
         """Whole batches one behind the other, up to the first that is not whole."""
         while (batch := self._batch(self.end)) is not None:
             self.end = batch.end
             yield batch
 
-    def later_batches(self, position: int) -> Iterator[Batch]:
+    def later_batches(self, position: int) -> Iterator[JournalBatch]:
         """Whole batches anywhere from ``position`` on, found by the journal's marker."""
         found: int | None = position
         while self.header is not None and found is not None:
@@ -192,7 +192,7 @@ class JournalReader:
                 yield batch
             found = batch.end if batch else self._find_marker(found + 1)
 
-    def _batch(self, at: int) -> Batch | None:
+    def _batch(self, at: int) -> JournalBatch | None:
         if self.header is None or at + BATCH_HEADER_BYTES > self.size:
             return None
         start = self._bytes(at, BATCH_HEADER_BYTES)
@@ -206,7 +206,7 @@ class JournalReader:
         if not batch_is_whole(header, data):
             return None
         payload_at = BATCH_HEADER_BYTES + header.changes_bytes
-        return Batch(
+        return JournalBatch(
             header.seq,
             header.synced,
             data[BATCH_HEADER_BYTES:payload_at],
@@ -237,13 +237,13 @@ class JournalReader:
 
 
 class End(NamedTuple):
-    """Where writing goes on: ``seq`` is the newest batch, ``cut`` what lies behind it and was never promised."""
+    """Where writing goes on: ``seq`` is the newest batch, ``torn_bytes`` what lies behind it and was never promised."""
 
     number: int
     header: JournalHeader | None
     position: int
     seq: int
-    cut: int
+    torn_bytes: int
 
 
 class JournalScan:
@@ -264,7 +264,7 @@ class JournalScan:
             if number != expected:
                 raise DirectoryDamaged(self._layout.journal(expected), 0, "this journal is missing")
 
-    def batches(self) -> Iterator[Batch]:
+    def batches(self) -> Iterator[JournalBatch]:
         """Every batch that counts, in order; then ``end`` says where they stop."""
         self.check_files()
         # The newest is opened first: what is in it by then was written after all of the older ones, also by a server
@@ -292,8 +292,8 @@ class JournalScan:
                     what = f"batch {self._seq + 1} is missing, and {reader.path} holds batch {batch.seq}, written later"
                     raise DirectoryDamaged(torn.path, torn.end, what)
             reader.close()
-        cut = sum(reader.size - reader.end for reader in rest)
-        return End(torn.number, torn.header, torn.end, self._seq, cut)
+        torn_bytes = sum(reader.size - reader.end for reader in rest)
+        return End(torn.number, torn.header, torn.end, self._seq, torn_bytes)
 
     def _leave_out_unfinished(self) -> None:
         """A newest file that was just being made holds nothing yet, and writing had not moved over to it."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from durable_streams.storage.files.checkpoints import find_checkpoints
-from durable_streams.storage.files.index import NOWHERE, OWN_FILE, Index, Record
+from durable_streams.storage.files.index import NOWHERE, STREAM_FILE, Index, Record
 from durable_streams.storage.files.layout import (
     Layout,
     check_version,
@@ -22,7 +22,7 @@ from durable_streams.storage.files.reading import located
 from durable_streams.storage.files.recovery import load, load_records
 from durable_streams.storage.files.segments import BLOCK_BYTES, BytesDamaged, file_position
 from durable_streams.storage.files.storage import FileStorage
-from durable_streams.storage.files.tuning import Tuning
+from durable_streams.storage.files.tuning import FileTuning
 from durable_streams.storage.on_disk.directory import DirectoryDamaged
 from durable_streams.storage.on_disk.disk import Disk, copy_file, open_fd
 from durable_streams.storage.on_disk.maintenance import DirectoryMaintenance
@@ -48,7 +48,7 @@ class FileMaintenance(DirectoryMaintenance):
                 report.problems.append(str(exc))
                 return
             if loaded.end is not None:
-                report.commits, report.torn_bytes = loaded.end.seq, loaded.end.cut
+                report.commits, report.torn_bytes = loaded.end.seq, loaded.end.torn_bytes
             for record in index.streams.values():
                 report.add(record.state)
                 _verify_payload(self._disk, layout, record, report)
@@ -64,7 +64,7 @@ class FileMaintenance(DirectoryMaintenance):
 
     def _compact(self, data_dir: Path) -> None:
         """Put one checkpoint of everything in the place of the journals and of all older checkpoints."""
-        storage = FileStorage(data_dir, durable=True, disk=self._disk, tuning=Tuning(checkpoints_max=1))
+        storage = FileStorage(data_dir, durable=True, disk=self._disk, tuning=FileTuning(checkpoints_max=1))
         storage.open()
         try:
             storage.checkpoint()
@@ -73,17 +73,17 @@ class FileMaintenance(DirectoryMaintenance):
 
 
 def _verify_payload(disk: Disk, layout: Layout, record: Record, report: Report) -> None:
-    home, base = record.home, record.state.config.forked_at
-    if home.checkpoint == NOWHERE:
+    location, base = record.location, record.state.config.forked_at
+    if location.checkpoint == NOWHERE:
         return
     path = ""
     try:
-        path, _ = located(layout, record.id, base, home, base, base)
+        path, _ = located(layout, record.id, base, location, base, base)
         with open_fd(disk, path) as fd:
             # What a checkpoint holds has one checksum, and is less than is verified at once.
-            for start in range(base, home.written, VERIFIED_AT_ONCE):
-                stop = min(home.written, start + VERIFIED_AT_ONCE)
-                _, wanted = located(layout, record.id, base, home, start, stop)
+            for start in range(base, location.written, VERIFIED_AT_ONCE):
+                stop = min(location.written, start + VERIFIED_AT_ONCE)
+                _, wanted = located(layout, record.id, base, location, start, stop)
                 wanted.payload(disk.read(fd, wanted.length, wanted.at))
     except (BytesDamaged, OSError) as exc:
         report.problems.append(f"stream {record.state.name!r} is damaged: {path}: {exc}")
@@ -98,9 +98,9 @@ def _copy_all(disk: Disk, source: Layout, copy: Layout) -> None:
     for number in reversed([number for number in numbers if number >= checkpoints.footer.journal]):
         _copy(disk, source.journal(number), copy.journal(number), None)
     for id, record in load_records(disk, checkpoints.files).items():
-        if record.home.checkpoint == OWN_FILE:
+        if record.location.checkpoint == STREAM_FILE:
             disk.make_dir(copy.stream_folder(id))
-            length = file_position(record.home.written - record.state.config.forked_at)
+            length = file_position(record.location.written - record.state.config.forked_at)
             # One that is missing concerns one stream; verifying the copy will name it.
             with suppress(FileNotFoundError):
                 _copy(disk, source.stream(id), copy.stream(id), length)

@@ -99,7 +99,7 @@ class Row(NamedTuple):
 
     id: int
     state: Sequence[Any] | None = None
-    home: int = -1
+    location: int = -1
     checksum: int = 0
 
 

@@ -20,8 +20,8 @@ from durable_streams.storage.files.checkpoints import (
     find_checkpoints,
     read_blocks,
 )
-from durable_streams.storage.files.index import NOWHERE, OWN_FILE, Home, Index, Record
-from durable_streams.storage.files.journal import Batch, End, JournalFile, JournalScan, create_file
+from durable_streams.storage.files.index import NOWHERE, STREAM_FILE, Index, Location, Record
+from durable_streams.storage.files.journal import End, JournalBatch, JournalFile, JournalScan, create_file
 from durable_streams.storage.files.layout import Layout, deletions_allowed, numbered
 from durable_streams.storage.files.records import (
     BEGINS,
@@ -58,12 +58,14 @@ class Recovered(NamedTuple):
     garbage: list[str]
 
 
-def recover(disk: Disk, layout: Layout, index: Index, keep_up: Callable[[list[Record]], None]) -> Recovered:
+def recover(
+    disk: Disk, layout: Layout, index: Index, on_changed: Callable[[list[Record]], None]
+) -> Recovered:
     """Fill ``index`` and make the directory ready for writing; raises DirectoryDamaged.
 
-    ``keep_up`` is told, batch by batch, which records have changed, so that it can move payload out of memory.
+    ``on_changed`` is told, batch by batch, which records have changed, so that it can move payload out of memory.
     """
-    loaded = load(disk, layout, index, keep_up)
+    loaded = load(disk, layout, index, on_changed)
     # As in `prepare`: what a server that was killed has named, and not made durable, is built upon from now on.
     for folder in (layout.checkpoints, layout.journals):
         disk.sync_dir(folder)
@@ -77,7 +79,7 @@ def recover(disk: Disk, layout: Layout, index: Index, keep_up: Callable[[list[Re
     return Recovered(journal, seq, footer.journal, loaded.checkpoints.files, garbage)
 
 
-def load(disk: Disk, layout: Layout, index: Index, keep_up: Callable[[list[Record]], None]) -> Loaded:
+def load(disk: Disk, layout: Layout, index: Index, on_changed: Callable[[list[Record]], None]) -> Loaded:
     """Fill ``index`` from a directory, without changing it."""
     with _no_collection():
         checkpoints = find_checkpoints(disk, layout)
@@ -90,7 +92,7 @@ def load(disk: Disk, layout: Layout, index: Index, keep_up: Callable[[list[Recor
             return Loaded(by_id, checkpoints, [], None)
         with closing(JournalScan(disk, layout, footer.journal, footer.seq)) as scan:
             for batch in scan.batches():
-                keep_up(apply_batch(index, by_id, batch))
+                on_changed(apply_batch(index, by_id, batch))
             return Loaded(by_id, checkpoints, scan.numbers, scan.end())
 
 
@@ -125,16 +127,16 @@ def _state(row: Sequence[Any]) -> StreamState:
 
 
 def _record(row: Row, state: StreamState, checkpoint: int) -> Record:
-    if row.home < 0:
-        home = Home(NOWHERE, 0, 0, state.tail)
-    elif row.home == 0:
-        home = Home(OWN_FILE, 0, row.checksum, state.tail)
+    if row.location < 0:
+        location = Location(NOWHERE, 0, 0, state.tail)
+    elif row.location == 0:
+        location = Location(STREAM_FILE, 0, row.checksum, state.tail)
     else:
-        home = Home(checkpoint, row.home, row.checksum, state.tail)
-    return Record(row.id, state, home)
+        location = Location(checkpoint, row.location, row.checksum, state.tail)
+    return Record(row.id, state, location)
 
 
-def apply_batch(index: Index, by_id: dict[int, Record], batch: Batch) -> list[Record]:
+def apply_batch(index: Index, by_id: dict[int, Record], batch: JournalBatch) -> list[Record]:
     """Do to ``index`` what the batch did, and return the records that it touched."""
     payload_at = 0
     touched: list[Record] = []
@@ -181,14 +183,14 @@ def _check_no_streams(disk: Disk, layout: Layout) -> None:
             )
 
 
-def _cut(disk: Disk, layout: Layout, numbers: list[int], end: End) -> None:
+def _cut_end(disk: Disk, layout: Layout, numbers: list[int], end: End) -> None:
     """Remove what is behind the end of the journal, durably, before anything is written there."""
     log.warning(
         "%s ends at byte %d, after batch %d: cut off %d bytes that were being written when the server stopped",
         layout.journal(end.number),
         end.position,
         end.seq,
-        end.cut,
+        end.torn_bytes,
     )
     for number in reversed([number for number in numbers if number > end.number]):
         disk.unlink(layout.journal(number))
@@ -197,8 +199,8 @@ def _cut(disk: Disk, layout: Layout, numbers: list[int], end: End) -> None:
 
 def _go_on(disk: Disk, layout: Layout, numbers: list[int], end: End) -> JournalFile:
     """The journal to write to, cut. What has been read from it is made durable: clients will be served from it."""
-    if end.cut:
-        _cut(disk, layout, numbers, end)
+    if end.torn_bytes:
+        _cut_end(disk, layout, numbers, end)
     if end.header is None:
         return create_file(disk, layout, end.number)
     for number in numbers:
@@ -216,7 +218,7 @@ def _go_on(disk: Disk, layout: Layout, numbers: list[int], end: End) -> JournalF
 
 
 def remove_orphans(disk: Disk, layout: Layout, live: set[int], next_id: int) -> None:
-    """Remove own files that belong to no stream; only opening can tell, and it leaves them to a thread.
+    """Remove stream files that belong to no stream; only opening can tell, and it leaves them to a thread.
 
     Those of ``next_id`` and above have been made since. Where a reader of the directory holds deletions, the next
     opening comes to it.

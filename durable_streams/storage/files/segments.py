@@ -1,6 +1,6 @@
-"""The streams' own files: payload in blocks, a checksum behind each, checked on every read.
+"""The streams' stream files: payload in blocks, a checksum behind each, checked on every read.
 
-Positions here are own positions (0 is the stream's first own byte). A place is ``(written, checksum)``: how much is
+Positions here are local positions (0 is the stream's first own byte). A place is ``(written, checksum)``: how much is
 valid, and the checksum of the last block as far as it has come. Nothing below a place's ``written`` ever changes.
 """
 
@@ -24,7 +24,7 @@ class BytesDamaged(Exception):
 
 
 def file_position(position: int) -> int:
-    """Where the byte of own position ``position`` lies in the file."""
+    """Where the byte of local position ``position`` lies in the file."""
     return position + _CHECKSUM.size * (position // BLOCK_BYTES)
 
 
@@ -45,7 +45,7 @@ def with_checksums(data: Part, written: int, checksum: int) -> tuple[list[Part],
 
 
 class Extent:
-    """The whole blocks that hold own positions ``start`` to ``stop``, of a file that is valid up to ``written``."""
+    """The whole blocks that hold local positions ``start`` to ``stop``, of a file that is valid up to ``written``."""
 
     __slots__ = ("_checksum", "_first", "_start", "_stop", "_written", "at", "length")
 
@@ -83,7 +83,7 @@ class Extent:
 
 
 class Packed:
-    """The same for a stream whose ``length`` own bytes lie in a checkpoint, in one piece from ``at`` on."""
+    """The same for a stream whose ``length`` local bytes lie in a checkpoint, in one piece from ``at`` on."""
 
     __slots__ = ("_checksum", "_start", "_stop", "at", "length")
 
@@ -100,8 +100,8 @@ class Packed:
         return bytes(stored[self._start : self._stop])
 
 
-class OwnFiles:
-    """Writes the streams' own files; may be used by several threads, for different streams."""
+class StreamFiles:
+    """Writes the streams' stream files; may be used by several threads, for different streams."""
 
     def __init__(self, disk: Disk, layout: Layout) -> None:
         self._disk = disk

@@ -1,25 +1,20 @@
 """FileStorage: the ``file-fast`` and ``file-durable`` modes.
 
-Puts journal, index, own files and checkpoints together: a commit is one batch in the journal and then a change of the
-index; everything else happens behind it, in one greenlet that keeps the directory small. docs/storage-files.md
-describes the directory.
+Puts journal, index, stream files and checkpoints together: a commit is one batch in the journal and then a change of
+the index; everything else happens behind it (background.py). docs/storage-files.md describes the directory.
 """
 
 from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from itertools import chain
 from pathlib import Path
-from time import monotonic
 from typing import Any
 
-import gevent
-from gevent.event import Event
-from gevent.lock import BoundedSemaphore
-
-from durable_streams.eventloop.threads import Threads, run_here
+from durable_streams.eventloop.threads import Threads
 from durable_streams.protocol.errors import StorageFull, StreamDamaged, StreamNotFound, Unavailable
 from durable_streams.protocol.state import StreamState
 from durable_streams.storage.contract import (
@@ -30,22 +25,19 @@ from durable_streams.storage.contract import (
     Unit,
     check_recorded,
 )
-from durable_streams.storage.files.checkpointing import Begun, Checkpointing
-from durable_streams.storage.files.index import OWN_FILE, Home, Index, Record
-from durable_streams.storage.files.journal import Journal, JournalFile, create_file
+from durable_streams.storage.files.background import FileBackground
+from durable_streams.storage.files.checkpointing import Checkpointing
+from durable_streams.storage.files.flushing import Flushing
+from durable_streams.storage.files.index import Index, Record
+from durable_streams.storage.files.journal import Journal
 from durable_streams.storage.files.layout import Layout, prepare
 from durable_streams.storage.files.reading import PayloadReader
-from durable_streams.storage.files.records import (
-    JOURNAL_HEADER_BYTES,
-    change_begins,
-    change_goes,
-    change_moves,
-)
-from durable_streams.storage.files.recovery import Recovered, recover, remove_orphans
-from durable_streams.storage.files.segments import BytesDamaged, OwnFiles
-from durable_streams.storage.files.tuning import Tuning
+from durable_streams.storage.files.records import change_begins, change_goes, change_moves
+from durable_streams.storage.files.recovery import Recovered, recover
+from durable_streams.storage.files.segments import BytesDamaged, StreamFiles
+from durable_streams.storage.files.tuning import FileTuning
 from durable_streams.storage.on_disk.directory import own
-from durable_streams.storage.on_disk.disk import Disk, says_busy, says_full
+from durable_streams.storage.on_disk.disk import Disk, says_busy
 
 log = logging.getLogger("durable_streams.storage")
 
@@ -56,15 +48,13 @@ class FileStorage(Storage):
     """Streams in one directory, owned by one process."""
 
     def __init__(
-        self, data_dir: Path, durable: bool, *, disk: Disk | None = None, tuning: Tuning | None = None
+        self, data_dir: Path, durable: bool, *, disk: Disk | None = None, tuning: FileTuning | None = None
     ) -> None:
         """``durable``: whether a commit waits for the disk; nothing is touched before ``open``."""
         self.commits_inline = not durable
-        self._durable = durable
         self._disk = disk or Disk()
-        self._tuning = tuning or Tuning()
+        self._tuning = tuning or FileTuning()
         self._layout = Layout(data_dir)
-        self._own_files = OwnFiles(self._disk, self._layout)
         self._index = Index()
         self._is_open = False
 
@@ -75,74 +65,56 @@ class FileStorage(Storage):
         if self._is_open:
             return
         prepare(self._layout, self._disk)
-        self._lock_fd = own(self._layout.data_dir, self._layout.lock)
+        self._resources = ExitStack()
+        self._resources.callback(os.close, own(self._layout.data_dir, self._layout.lock))
         try:
-            index = Index()
-            self._index = index
-            recovered = recover(self._disk, self._layout, index, self._recovered_some)
-            self._start(recovered)
+            self._index = Index()
+            stream_files = StreamFiles(self._disk, self._layout)
+            self._flushing = Flushing(self._index, stream_files, self._tuning.stream_unflushed_bytes)
+            recovered = recover(self._disk, self._layout, self._index, self._flushing.flush_recovered)
+            self._start(recovered, stream_files)
         except BaseException:
-            os.close(self._lock_fd)
+            self._resources.close()
             raise
 
-    def _recovered_some(self, records: list[Record]) -> None:
-        self._move_payload(self._with_much_payload(records, {}), run_here)
-
-    def _start(self, recovered: Recovered) -> None:
-        tuning = self._tuning
+    def _start(self, recovered: Recovered, stream_files: StreamFiles) -> None:
+        disk, layout, tuning = self._disk, self._layout, self._tuning
+        is_durable = not self.commits_inline
         self._journal = Journal(
-            self._disk, recovered.journal, recovered.seq, synced=recovered.seq, durable=self._durable
+            disk, recovered.journal, recovered.seq, synced=recovered.seq, durable=is_durable
         )
-        self._reader = PayloadReader(self._disk, self._layout, tuning.files_kept_open, tuning.reading_threads)
-        self._behind = Threads(1)
-        self._committing = Threads(1)
-        self._run: Callable[..., Any] = self._committing.run if self._durable else run_here
-        self._checkpointing = Checkpointing(
-            self._disk,
-            self._layout,
+        self._reader = PayloadReader(disk, layout, tuning.files_kept_open, tuning.reading_threads)
+        self._committing = Threads(1, beside_loop=is_durable)
+        behind = Threads(1)
+        for resource in (self._committing, self._reader, behind, self._journal):
+            self._resources.callback(resource.close)
+        checkpointing = Checkpointing(
+            disk,
+            layout,
             self._index,
             self._journal,
-            self._own_files,
+            stream_files,
             self._reader.files,
-            self._behind,
+            behind,
             tuning,
             recovered,
         )
-        self._turn = BoundedSemaphore(1)
-        """Held while a batch is committed, and while a checkpoint begins."""
-        self._maintenance = BoundedSemaphore(1)
-        self._wake = Event()
-        self._checkpoint_at = monotonic() + tuning.checkpoint_age_s
-        self._not_before = 0.0
-        self._is_full = False
+        self._background = FileBackground(
+            layout.root, self._index, self._journal, checkpointing, behind, tuning
+        )
         self._is_open = True
-        self._keeper = gevent.spawn(self._keep_up)
 
     def close(self) -> None:
         """Checkpoint what there is, so that the next opening has nothing to replay."""
         if not self._is_open:
             return
         self._is_open = False
-        self._wake.set()
-        self._keeper.join()
-        with self._turn, self._maintenance:
-            pass
-        try:
-            if self._journal.failed is None:
-                self._leave()
-        finally:
-            self._journal.close()
-            for threads in (self._behind, self._committing, self._reader):
-                threads.close()
-            os.close(self._lock_fd)
+        with self._resources:
+            self._background.stop()
 
-    def _leave(self) -> None:
-        try:
-            self._sync_journal()
-            if self._index.changed:
-                self.checkpoint()
-        except (OSError, StorageFull, Unavailable):
-            log.exception("the last checkpoint could not be made; the next opening will replay the journal")
+    def checkpoint(self) -> None:
+        """Move everything from the journal to where it stays, now; raises OSError when that fails."""
+        self._background.checkpoint()
 
     @property
     def failed(self) -> bool:
@@ -164,13 +136,17 @@ class FileStorage(Storage):
         record = self._index.find(state)
         if record is None:
             raise StreamNotFound(state.name)
-        split = record.home.written
+        split = record.location.written
         if start >= split:
             return (
-                b"" if record.tail is None else bytes(memoryview(record.tail)[start - split : stop - split])
+                b""
+                if record.unflushed is None
+                else bytes(memoryview(record.unflushed)[start - split : stop - split])
             )
         # Taken before anything can switch: a checkpoint may move it.
-        rest = bytes(memoryview(record.tail)[: stop - split]) if stop > split and record.tail else b""
+        rest = (
+            bytes(memoryview(record.unflushed)[: stop - split]) if stop > split and record.unflushed else b""
+        )
         stored = self._read_stored(record, state, start, min(stop, split))
         return stored + rest if rest else stored
 
@@ -189,23 +165,20 @@ class FileStorage(Storage):
 
     def commit(self, shard: int, units: Sequence[Unit], rests_on: Mapping[str, StreamState | None]) -> Lost:
         """All units are one batch of the journal. Raises StorageFull or Unavailable when nothing was kept."""
-        with self._turn:
+        with self._background.turn:
             self._check_room()
             steps, journaled, payload = self._prepare(chain.from_iterable(units))
-            self._run(self._journal.append, journaled, payload)
+            self._committing.run(self._journal.append, journaled, payload)
             touched = [record for step in steps if (record := self._apply(step)) is not None]
-            much = self._with_much_payload(touched, self._checkpointing.pending)
-            if much:
-                self._move_payload(much, self._run)
-        if self._wants_checkpoint() and not self._wake.is_set():
-            self._wake.set()
+            self._flushing.flush(touched, self._background.checkpointing.pending, self._committing.run)
+        self._background.note_commit()
         return NOTHING_LOST
 
     def _check_room(self) -> None:
         if not self._is_open:
             raise Unavailable("the storage is not open")
-        if self._index.tail_bytes > self._tuning.tail_bytes_max:
-            if self._is_full:
+        if self._index.unflushed_bytes > self._tuning.unflushed_bytes_max:
+            if self._background.is_full:
                 raise StorageFull(
                     "payload waits in memory, because there is no room to write it to its files"
                 )
@@ -250,114 +223,6 @@ class FileStorage(Storage):
             return None
         self._index.move(record, after, change.appended)
         return record
-
-    # -- behind the requests ---------------------------------------------------------------------------------------
-
-    def _with_much_payload(self, records: Sequence[Record], pending: dict[Record, None]) -> list[Record]:
-        limit = self._tuning.stream_tail_bytes
-        return [
-            record
-            for record in records
-            if record.tail is not None
-            and len(record.tail) >= limit
-            and record.home.checkpoint <= OWN_FILE
-            and record not in pending
-        ]
-
-    def _move_payload(self, records: Sequence[Record], run: Callable[..., Any]) -> None:
-        """Move payload from memory to the streams' own files, not synced: the journal holds it too."""
-        homes = [record.home for record in records]
-        additions = []
-        for record, home in zip(records, homes, strict=True):
-            written = home.written - record.state.config.forked_at
-            additions.append((record.id, bytes(record.tail or b""), written, home.checksum))
-            self._index.changed.unsynced.add(record.id)
-        try:
-            checksums = run(self._own_files.add_all, additions)
-        except OSError as exc:
-            log.warning("payload of %d streams stays in memory: %s", len(records), exc)
-            return
-        for record, home, addition, checksum in zip(records, homes, additions, checksums, strict=True):
-            # Meanwhile a checkpoint may have been finished that has given the payload another home.
-            if record.home is home:
-                self._index.settle(record, Home(OWN_FILE, 0, checksum, home.written + len(addition[1])))
-
-    def _wants_checkpoint(self) -> bool:
-        tuning = self._tuning
-        return (
-            self._journal.length >= tuning.checkpoint_journal_bytes
-            or self._index.tail_bytes >= tuning.checkpoint_tail_bytes
-        ) and monotonic() >= self._not_before
-
-    def _keep_up(self) -> None:
-        """The greenlet that syncs and makes checkpoints; ends when the storage is closed."""
-        self._guarded(self._begin_tidy)
-        while self._is_open:
-            self._wake.wait(self._tuning.sync_interval_s)
-            self._wake.clear()
-            if self._is_open and self._journal.failed is None:
-                self._guarded(self._sync_journal)
-                if self._wants_checkpoint() or self._is_aged():
-                    self._guarded(self.checkpoint)
-
-    def _is_aged(self) -> bool:
-        return bool(self._index.changed) and monotonic() >= max(self._checkpoint_at, self._not_before)
-
-    def _guarded(self, step: Callable[[], None]) -> None:
-        try:
-            step()
-        except Exception as exc:
-            self._not_before = monotonic() + self._tuning.checkpoint_retry_s
-            self._is_full = isinstance(exc, OSError) and says_full(exc)
-            level = logging.CRITICAL if self._journal.failed else logging.ERROR
-            log.log(level, "maintenance of %s has failed: %s", self._layout.root, exc, exc_info=exc)
-
-    def _begin_tidy(self) -> None:
-        with self._maintenance:
-            self._checkpointing.remove_garbage()
-            live = {record.id for record in self._index.streams.values()}
-            # Those that the next checkpoint will forget; until then what it replaces must stay whole.
-            live.update(self._index.changed.gone)
-            self._behind.run(remove_orphans, self._disk, self._layout, live, self._index.next_id)
-
-    def _sync_journal(self) -> None:
-        with self._maintenance:
-            file, seq = self._journal.written()
-            if self._journal.synced < seq and not self._durable:
-                self._behind.run(self._journal.sync, file, seq)
-
-    def checkpoint(self) -> None:
-        """Move everything from the journal to where it stays, and drop the journal; raises OSError when that fails."""
-        with self._maintenance:
-            old_file, begun = self._begin_checkpoint()
-            succeeded = False
-            try:
-                self._checkpointing.write(begun)
-                self._journal.has_covered(begun.seq)
-                succeeded = True
-            finally:
-                self._checkpointing.end(begun, succeeded)
-                if old_file:
-                    self._finish_file(old_file, begun.seq)
-            self._is_full = False
-            self._checkpoint_at = monotonic() + self._tuning.checkpoint_age_s
-            self._checkpointing.remove_garbage()
-
-    def _begin_checkpoint(self) -> tuple[JournalFile | None, Begun]:
-        """Go on in a new journal file, unless the present one is empty: failing checkpoints must not make ever more."""
-        with self._turn:
-            if self._journal.length == JOURNAL_HEADER_BYTES:
-                return None, self._checkpointing.begin()
-        new_file = self._behind.run(create_file, self._disk, self._layout, self._journal.number + 1)
-        with self._turn:
-            return self._journal.switch(new_file), self._checkpointing.begin()
-
-    def _finish_file(self, file: JournalFile, seq: int) -> None:
-        """A file that no checkpoint has covered has to be durable before later ones are called so."""
-        try:
-            self._behind.run(self._journal.sync, file, seq)
-        finally:
-            self._journal.close(file)
 
 
 def _is_another(record: Record, after: StreamState) -> bool:

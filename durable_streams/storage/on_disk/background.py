@@ -22,8 +22,6 @@ class BackgroundStep:
         self, name: str, work: Callable[[], None], retry_s: float, has_failed: Callable[[], bool]
     ) -> None:
         """``retry_s``: pause after a failure. ``has_failed``: whether the storage writes no more, whatever is tried."""
-        self.error: Exception | None = None
-        """Why the last try has failed; None when it has not."""
         self.not_before = 0.0
         self._name = name
         self._work = work
@@ -36,9 +34,7 @@ class BackgroundStep:
             return
         try:
             self._work()
-            self.error = None
         except Exception as exc:
-            self.error = exc
             self.not_before = monotonic() + self._retry_s
             level = logging.CRITICAL if self._has_failed() else logging.ERROR
             log.log(level, "%s has failed: %s", self._name, exc, exc_info=exc)
@@ -47,8 +43,12 @@ class BackgroundStep:
 class Background:
     """The greenlet that runs the steps every ``interval_s``, and whenever it is woken."""
 
-    def __init__(self, steps: Sequence[BackgroundStep], interval_s: float) -> None:
+    def __init__(
+        self, steps: Sequence[BackgroundStep], interval_s: float, first: Sequence[BackgroundStep] = ()
+    ) -> None:
+        """``first``: what is done once, at the beginning."""
         self._steps = steps
+        self._first = first
         self._interval_s = interval_s
         self._wake = Event()
         self._is_stopping = False
@@ -66,12 +66,11 @@ class Background:
         self._greenlet.join()
 
     def _run(self) -> None:
-        while True:
+        steps = self._first
+        while not self._is_stopping:
+            for step in steps:
+                if not self._is_stopping:
+                    step.run()
+            steps = self._steps
             self._wake.wait(self._interval_s)
             self._wake.clear()
-            for step in self._steps:
-                if self._is_stopping:
-                    return
-                step.run()
-            if self._is_stopping:
-                return

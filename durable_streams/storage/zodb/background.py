@@ -6,11 +6,11 @@ Decides when; file_storage.py and packing.py know how.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from time import monotonic
 
-from durable_streams.storage.on_disk.background import BackgroundStep
+from durable_streams.storage.on_disk.background import Background, BackgroundStep
 from durable_streams.storage.zodb.file_storage import DELETED_AT_ONCE, ShardFileStorage
 from durable_streams.storage.zodb.packing import Packing, PackStopped, pack
 from durable_streams.storage.zodb.shared import SharedByShards
@@ -103,3 +103,21 @@ class ShardBackground:
         """Delete what is still to be deleted, before the storage is closed."""
         while self.storage.garbage.unneeded:
             self.storage.delete_some()
+
+
+class AcidBackground:
+    """The background work on all shards of a storage, from its opening to ``stop``."""
+
+    def __init__(
+        self, storages: Sequence[ShardFileStorage], shared: SharedByShards, tuning: AcidTuning
+    ) -> None:
+        self.shards = [ShardBackground(storage, shared, tuning) for storage in storages]
+        self._loop = Background([shard.step(shard.work) for shard in self.shards], tuning.interval_s)
+
+    def stop(self) -> None:
+        """Wait for what is running, of which a pack is given up, and delete what is still to be deleted."""
+        for shard in self.shards:
+            shard.stop_packing()
+        self._loop.stop()
+        for shard in self.shards:
+            shard.step(shard.finish).run()

@@ -116,19 +116,11 @@ class ShardFileStorage(FileStorage):  # type: ignore[misc]
             self._tfile.close()
             os.unlink(path + ".tmp")
         except BaseException:
-            self._release()
+            _close_files(self)
             raise
         self._tfile = None
         self.garbage.bytes = known.garbage_bytes
         shared.ids.note(self._ltid)
-
-    def _release(self) -> None:
-        """Close whatever has been opened."""
-        self._live.retire()
-        for opened in ("_file", "_files", "_tfile", "_lock_file"):
-            file = getattr(self, opened, None)
-            if file is not None:
-                file.close()
 
     def close(self) -> None:
         super().close()
@@ -315,3 +307,12 @@ class ShardFileStorage(FileStorage):  # type: ignore[misc]
         self._file = open(self._file_name, "r+b")  # noqa: SIM115
         before, self._live = self._live, LiveFile(self._file_name, self.salt, self._shared)
         before.retire()
+
+
+def _close_files(storage: ShardFileStorage) -> None:
+    """Whatever FileStorage had opened before its opening failed."""
+    storage._live.retire()
+    for opened in ("_file", "_files", "_tfile", "_lock_file"):
+        file = getattr(storage, opened, None)
+        if file is not None:
+            file.close()

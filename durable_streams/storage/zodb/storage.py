@@ -9,6 +9,7 @@ import logging
 import os
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from heapq import merge
 from itertools import islice
 from pathlib import Path
@@ -20,10 +21,9 @@ from durable_streams.protocol.errors import StreamDamaged, Unavailable
 from durable_streams.protocol.state import StreamState
 from durable_streams.storage.contract import Change, Lost, Storage, Unit
 from durable_streams.storage.deadlines import Deadlines
-from durable_streams.storage.on_disk.background import Background
 from durable_streams.storage.on_disk.directory import own
 from durable_streams.storage.on_disk.disk import Disk
-from durable_streams.storage.zodb.background import AcidTuning, ShardBackground
+from durable_streams.storage.zodb.background import AcidBackground, AcidTuning
 from durable_streams.storage.zodb.database import MemoryShard
 from durable_streams.storage.zodb.file_storage import ShardFileStorage
 from durable_streams.storage.zodb.opening import (
@@ -82,40 +82,40 @@ class AcidStorage(Storage):
         """Raises DirectoryInUse, WrongLayout, DirectoryDamaged, or any other OSError."""
         if self._is_open:
             return
-        self._shared = SharedByShards(self._disk, self.shards)
-        self._lock_fd = -1
+        self._resources = ExitStack()
         self._shards = []
         try:
-            for storage in self._storages():
-                self._shards.append(self._shard(storage))
+            shared = SharedByShards(self._disk, self.shards)
+            self._resources.callback(shared.close)
+            for storage in self._storages(shared):
+                self._shards.append(self._shard(storage, shared))
+                self._resources.callback(self._shards[-1].close)
         except BaseException:
-            self._release()
+            self._resources.close()
             raise
         self._states.clear()
         self._deadlines = Deadlines()
         self._passed = [None] * self.shards
         files = [shard.storage for shard in self._shards if isinstance(shard.storage, ShardFileStorage)]
-        self.background = [ShardBackground(file, self._shared, self._tuning) for file in files]
-        steps = [each.step(each.work) for each in self.background]
-        self._background = Background(steps, self._tuning.interval_s)
+        self._background = AcidBackground(files, shared, self._tuning)
         self._is_open = True
 
-    def _storages(self) -> Iterator[ShardFileStorage | MemoryShard]:
+    def _storages(self, shared: SharedByShards) -> Iterator[ShardFileStorage | MemoryShard]:
         if self._data_dir is None:
             yield from (MemoryShard() for _ in range(self.shards))
             return
         make_root(self._data_dir, self._disk)
-        self._lock_fd = own(self._data_dir, lock_of(self._data_dir))
+        self._resources.callback(os.close, own(self._data_dir, lock_of(self._data_dir)))
         layout = prepare(self._data_dir, self.shards, self._disk)
         for number in range(self.shards):
-            yield open_file(layout, number, self._shared)
+            yield open_file(layout, number, shared)
 
-    def _shard(self, storage: ShardFileStorage | MemoryShard) -> Shard:
+    def _shard(self, storage: ShardFileStorage | MemoryShard, shared: SharedByShards) -> Shard:
         try:
             check_locks(storage)
             return Shard(
                 storage,
-                self._shared.committing.yield_to_loop,
+                shared.committing.yield_to_loop,
                 objects_max=max(400, OBJECTS_KEPT // self.shards),
                 bytes_max=BYTES_KEPT // self.shards,
             )
@@ -127,19 +127,8 @@ class AcidStorage(Storage):
         if not self._is_open:
             return
         self._is_open = False
-        for each in self.background:
-            each.stop_packing()
-        self._background.stop()
-        for each in self.background:
-            each.step(each.finish).run()
-        self._release()
-
-    def _release(self) -> None:
-        for shard in self._shards:
-            shard.close()
-        self._shared.close()
-        if self._lock_fd >= 0:
-            os.close(self._lock_fd)
+        with self._resources:
+            self._background.stop()
 
     @property
     def failed(self) -> bool:
