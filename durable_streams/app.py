@@ -51,7 +51,7 @@ def create_app(
 
 def build_storage(config: Config) -> Storage:
     """The storage that ``storage.mode`` names, not opened yet; raises MissingExtra."""
-    return mode_of(config.storage).build(config.storage)
+    return mode_of(config.storage).build(config)
 
 
 def _respond_with_problems(app: Flask, cors: CorsHeaders) -> None:

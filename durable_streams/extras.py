@@ -12,6 +12,7 @@ DISTRIBUTION: Final = "durable-streams-server"
 EXTRAS: Final = {
     "server": ("gunicorn", "gunicorn_h1c"),
     "acid": ("ZODB", "persistent", "transaction"),
+    "postgres": ("psycopg",),
 }
 """Name of the extra -> the packages, by their import names, that it installs."""
 

@@ -68,6 +68,8 @@ SERVER_KINDS = (
         {"DS_STORAGE__MODE": "acid", "DS_STORAGE__ACID_BACKEND": "in-memory"},
         is_variant=True,
     ),
+    ServerKind("postgres-3-workers", {"DS_STORAGE__MODE": "postgres", "WEB_CONCURRENCY": "3"}),
+    ServerKind("postgres", {"DS_STORAGE__MODE": "postgres"}, is_variant=True),
 )
 
 
@@ -174,6 +176,8 @@ def running_server(
     chosen = {"DS_SERVER__PORT": "0", **(settings or {})}
     if tls is not None:
         chosen |= {"DS_TLS__CERT_PATH": str(tls.certificate), "DS_TLS__KEY_PATH": str(tls.key)}
+    if chosen.get("DS_STORAGE__MODE") == "postgres" and "DS_POSTGRES__DSN" not in chosen:
+        chosen |= _own_schema()
     log_path = folder / "server.log"
     with log_path.open("wb") as log:
         process = subprocess.Popen(
@@ -192,6 +196,13 @@ def running_server(
         yield server
     finally:
         _end(process)
+
+
+def _own_schema() -> dict[str, str]:
+    """Settings for an empty schema in the database of this test process; skips where there is no PostgreSQL."""
+    from tests.postgres.cluster import new_schema, shared_cluster
+
+    return {"DS_POSTGRES__DSN": shared_cluster().dsn, "DS_POSTGRES__DB_SCHEMA": new_schema()}
 
 
 def _await_port(process: subprocess.Popen[bytes], log_path: Path) -> int:

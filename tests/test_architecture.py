@@ -70,6 +70,9 @@ LAYERS = {
         *PORT,
         others="gevent BTrees ZODB persistent transaction zc zodbpickle",
     ),
+    "storage.postgres": layer(
+        "storage.postgres", "storage.abilities", *PORT, others="gevent msgspec psycopg"
+    ),
     "streams": layer("streams", "storage.contract", "storage.abilities", "protocol"),
     "streams.pipeline": layer(
         "streams", "storage.contract", "storage.abilities", "protocol", others="gevent"

@@ -27,6 +27,7 @@ ENV_PREFIX: Final = "DS_"
 PROFILE_VARIABLE: Final = "DS_PROFILE"
 CONFIG_VARIABLE: Final = "DS_CONFIG"
 RUST_LOG_VARIABLE: Final = "RUST_LOG"
+DATABASE_VARIABLE: Final = "DATABASE_URL"
 # Switches of the test suite and the benchmarks; a server that they start inherits them.
 FOREIGN_PREFIXES: Final = ("DS_TEST_", "DS_BENCH_")
 # Kubernetes tells every container about a service called "ds" or "ds-..." in such variables.
@@ -84,8 +85,8 @@ def read_options(options: Mapping[str, str]) -> dict[str, Entry]:
 
 
 def read_environment(environ: Mapping[str, str]) -> dict[str, Entry]:
-    """The layer of the `DS_*` variables; `RUST_LOG` beats `log.rust_log`. Raises ConfigError for unknown
-    ones.
+    """The layer of the `DS_*` variables; `RUST_LOG` beats `log.rust_log`, `DATABASE_URL` stands in for
+    `DS_POSTGRES__DSN`. Raises ConfigError for unknown ones.
     """
     ours = sorted(name for name in environ if _is_setting(name, environ[name]))
     found = [(_key_of_variable(name), environ[name], f"{ENVIRONMENT} {name}") for name in ours]
@@ -94,6 +95,10 @@ def read_environment(environ: Mapping[str, str]) -> dict[str, Entry]:
     if rust_log:
         origin = f"{ENVIRONMENT} {RUST_LOG_VARIABLE}"
         layer["log.rust_log"] = Entry("log.rust_log", RUST_LOG_VARIABLE, rust_log, origin)
+    database = environ.get(DATABASE_VARIABLE)
+    if database and "postgres.dsn" not in layer:
+        origin = f"{ENVIRONMENT} {DATABASE_VARIABLE}"
+        layer["postgres.dsn"] = Entry("postgres.dsn", DATABASE_VARIABLE, database, origin)
     return {key: _from_text(entry) for key, entry in layer.items()}
 
 

@@ -19,6 +19,7 @@ from durable_streams.config.errors import ConfigError
 from durable_streams.config.files import LOCAL, ConfigFolder
 from durable_streams.config.layers import (
     CONFIG_VARIABLE,
+    DATABASE_VARIABLE,
     ENVIRONMENT,
     OPTION,
     PROFILE_VARIABLE,
@@ -102,8 +103,8 @@ def _first_problem(error: ErrorDetails, entries: Mapping[str, Entry]) -> ConfigE
 
 
 def _spelling(entry: Entry) -> str:
-    if entry.written_key == RUST_LOG_VARIABLE:
-        return RUST_LOG_VARIABLE
+    if entry.written_key in (RUST_LOG_VARIABLE, DATABASE_VARIABLE):
+        return entry.written_key
     return env_name(entry.written_key) if entry.origin.startswith(ENVIRONMENT) else entry.written_key
 
 

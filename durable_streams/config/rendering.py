@@ -34,7 +34,7 @@ def _dump_line(config: Config, declared: Setting) -> str:
     source = one_line(config.source_of(declared.key))
     if value is None:
         return f"{f'# {name} is not set':<{_SOURCE_COLUMN}} # {source}"
-    text = toml_value(MASK if declared.secret else value)
+    text = toml_value(MASK if declared.secret and value else value)
     return f"{f'{name} = {text}':<{_SOURCE_COLUMN}} # {source}"
 
 

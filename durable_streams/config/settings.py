@@ -24,7 +24,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
 
 from durable_streams.config import values
-from durable_streams.storage.modes import MODE_NAMES
+from durable_streams.storage.modes import MODE_NAMES, mode_of
 
 if TYPE_CHECKING:
     from durable_streams.config.loading import ConfigLoadOptions
@@ -39,6 +39,7 @@ Host = Annotated[str, AfterValidator(values.host)]
 Directory = Annotated[Path, BeforeValidator(values.directory)]
 OptionalFile = Annotated[Path | None, BeforeValidator(values.optional_file)]
 ByteCount = Annotated[int, BeforeValidator(values.byte_count)]
+Identifier = Annotated[str, AfterValidator(values.sql_identifier)]
 ShardCount = Annotated[int, AfterValidator(values.power_of_two)]
 FilterText = Annotated[str, AfterValidator(values.log_filter_text)]
 if TYPE_CHECKING:
@@ -201,6 +202,46 @@ class StorageSettings(Section):
     acid_backend: AcidBackendName = setting("file", "Whether acid mode writes to disk or works in memory.")
 
 
+class PostgresSettings(Section):
+    """The database of the mode `postgres`."""
+
+    dsn: str = setting(
+        "",
+        "The address, as `postgresql://user:password@host/database` or `host=... dbname=...`; DATABASE_URL is taken"
+        " when it is empty.",
+        secret=True,
+    )
+    listen_dsn: str = setting(
+        "",
+        "Another address for the session that listens, past a pooler such as PgBouncer; empty for the same one.",
+        secret=True,
+    )
+    db_schema: Identifier = setting(
+        "durable_streams", "The schema that holds the tables.", aliases=("postgres.schema",)
+    )
+    pool_size: int = setting(
+        6,
+        "The most sessions of one worker; half of them may commit at once. One more listens.",
+        unit="sessions",
+        ge=2,
+        le=100,
+    )
+    statement_timeout_secs: float = setting(
+        10.0,
+        "The longest that one statement may take; then the request is answered with 503.",
+        unit="seconds",
+        gt=0,
+        le=600,
+    )
+    synchronous_commit: Literal["on", "remote_write", "remote_apply", "local", "off"] = setting(
+        "on",
+        "What a commit waits for; `remote_apply` where replicas serve reads, `off` may lose answered requests.",
+    )
+    max_cache_bytes: ByteCount = setting(
+        64 * 1024 * 1024, "Payload that one worker keeps to read it again; 0 keeps none.", unit="bytes", ge=0
+    )
+
+
 class TlsSettings(Section):
     """The certificate; with it the server speaks https only."""
 
@@ -273,8 +314,20 @@ class Config(Section):
     http: HttpSettings = HttpSettings()
     limits: LimitSettings = LimitSettings()
     storage: StorageSettings = StorageSettings()
+    postgres: PostgresSettings = PostgresSettings()
     tls: TlsSettings = TlsSettings()
     log: LogSettings = LogSettings()
+
+    @model_validator(mode="after")
+    def place_of_the_mode(self) -> Config:
+        place = mode_of(self.storage).place
+        if not self.value_of(place):
+            raise PydanticCustomError(
+                "no_place",
+                "{absent} must be set too ({variable}, or DATABASE_URL): it says where the streams are",
+                {"key": "storage.mode", "absent": place, "variable": env_name(place)},
+            )
+        return self
 
     _sources: dict[str, str] = PrivateAttr(default_factory=dict)
     _files: tuple[str, ...] = PrivateAttr(default=())

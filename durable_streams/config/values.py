@@ -133,3 +133,12 @@ def address(text: str) -> tuple[str, int]:
     if ":" in name and not (name.startswith("[") and name.endswith("]")):
         raise ValueError("an IPv6 address must stand in brackets before its port")
     return host(name), int(port)
+
+
+def sql_identifier(name: str) -> str:
+    """A name that needs no quotes in SQL."""
+    if not re.fullmatch(r"[a-z_][a-z0-9_]{0,62}", name):
+        raise ValueError(
+            "must be 1 to 63 lower-case letters, digits and underscores, and not begin with a digit"
+        )
+    return name

@@ -13,11 +13,12 @@ from typing import Any
 
 import gevent
 
-from durable_streams.config import Config, ConfigError
-from durable_streams.config.errors import quote_value
+from durable_streams.config import SETTINGS, Config, ConfigError
+from durable_streams.config.errors import MASK, quote_value
 from durable_streams.serving.gc_tuning import tune_gc
 from durable_streams.serving.parser_refusals import answer_with_problems
 from durable_streams.startup import Phase, refuse_start
+from durable_streams.storage.modes import mode_of
 from durable_streams.worker.stopping import services_of
 
 log = logging.getLogger("durable_streams.serving")
@@ -36,18 +37,18 @@ def begin(worker: Any, config: Config) -> None:
             service.open()
         except Exception as exc:
             log.debug("the storage could not be opened", exc_info=exc)
-            refuse_start(Phase.OPEN_STORAGE, _wrong_data_dir(exc, config), config=config)
+            refuse_start(Phase.OPEN_STORAGE, _wrong_place(exc, config), config=config)
     tune_gc()
     _end_waits_on_stop(services)
 
 
-def _wrong_data_dir(exc: Exception, config: Config) -> str:
+def _wrong_place(exc: Exception, config: Config) -> str:
     """Said as of every other wrong setting: the key, its value, why not, and where it came from."""
-    reason = str(exc) or repr(exc)
+    reason = getattr(exc, "cause", "") or str(exc) or repr(exc)
     if isinstance(exc, OSError) and exc.strerror and exc.filename:
         reason = f"cannot open {exc.filename}: {exc.strerror}"
-    key = "storage.data_dir"
-    value = quote_value(str(config.storage.data_dir))
+    key = mode_of(config.storage).place
+    value = MASK if SETTINGS[key].secret else quote_value(str(config.value_of(key)))
     return str(ConfigError(reason, key=key, value=value, origin=config.source_of(key)))
 
 

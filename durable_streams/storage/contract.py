@@ -27,7 +27,8 @@ Concurrency
     not wait for it. Unless ``commits_inline``, ``commit`` may switch greenlets.
 Failure
     ``StorageFull`` and ``Unavailable`` mean that nothing of the batch was kept and the storage goes on.
-    Any other exception means that the outcome is unknown: the shard refuses all further work.
+    ``OutcomeUnknown`` of a shared storage means that nobody can tell, and that it goes on: no later commit can rest on
+    what is not recorded. Any other exception means that the outcome is unknown: the shard refuses all further work.
     ``StreamDamaged`` from ``known``, ``find`` or ``read`` concerns that stream alone, ``Unavailable`` that call alone.
 """
 

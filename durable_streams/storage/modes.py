@@ -29,6 +29,34 @@ class StorageOptions(Protocol):
     def acid_backend(self) -> str: ...
 
 
+class PostgresSettings(Protocol):
+    """The table ``[postgres]`` of the configuration; ``PostgresOptions`` says what each is."""
+
+    @property
+    def dsn(self) -> str: ...
+    @property
+    def listen_dsn(self) -> str: ...
+    @property
+    def db_schema(self) -> str: ...
+    @property
+    def pool_size(self) -> int: ...
+    @property
+    def statement_timeout_secs(self) -> float: ...
+    @property
+    def synchronous_commit(self) -> str: ...
+    @property
+    def max_cache_bytes(self) -> int: ...
+
+
+class Settings(Protocol):
+    """The part of the configuration that storages are built from."""
+
+    @property
+    def storage(self) -> StorageOptions: ...
+    @property
+    def postgres(self) -> PostgresSettings: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Mode:
     """One row of the table; ``name`` is the value of ``storage.mode``, with that of ``acid_backend`` for a variant."""
@@ -36,13 +64,15 @@ class Mode:
     name: str
     guarantee: str
     """What an answered request survives, in a few words for people."""
-    make: Callable[[StorageOptions], Storage]
+    make: Callable[[Settings], Storage]
     maintenance: Callable[[], Maintained] | None = None
     """None: the mode keeps nothing on this machine that an operator could look after."""
     shared: bool = False
     """Several processes may open the storage, which then fulfils ``abilities.Shared``."""
     mark: str = ""
     """The file that makes a directory a data directory of this mode, relative to it."""
+    place: str = "storage.data_dir"
+    """The setting that says where the streams are, for errors at opening."""
     extra: str = ""
     """The optional part of the package that has to be installed."""
 
@@ -51,28 +81,28 @@ class Mode:
         if self.extra:
             require_extra(self.extra, f"storage.mode = {self.name}")
 
-    def build(self, options: StorageOptions) -> Storage:
+    def build(self, settings: Settings) -> Storage:
         """The storage, not opened yet; raises MissingExtra."""
         self.check_installed()
-        return self.make(options)
+        return self.make(settings)
 
 
-def _memory(options: StorageOptions) -> Storage:
+def _memory(settings: Settings) -> Storage:
     from durable_streams.storage.memory import InMemoryStorage
 
     return InMemoryStorage()
 
 
-def _file_fast(options: StorageOptions) -> Storage:
+def _file_fast(settings: Settings) -> Storage:
     from durable_streams.storage.files import FileStorage
 
-    return FileStorage(Path(options.data_dir), durable=False)
+    return FileStorage(Path(settings.storage.data_dir), durable=False)
 
 
-def _file_durable(options: StorageOptions) -> Storage:
+def _file_durable(settings: Settings) -> Storage:
     from durable_streams.storage.files import FileStorage
 
-    return FileStorage(Path(options.data_dir), durable=True)
+    return FileStorage(Path(settings.storage.data_dir), durable=True)
 
 
 def _file_maintenance() -> Maintained:
@@ -81,22 +111,39 @@ def _file_maintenance() -> Maintained:
     return FileMaintenance()
 
 
-def _acid(options: StorageOptions) -> Storage:
+def _acid(settings: Settings) -> Storage:
     from durable_streams.storage.zodb import AcidStorage
 
-    return AcidStorage(Path(options.data_dir), options.acid_shard_count)
+    return AcidStorage(Path(settings.storage.data_dir), settings.storage.acid_shard_count)
 
 
-def _acid_in_memory(options: StorageOptions) -> Storage:
+def _acid_in_memory(settings: Settings) -> Storage:
     from durable_streams.storage.zodb import AcidStorage
 
-    return AcidStorage(None, options.acid_shard_count, "in-memory")
+    return AcidStorage(None, settings.storage.acid_shard_count, "in-memory")
 
 
 def _acid_maintenance() -> Maintained:
     from durable_streams.storage.zodb.maintenance import AcidMaintenance
 
     return AcidMaintenance()
+
+
+def _postgres(settings: Settings) -> Storage:
+    from durable_streams.storage.postgres import PostgresOptions, PostgresStorage
+
+    chosen = settings.postgres
+    return PostgresStorage(
+        PostgresOptions(
+            dsn=chosen.dsn,
+            listen_dsn=chosen.listen_dsn,
+            schema=chosen.db_schema,
+            pool_size=chosen.pool_size,
+            statement_timeout_s=chosen.statement_timeout_secs,
+            synchronous_commit=chosen.synchronous_commit,
+            cache_bytes=chosen.max_cache_bytes,
+        )
+    )
 
 
 _TABLE: Final = (
@@ -128,6 +175,14 @@ _TABLE: Final = (
         "transactions without a disk; nothing survives a restart",
         _acid_in_memory,
         extra="acid",
+    ),
+    Mode(
+        "postgres",
+        "an answered request is committed by PostgreSQL",
+        _postgres,
+        shared=True,
+        place="postgres.dsn",
+        extra="postgres",
     ),
 )
 MODES: Final[Mapping[str, Mode]] = {mode.name: mode for mode in _TABLE}

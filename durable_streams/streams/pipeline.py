@@ -251,7 +251,8 @@ class _Committer:
         except StorageFull as exc:
             batch.roll_back()
             self._one_by_one(answers, exc)
-        except Unavailable as exc:
+        except (Unavailable, OutcomeUnknown) as exc:
+            # Unknown only of a shared storage, where the next commit finds out what is recorded.
             batch.roll_back()
             _answer([(waiting, exc) for waiting, _ in answers])
         else:

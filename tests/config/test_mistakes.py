@@ -37,7 +37,12 @@ WRONG_VARIABLES = [
     ("DS_HTTP__CACHE_VISIBILITY", "shared", "must be one of 'public' or 'private'", None),
     ("DS_LIMITS__MAX_MEMORY_BYTES", "0", "must be at least 1", None),
     ("DS_LIMITS__MAX_STREAM_BYTES", "-1", "must be at least 0", None),
-    ("DS_STORAGE__MODE", "redis", "must be one of 'memory', 'file-fast', 'file-durable' or 'acid'", None),
+    (
+        "DS_STORAGE__MODE",
+        "redis",
+        "must be one of 'memory', 'file-fast', 'file-durable', 'acid' or 'postgres'",
+        None,
+    ),
     ("DS_STORAGE__DATA_DIR", "", "must not be empty", None),
     ("DS_STORAGE__ACID_SHARD_COUNT", "3", "must be a power of two from 1 to 256", None),
     ("DS_STORAGE__ACID_SHARD_COUNT", "512", "must be at most 256", None),

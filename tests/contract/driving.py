@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, TypeVar
 from zlib import crc32
@@ -19,12 +20,14 @@ from durable_streams.protocol.state import Expiry, StreamState
 from durable_streams.storage.contract import Change, Lost, Storage, Unit
 from durable_streams.storage.files import FileStorage
 from durable_streams.storage.memory import InMemoryStorage
+from durable_streams.storage.postgres import PostgresOptions, PostgresStorage
 from durable_streams.storage.rows import to_row
 from durable_streams.storage.zodb import AcidStorage
 from durable_streams.streams.batch import Limits
 from durable_streams.streams.reading import Page
 from durable_streams.streams.store import StreamStore
 from tests.contract.shared_storage import SharedStorage
+from tests.postgres.cluster import shared_cluster
 
 START = 1_800_000_000.0
 SECONDS_MAX = 30.0
@@ -64,6 +67,12 @@ class Kind:
         return self.build(Path("never-opened"))
 
 
+def postgres_in(folder: Path) -> Storage:
+    """A schema of its own for every folder; skips where PostgreSQL is not installed."""
+    schema = f"s{sha256(str(folder).encode()).hexdigest()[:16]}"
+    return PostgresStorage(PostgresOptions(shared_cluster().dsn, schema=schema))
+
+
 KINDS = [
     Kind("memory", lambda folder: InMemoryStorage()),
     Kind("memory-queued", lambda folder: QueuedMemory()),
@@ -73,6 +82,7 @@ KINDS = [
     Kind("acid-3-shards", partial(AcidStorage, shard_count=3), is_durable=True),
     Kind("acid-in-memory", partial(AcidStorage, backend="in-memory")),
     Kind("shared", lambda folder: SharedStorage()),
+    Kind("postgres", postgres_in, is_durable=True),
 ]
 DURABLE_KINDS = [kind for kind in KINDS if kind.is_durable]
 

@@ -11,12 +11,14 @@ import pytest
 
 from durable_streams.app import build_storage
 from durable_streams.config import Config, StorageSettings
-from durable_streams.config.settings import StorageMode
+from durable_streams.config.settings import PostgresSettings, StorageMode
 from durable_streams.extras import EXTRAS, MissingExtra
 from durable_streams.serving.start_checks import unfit_setting
 from durable_streams.storage import modes
 from durable_streams.storage.abilities import Shared
+from durable_streams.storage.contract import Storage
 from durable_streams.storage.modes import MODES, Mode, mode_of
+from tests.postgres.cluster import new_schema, shared_cluster
 from tests.servers import ROOT
 
 every_mode = pytest.mark.parametrize("mode", MODES.values(), ids=lambda mode: str(mode.name))
@@ -25,6 +27,15 @@ every_mode = pytest.mark.parametrize("mode", MODES.values(), ids=lambda mode: st
 def settings_of(mode: Mode, data_dir: Path) -> StorageSettings:
     name, _, backend = mode.name.partition(" ")
     return StorageSettings(mode=name, acid_backend=backend or "file", data_dir=data_dir)
+
+
+def build(mode: Mode, data_dir: Path) -> Storage:
+    """The storage of a row; one that others share gets a database, or the test skips where there is none."""
+    settings = settings_of(mode, data_dir)
+    if not mode.shared:
+        return build_storage(Config(storage=settings))
+    postgres = PostgresSettings(dsn=shared_cluster().dsn, db_schema=new_schema())
+    return build_storage(Config(storage=settings, postgres=postgres))
 
 
 @every_mode
@@ -42,13 +53,12 @@ def test_the_configuration_takes_exactly_the_names_of_the_table() -> None:
 
 @every_mode
 def test_what_a_row_says_is_so(mode: Mode, tmp_path: Path) -> None:
-    settings = settings_of(mode, tmp_path / "data")
-    storage = build_storage(Config(storage=settings))
+    storage = build(mode, tmp_path / "data")
     storage.open()
     try:
         assert isinstance(storage, Shared) is mode.shared
         on_disk = (tmp_path / "data").exists()
-        assert on_disk is not storage.counts_as_memory
+        assert on_disk is not (storage.counts_as_memory or mode.shared)
         assert on_disk is bool(mode.mark) is (mode.maintenance is not None)
         assert (mode.name in modes.modes_marked(tmp_path / "data")) is on_disk
     finally:
@@ -80,7 +90,7 @@ def test_no_other_module_knows_the_modes_by_name() -> None:
         # Another server's word for the backend in memory.
         ROOT / "durable_streams" / "config" / "values.py": {"memory"},
         # The name of an extra, and that of a directory.
-        ROOT / "durable_streams" / "extras.py": {"acid"},
+        ROOT / "durable_streams" / "extras.py": {"acid", "postgres"},
         ROOT / "durable_streams" / "__init__.py": {"acid"},
         ROOT / "durable_streams" / "storage" / "zodb" / "opening.py": {"acid"},
     }
