@@ -11,7 +11,7 @@ import pytest
 from ZODB.FileStorage.format import DATA_HDR_LEN
 
 from durable_streams.protocol.requests import Producer, Remove
-from durable_streams.storage.zodb import DirectoryDamaged, DirectoryInUse, WrongLayout
+from durable_streams.storage.zodb import DirectoryDamaged
 from durable_streams.storage.zodb.maintenance import AcidMaintenance
 from tests.acid.driving import LargeBodies, commit, opened, shard_file
 from tests.disk.recording import HastyDisk
@@ -71,21 +71,6 @@ def test_verify_says_what_is_torn_and_calls_it_no_problem(tmp_path: Path) -> Non
     assert (report.torn_bytes, report.problems) == (4, [])
 
 
-def test_verify_finds_a_fork_without_its_source(tmp_path: Path) -> None:
-    from durable_streams.protocol.state import ForkPoint
-
-    with opened(tmp_path / "data", 2) as storage:
-        commit(storage, create("source", b"0123"))
-        point = ForkPoint("source", "another uid", 2, 2, 0, True, 1)
-        commit(storage, create("orphan", fork_point=point))
-        beyond = ForkPoint("source", "first of source", 9, 9, 0, True, 1)
-        commit(storage, create("beyond", fork_point=beyond))
-    assert sorted(MAINTENANCE.verify(tmp_path / "data").problems) == [
-        "stream 'beyond' begins beyond the tail of its source 'source'",
-        "stream 'orphan' has lost its source 'source'",
-    ]
-
-
 def test_a_backup_restored_serves_what_was_there_also_with_the_owner_at_work(tmp_path: Path) -> None:
     expected = write(tmp_path / "data")
     with opened(tmp_path / "data", 2) as storage:
@@ -97,25 +82,6 @@ def test_a_backup_restored_serves_what_was_there_also_with_the_owner_at_work(tmp
     with opened(tmp_path / "restored", 2) as storage:
         assert contents(storage) == expected
         commit(storage, append("p", b"y", producer=Producer("a", 3, 1)))
-
-
-def test_a_backup_can_be_opened_and_verified_like_any_directory(tmp_path: Path) -> None:
-    expected = write(tmp_path / "data")
-    MAINTENANCE.backup(tmp_path / "data", tmp_path / "backup")
-    assert MAINTENANCE.verify(tmp_path / "backup").problems == []
-    with opened(tmp_path / "backup", 2) as storage:
-        assert contents(storage) == expected
-
-
-@pytest.mark.parametrize("step", [MAINTENANCE.backup, MAINTENANCE.restore])
-def test_nothing_is_written_over(tmp_path: Path, step: object) -> None:
-    write(tmp_path / "data")
-    (tmp_path / "target").mkdir()
-    (tmp_path / "target" / "thesis.txt").write_text("years of work")
-    assert callable(step)
-    with pytest.raises(ValueError, match="is not empty"):
-        step(tmp_path / "data", tmp_path / "target")
-    assert os.listdir(tmp_path / "target") == ["thesis.txt"]
 
 
 def test_what_is_damaged_is_neither_backed_up_nor_restored(tmp_path: Path) -> None:
@@ -137,16 +103,6 @@ def test_a_truncated_backup_is_noticed(tmp_path: Path) -> None:
     file = shard_file(tmp_path / "backup")
     os.truncate(file, file.stat().st_size // 2)
     assert MAINTENANCE.verify(tmp_path / "backup").problems
-
-
-def test_what_is_no_data_directory_is_named(tmp_path: Path) -> None:
-    for step in (
-        lambda: MAINTENANCE.verify(tmp_path / "none"),
-        lambda: MAINTENANCE.backup(tmp_path / "none", tmp_path / "target"),
-        lambda: MAINTENANCE.compact(tmp_path / "none"),
-    ):
-        with pytest.raises(WrongLayout, match=r"none/acid holds no file 'layout.json'"):
-            step()
 
 
 def test_packing_gives_back_room_and_also_what_nothing_refers_to(tmp_path: Path) -> None:
@@ -185,11 +141,3 @@ def test_what_is_damaged_is_not_packed(tmp_path: Path) -> None:
         assert file.read_bytes() == damaged
         file.write_bytes(data)
     assert MAINTENANCE.compact(tmp_path / "data").bytes_after > 203_000
-
-
-def test_packing_needs_the_directory_for_itself(tmp_path: Path) -> None:
-    with (
-        opened(tmp_path / "data", 2),
-        pytest.raises(DirectoryInUse, match=f"in use by process {os.getpid()}"),
-    ):
-        MAINTENANCE.compact(tmp_path / "data")

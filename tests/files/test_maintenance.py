@@ -13,7 +13,7 @@ from gevent.threadpool import ThreadPool
 
 from durable_streams.protocol.requests import Producer, Remove
 from durable_streams.protocol.state import ForkPoint
-from durable_streams.storage.files import FileStorage, WrongLayout
+from durable_streams.storage.files import FileStorage
 from durable_streams.storage.files.layout import Layout
 from durable_streams.storage.files.maintenance import FileMaintenance
 from durable_streams.storage.files.segments import BLOCK_BYTES
@@ -94,12 +94,6 @@ def test_damage_is_named(tmp_path: Path, spoil: Callable[[Path], None], named: s
     assert str(data_dir) in problem
 
 
-def test_a_fork_without_its_source_is_named(tmp_path: Path) -> None:
-    with opened(tmp_path / "data") as storage:
-        commit(storage, create("lost", fork_point=ForkPoint("gone", "never was", 0, 0, 0, False, 1)))
-    assert MAINTENANCE.verify(tmp_path / "data").problems == ["stream 'lost' has lost its source 'gone'"]
-
-
 def test_a_restored_backup_serves_the_same_answers(tmp_path: Path) -> None:
     data_dir, expected = a_directory(tmp_path)
     assert MAINTENANCE.backup(data_dir, tmp_path / "backup").problems == []
@@ -108,13 +102,6 @@ def test_a_restored_backup_serves_the_same_answers(tmp_path: Path) -> None:
         assert contents(storage) == expected
         repeated = decide(storage, [append("large", b"more", producer=Producer("p", 1, 0))])
         assert not repeated
-
-
-def test_a_directory_that_nothing_was_written_to_can_be_backed_up(tmp_path: Path) -> None:
-    with opened(tmp_path / "data"):
-        MAINTENANCE.backup(tmp_path / "data", tmp_path / "backup")
-    with opened(tmp_path / "backup") as storage:
-        assert contents(storage) == {}
 
 
 def test_a_backup_while_the_server_writes_is_one_moment_of_it(tmp_path: Path) -> None:
@@ -169,33 +156,12 @@ def dangles(storage: FileStorage, change: object) -> bool:
     return after is not None and after.config.fork is not None
 
 
-def test_a_backup_goes_nowhere_but_into_an_empty_directory(tmp_path: Path) -> None:
-    data_dir, _ = a_directory(tmp_path)
-    target = tmp_path / "target"
-    target.mkdir()
-    (target / "letter").write_text("dear")
-    with pytest.raises(ValueError, match="is not empty"):
-        MAINTENANCE.backup(data_dir, target)
-    with pytest.raises(ValueError, match="is not empty"):
-        MAINTENANCE.restore(data_dir, target)
-    assert [path.name for path in target.iterdir()] == ["letter"]
-
-
 def test_a_damaged_backup_is_not_restored(tmp_path: Path) -> None:
     data_dir, _ = a_directory(tmp_path)
     flip(Path(Layout(data_dir).stream(2)), 5)
     with pytest.raises(ValueError, match="is not restored: stream 'large' is damaged"):
         MAINTENANCE.restore(data_dir, tmp_path / "restored")
     assert not (tmp_path / "restored").exists()
-
-
-def test_a_backup_that_was_interrupted_is_no_data_directory(tmp_path: Path) -> None:
-    data_dir, _ = a_directory(tmp_path)
-    MAINTENANCE.backup(data_dir, tmp_path / "backup")
-    (tmp_path / "backup" / "layout").unlink()
-    for operation in (MAINTENANCE.verify, lambda path: MAINTENANCE.restore(path, tmp_path / "restored")):
-        with pytest.raises(WrongLayout, match="is not a data directory"):
-            operation(tmp_path / "backup")
 
 
 def test_the_backup_of_a_damaged_directory_holds_what_is_left_and_names_the_rest(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import logging
 import pickle
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from itertools import chain
+from itertools import chain, islice, takewhile
 from time import monotonic
 from typing import Any, Final, TypeVar
 
@@ -96,11 +96,8 @@ class Shard:
 
     # -- reading -----------------------------------------------------------------------------------------------
 
-    def look(self, reader: Callable[[OOBTree], T]) -> T:
-        """What ``reader`` finds in the tree of streams, as the newest durable transaction has left it."""
-        return self._look("streams", reader)
-
-    def _look(self, tree: str, reader: Callable[[Any], T]) -> T:
+    def _look(self, reader: Callable[[Any], T], tree: str = "streams") -> T:
+        """What ``reader`` finds in a tree of the root, as the newest durable transaction has left it."""
         with self._lock:
             for attempt in range(READ_TRIES):
                 if attempt or self._seen_commits != self.commits:
@@ -127,7 +124,7 @@ class Shard:
             return None if head is None else head.state()
 
         try:
-            return self.look(load)
+            return self._look(load)
         except DAMAGE as exc:
             raise _damaged(name, exc) from exc
 
@@ -145,19 +142,14 @@ class Shard:
             return data
 
         try:
-            return self.look(read)
+            return self._look(read)
         except DAMAGE as exc:
             raise _damaged(name, exc) from exc
 
     def names(self, prefix: str, after: str, limit: int) -> list[str]:
         def names(streams: OOBTree) -> list[str]:
             keys = streams.keys(after, excludemin=True) if after >= prefix else streams.keys(prefix)
-            found: list[str] = []
-            for name in keys:
-                if len(found) == limit or not name.startswith(prefix):
-                    break
-                found.append(name)
-            return found
+            return list(islice(takewhile(lambda name: name.startswith(prefix), keys), limit))
 
         return self._whole("the tree of streams", names, "streams")
 
@@ -165,18 +157,14 @@ class Shard:
         """Up to ``limit`` entries of the tree of deadlines that come after ``after`` and are at or before ``now``."""
 
         def queued(deadlines: OOTreeSet) -> list[tuple[float, str]]:
-            found: list[tuple[float, str]] = []
-            for entry in deadlines.keys(after, excludemin=True) if after else deadlines.keys():
-                if len(found) == limit or entry[0] > now:
-                    break
-                found.append(entry)
-            return found
+            entries = deadlines.keys(after, excludemin=True) if after else deadlines.keys()
+            return list(islice(takewhile(lambda entry: entry[0] <= now, entries), limit))
 
         return self._whole("the tree of deadlines", queued, "deadlines")
 
     def _whole(self, what: str, reader: Callable[[Any], T], tree: str) -> T:
         try:
-            return self._look(tree, reader)
+            return self._look(reader, tree)
         except DAMAGE as exc:
             raise StreamDamaged(f"{what} of {self.storage.getName()}: {exc!r}") from exc
 
