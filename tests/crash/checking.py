@@ -11,7 +11,8 @@ from dataclasses import replace
 
 from tests.crash.client import Client, Seen, read_all
 from tests.crash.lanes import Lane, Shared, Violation, expect
-from tests.crash.ledger import Content, Known, Step, World
+from tests.crash.ledger import Known, Step, World
+from tests.model import Content
 
 PROBES = 6
 """Streams of each lane that are written to again in ways that must change nothing."""
@@ -28,7 +29,9 @@ def check_lane(client: Client, lane: Lane, rng: random.Random) -> None:
     for name in world.removed:
         if name not in world.streams:
             _expect_absent(client, name)
-    usable = [name for name, known in world.streams.items() if not known.deleted and known.ttl_s is None]
+    usable = [
+        name for name, known in world.streams.items() if not known.stream.deleted and known.stream.ttl is None
+    ]
     for name in rng.sample(usable, min(PROBES, len(usable))):
         _probe(client, name, world.streams[name], rng)
 
@@ -38,40 +41,43 @@ def check_lane(client: Client, lane: Lane, rng: random.Random) -> None:
 
 def _check_stream(client: Client, world: World, name: str) -> None:
     known = world.streams[name]
+    ttl = known.stream.ttl
     asked_at = time.time()
     seen = read_all(client, name)
     answered_at = time.time()
-    if seen.status == 404 and known.ttl_s is not None and answered_at >= known.written_at + known.ttl_s:
+    if seen.status == 404 and ttl is not None and answered_at >= known.written_at + ttl:
         # Reads renew a window without a promise that a crash does not shorten it.
         world.forget(name)
         return
     if seen.status == 404 and world.may_have_gone(name):
         world.forget(name)
-        if known.source in world.streams:
-            world.streams[known.source] = replace(world.streams[known.source], lingering=True)
+        source = known.stream.source
+        if source in world.streams:
+            world.streams[source] = replace(world.streams[source], lingering=True)
         return
-    if known.ttl_s is not None and seen.status == 200 and asked_at > known.touched_at + known.ttl_s:
-        raise Violation(f"{name} should have expired: TTL {known.ttl_s}, last touched {known.touched_at}")
+    if ttl is not None and seen.status == 200 and asked_at > known.touched_at + ttl:
+        raise Violation(f"{name} should have expired: TTL {ttl}, last touched {known.touched_at}")
     if (difference := difference_of(known, seen)) is not None:
         raise Violation(f"{name} {difference}")
     if seen.status == 200:
         world.streams[name] = replace(known, touched_at=answered_at)
-        if known.ttl_s is not None or known.expires_at is not None:
+        if ttl is not None or known.expires_at is not None:
             _check_lifetime(client, name, known)
 
 
 def difference_of(known: Known | None, seen: Seen) -> str | None:
     """In which way a stream is not what it should be; None means that it is."""
-    wanted = 404 if known is None else 410 if known.deleted else 200
+    stream = known.stream if known else None
+    wanted = 404 if stream is None else 410 if stream.deleted else 200
     if seen.status != wanted:
         return f"answers {seen.status} instead of {wanted}"
-    if known is None or known.deleted:
+    if known is None or stream is None or stream.deleted:
         return None
-    if seen.content_type != known.content_type:
-        return f"has content type {seen.content_type} instead of {known.content_type}"
-    if seen.content != known.content:
-        return f"holds {difference_of_content(known.content, seen.content)}"
-    if seen.closed != known.closed:
+    if seen.content_type != stream.content_type:
+        return f"has content type {seen.content_type} instead of {stream.content_type}"
+    if seen.content != stream.content:
+        return f"holds {difference_of_content(stream.content, seen.content)}"
+    if seen.closed != stream.closed:
         return f"is {'closed' if seen.closed else 'open'} and should not be"
     if seen.tail != known.tail:
         return f"ends at {seen.tail} instead of {known.tail}"
@@ -92,7 +98,8 @@ def difference_of_content(known: Content, seen: Content) -> str:
 def _check_lifetime(client: Client, name: str, known: Known) -> None:
     answer = client.send("HEAD", name)
     found = answer.headers.get("stream-ttl"), answer.headers.get("stream-expires-at")
-    wanted = None if known.ttl_s is None else str(known.ttl_s), known.expires_at
+    ttl = known.stream.ttl
+    wanted = None if ttl is None else str(ttl), known.expires_at
     # A brief window may have ended since the read.
     if answer.status == 200 and found != wanted:
         raise Violation(f"HEAD {name} shows the lifetime {found} instead of {wanted}")
@@ -133,7 +140,7 @@ def _has_happened(client: Client, world: World, step: Step) -> bool:
         return False
     if _fits(after, seen):
         return True
-    if after is not None and after.ttl_s is not None and seen.status == 404:
+    if after is not None and after.stream.ttl is not None and seen.status == 404:
         return False
     raise Violation(
         f"{step.method} {step.name} was in doubt and happened in part: before it, the stream "
@@ -143,7 +150,7 @@ def _has_happened(client: Client, world: World, step: Step) -> bool:
 
 def _fits(known: Known | None, seen: Seen) -> bool:
     """Like `difference_of`, for a stream whose tail may be one that no answer has named yet."""
-    if known is None or known.deleted:
+    if known is None or known.stream.deleted:
         return difference_of(known, seen) is None
     tail = known.tail if known.marks and known.marks[-1][1] == len(known.content) else seen.tail
     return difference_of(replace(known, marks=((tail, len(known.content)),)), seen) is None
@@ -162,15 +169,15 @@ def _probe(client: Client, name: str, known: Known, rng: random.Random) -> None:
         answer = client.send("POST", name, known.batch.headers, known.batch.body)
         expect(answer, (204,), f"a batch of {name} sent again, {dict(known.batch.headers)}")
         _expect_tail(name, answer.headers["stream-next-offset"], known)
-    headers = {"Content-Type": known.content_type}
+    headers = {"Content-Type": known.stream.content_type}
     body = b"[1]" if known.is_json else b"must not be kept"
-    if known.closed:
+    if known.stream.closed:
         answer = client.send("POST", name, headers, body)
         expect(answer, (409,), f"an append to {name}, which is closed")
         _expect_tail(name, answer.headers["stream-next-offset"], known)
-    elif known.stream_seq is not None:
-        answer = client.send("POST", name, headers | {"Stream-Seq": known.stream_seq}, body)
-        expect(answer, (409,), f"Stream-Seq {known.stream_seq} of {name} once more")
+    elif known.stream.stream_seq is not None:
+        answer = client.send("POST", name, headers | {"Stream-Seq": known.stream.stream_seq}, body)
+        expect(answer, (409,), f"Stream-Seq {known.stream.stream_seq} of {name} once more")
 
 
 def _expect_tail(name: str, tail: str, known: Known) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
-from tests.crash.ledger import Content
+from tests.model import Content
 from tests.servers import Answer, Server
 
 NO_ANSWER = (OSError, http.client.HTTPException)

@@ -1,17 +1,19 @@
 """What a client knows of the streams that it alone writes to: what was acknowledged, and what is in doubt.
 
-Nothing of the server is imported here: a stream is modelled from the protocol's text, so that the server's
-own rules cannot excuse the server. Who sends a step is `lanes`, who compares is `checking`.
+What a step does to a stream is said by the model of the protocol; of the server nothing is imported here, so that its
+own rules cannot excuse it. Who sends a step is `lanes`, who compares is `checking`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 
-Content = bytes | tuple[Any, ...]
-"""Bytes of a byte stream, or the messages of a JSON stream."""
+from tests.model import JSON, Content, Model, Stream
+
+FAR_INSTANT = "2099-01-02T03:04:05.678Z"
+FAR_SECONDS = 4071006245.678
+"""The one deadline that a client names, as text and in seconds since 1970."""
 REMEMBERED_REMOVALS = 20
 
 
@@ -27,22 +29,11 @@ class Batch:
 class Known:
     """A stream as its only writer knows it."""
 
-    content_type: str
-    content: Content = b""
+    stream: Stream
     marks: tuple[tuple[str, int], ...] = ()
     """Offsets that the server has given out, each with how much content lies before it."""
-    closed: bool = False
-    producers: Mapping[str, tuple[int, int]] = field(default_factory=dict)
-    """The newest accepted (epoch, sequence) by producer."""
     batch: Batch | None = None
     """The newest accepted batch of a producer; on a closed stream, only the one that closed it."""
-    stream_seq: str | None = None
-    ttl_s: int | None = None
-    expires_at: str | None = None
-    source: str | None = None
-    """What it is a fork of."""
-    deleted: bool = False
-    """Deleted by its owner, kept for its forks."""
     lingering: bool = False
     """Its last fork went in a crash, which has left it without anybody who needs it; it may go at any time."""
     written_at: float = 0.0
@@ -51,12 +42,20 @@ class Known:
 
     @property
     def is_json(self) -> bool:
-        return self.content_type == "application/json"
+        return self.stream.content_type == JSON
+
+    @property
+    def content(self) -> Content:
+        return self.stream.content
 
     @property
     def tail(self) -> str:
         """The newest offset: that of the end of the content."""
         return self.marks[-1][0]
+
+    @property
+    def expires_at(self) -> str | None:
+        return None if self.stream.expires_at is None else FAR_INSTANT
 
 
 @dataclass(frozen=True)
@@ -93,7 +92,7 @@ class World:
             if known is None:
                 self.forget(name)
                 continue
-            if name == step.name and next_offset is not None and not known.deleted:
+            if name == step.name and next_offset is not None and not known.stream.deleted:
                 mark = (next_offset, len(known.content))
                 known = replace(known, marks=(*(each for each in known.marks if each != mark), mark))
             self.streams[name] = replace(known, written_at=sent_at, touched_at=answered_at)
@@ -106,23 +105,22 @@ class World:
         while len(self.removed) > REMEMBERED_REMOVALS:
             del self.removed[next(iter(self.removed))]
 
-    def forks_of(self, name: str) -> list[str]:
-        return [fork for fork, known in self.streams.items() if known.source == name]
+    def model(self) -> Model:
+        """The streams of this client, at a time at which none expires."""
+        return Model(0.0, {name: known.stream for name, known in self.streams.items()})
+
+    def after(self, change: Callable[[Model], object]) -> dict[str, Known | None]:
+        """What a change makes of every stream that it changes; None: there is no such stream any more."""
+        model = self.model()
+        change(model)
+        changed: dict[str, Known | None] = {
+            name: replace(self.streams.get(name, Known(stream)), stream=stream)
+            for name, stream in model.streams.items()
+            if name not in self.streams or stream is not self.streams[name].stream
+        }
+        return changed | dict.fromkeys(self.streams.keys() - model.streams.keys())
 
     def may_have_gone(self, name: str) -> bool:
         """Whether it is deleted, and kept for nobody but streams of which the same is true."""
-        known, forks = self.streams[name], self.forks_of(name)
-        return known.deleted and bool(known.lingering or forks) and all(map(self.may_have_gone, forks))
-
-    def removal_of(self, name: str) -> dict[str, Known | None]:
-        """What a DELETE changes (section 4.2): a source is kept for its forks, and goes with the last one."""
-        if self.forks_of(name):
-            return {name: replace(self.streams[name], deleted=True)}
-        after: dict[str, Known | None] = {name: None}
-        source = self.streams[name].source
-        while source is not None and self.streams[source].deleted:
-            if set(self.forks_of(source)) - set(after):
-                break
-            after[source] = None
-            source = self.streams[source].source
-        return after
+        known, forks = self.streams[name], list(self.model().forks_of(name))
+        return known.stream.deleted and bool(known.lingering or forks) and all(map(self.may_have_gone, forks))

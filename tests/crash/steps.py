@@ -12,14 +12,14 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from tests.crash.client import stream_path
-from tests.crash.ledger import Batch, Known, Step, World
+from tests.crash.ledger import FAR_INSTANT, FAR_SECONDS, Batch, Known, Step, World
+from tests.model import JSON, Content, Producer
 
-TEXT, BYTES, JSON = "text/plain", "application/octet-stream", "application/json"
+TEXT, BYTES = "text/plain", "application/octet-stream"
 STREAMS_MAX = 24
 """How many streams a client keeps; with more it rather deletes."""
 BRIEF_TTL_S = 2
 LONG_TTL_S = 7200
-FAR_INSTANT = "2099-01-02T03:04:05.678Z"
 
 
 class Chooser:
@@ -34,7 +34,7 @@ class Chooser:
 
     def next_step(self) -> Step:
         """A step that the server has to accept."""
-        open_names = [name for name, known in self._usable().items() if not known.closed]
+        open_names = [name for name, known in self._usable().items() if not known.stream.closed]
         if len(open_names) < 3:
             return self._create()
         choices: list[tuple[int, Callable[[], Step]]] = [
@@ -52,33 +52,41 @@ class Chooser:
         return {
             name: known
             for name, known in self._world.streams.items()
-            if not known.deleted and known.ttl_s != BRIEF_TTL_S
+            if not known.stream.deleted and known.stream.ttl != BRIEF_TTL_S
         }
 
     # -- create, fork, delete --------------------------------------------------------------------------------
 
     def _create(self) -> Step:
         name = self._new_name()
-        known = Known(self.rng.choice((TEXT, BYTES, JSON)), closed=self.rng.random() < 0.05)
-        headers = {"Content-Type": known.content_type}
+        content_type = self.rng.choice((TEXT, BYTES, JSON))
+        closed = self.rng.random() < 0.05
+        ttl, expires_at = self._lifetime()
+        body, content = self._first_payload(content_type)
+        headers = {"Content-Type": content_type}
+        if ttl is not None:
+            headers["Stream-TTL"] = str(ttl)
+        if expires_at is not None:
+            headers["Stream-Expires-At"] = FAR_INSTANT
+        if closed:
+            headers["Stream-Closed"] = "true"
+        after = self._world.after(
+            lambda model: model.create(name, content_type, content, ttl, expires_at, closed)
+        )
+        return Step("PUT", name, headers, body, after, (201,), (200,))
+
+    def _lifetime(self) -> tuple[int | None, float | None]:
         kind = self.rng.random()
         if kind < 0.1:
-            known = replace(known, ttl_s=BRIEF_TTL_S)
-        elif kind < 0.2:
-            known = replace(known, ttl_s=LONG_TTL_S)
-        elif kind < 0.3:
-            known = replace(known, expires_at=FAR_INSTANT)
-        body, content = self._payload(known.is_json) if self.rng.random() < 0.5 else (b"", None)
-        if content is None:
-            content = () if known.is_json else b""
-        known = replace(known, content=content)
-        if known.ttl_s is not None:
-            headers["Stream-TTL"] = str(known.ttl_s)
-        if known.expires_at is not None:
-            headers["Stream-Expires-At"] = known.expires_at
-        if known.closed:
-            headers["Stream-Closed"] = "true"
-        return Step("PUT", name, headers, body, {name: known}, (201,), (200,))
+            return BRIEF_TTL_S, None
+        if kind < 0.2:
+            return LONG_TTL_S, None
+        return None, FAR_SECONDS if kind < 0.3 else None
+
+    def _first_payload(self, content_type: str) -> tuple[bytes, Content]:
+        if self.rng.random() < 0.5:
+            return self._payload(content_type == JSON)
+        return b"", () if content_type == JSON else b""
 
     def _new_name(self) -> str:
         """A name that was used before comes back now and then."""
@@ -101,19 +109,16 @@ class Chooser:
         if sub_offset:
             headers["Stream-Fork-Sub-Offset"] = str(sub_offset)
         point = length + sub_offset
-        fork = Known(
-            source.content_type,
-            source.content[:point],
-            tuple(mark for mark in source.marks if mark[1] <= point),
-            ttl_s=source.ttl_s,
-            expires_at=source.expires_at,
-            source=source_name,
-        )
-        return Step("PUT", name, headers, b"", {name: fork}, (201,), (200,))
+        none: Content = () if source.is_json else b""
+        after = self._world.after(lambda model: model.fork(name, source_name, none, length, sub_offset))
+        marks = tuple(mark for mark in source.marks if mark[1] <= point)
+        fork = after[name]
+        assert fork is not None
+        return Step("PUT", name, headers, b"", after | {name: replace(fork, marks=marks)}, (201,), (200,))
 
     def _remove(self) -> Step:
         name = self.rng.choice(list(self._usable()))
-        after = self._world.removal_of(name)
+        after = self._world.after(lambda model: model.remove(name))
         again = (410,) if after[name] is not None else (404,)
         return Step("DELETE", name, {}, b"", after, (204,), again)
 
@@ -122,36 +127,57 @@ class Chooser:
     def _append(self, name: str) -> Step:
         known = self._world.streams[name]
         body, content = self._payload(known.is_json)
-        headers = {"Content-Type": known.content_type}
-        after = replace(known, content=known.content + content)  # type: ignore[operator]
+        headers = {"Content-Type": known.stream.content_type}
+        stream_seq = None
         if self.rng.random() < 0.2:
-            after = replace(after, stream_seq=f"{int(known.stream_seq or 0) + 1:09d}")
-            headers["Stream-Seq"] = str(after.stream_seq)
-        if self.rng.random() < 0.05:
-            after = replace(after, closed=True, batch=None)
+            stream_seq = f"{int(known.stream.stream_seq or 0) + 1:09d}"
+            headers["Stream-Seq"] = stream_seq
+        close = self.rng.random() < 0.05
+        if close:
             headers["Stream-Closed"] = "true"
-        if self.rng.random() < 0.6:
-            return self._by_producer(name, after, headers, body)
-        return Step("POST", name, headers, body, {name: after}, (204,))
+        producer = self._producer(known) if self.rng.random() < 0.6 else None
+        batch = None if close else known.batch
+        if producer:
+            fields = ("Producer-Id", "Producer-Epoch", "Producer-Seq")
+            headers |= dict(zip(fields, map(str, producer), strict=True))
+            batch = Batch(headers, body)
+        after = self._changed(name, known.stream.content_type, content, close, stream_seq, producer, batch)
+        return Step("POST", name, headers, body, after, *(((200,), (204,)) if producer else ((204,), ())))
 
-    def _by_producer(self, name: str, after: Known, headers: dict[str, str], body: bytes) -> Step:
-        producer = self.rng.choice(("one", "two"))
-        epoch, seq = after.producers.get(producer, (0, -1))
-        epoch, seq = (epoch + 1, 0) if seq >= 0 and self.rng.random() < 0.05 else (epoch, seq + 1)
-        headers |= {"Producer-Id": producer, "Producer-Epoch": str(epoch), "Producer-Seq": str(seq)}
-        after = replace(
-            after, producers={**after.producers, producer: (epoch, seq)}, batch=Batch(headers, body)
+    def _changed(
+        self,
+        name: str,
+        content_type: str,
+        content: Content,
+        close: bool,
+        stream_seq: str | None,
+        producer: Producer | None,
+        batch: Batch | None,
+    ) -> dict[str, Known | None]:
+        """What an append makes of a stream, with the batch that is remembered of it."""
+        after = self._world.after(
+            lambda model: model.append(name, content_type, content, close, stream_seq, producer)
         )
-        return Step("POST", name, headers, body, {name: after}, (200,), (204,))
+        known = after[name]
+        assert known is not None
+        return {name: replace(known, batch=batch)}
+
+    def _producer(self, known: Known) -> Producer:
+        producer = self.rng.choice(("one", "two"))
+        epoch, seq = known.stream.producers.get(producer, (0, -1))
+        if seq >= 0 and self.rng.random() < 0.05:
+            return producer, epoch + 1, 0
+        return producer, epoch, seq + 1
 
     def _close(self, name: str) -> Step:
         known = self._world.streams[name]
-        after = replace(known, closed=True, batch=None)
-        return Step("POST", name, {"Stream-Closed": "true"}, b"", {name: after}, (204,), (204,))
+        none: Content = () if known.is_json else b""
+        after = self._changed(name, known.stream.content_type, none, True, None, None, None)
+        return Step("POST", name, {"Stream-Closed": "true"}, b"", after, (204,), (204,))
 
     # -- payload ---------------------------------------------------------------------------------------------
 
-    def _payload(self, is_json: bool) -> tuple[bytes, bytes | tuple[object, ...]]:
+    def _payload(self, is_json: bool) -> tuple[bytes, Content]:
         """A body, and what it adds to the stream. No two bodies of a client are alike."""
         self._sent += 1
         if not is_json:

@@ -54,9 +54,9 @@ class Scene:
             lambda: (
                 (name, known)
                 for name, known in self.lane.world.streams.items()
-                if (known.is_json, known.closed) == (is_json, closed)
-                and not known.deleted
-                and known.ttl_s is None
+                if (known.is_json, known.stream.closed) == (is_json, closed)
+                and not known.stream.deleted
+                and known.stream.ttl is None
                 and known.content
             )
         )
@@ -103,7 +103,7 @@ def test_a_server_that_forgets_everything_is_found_out(tmp_path: Path) -> None:
 @pytest.mark.parametrize("is_json", [False, True])
 def test_a_record_that_nobody_sent_is_found(scene: Scene, is_json: bool) -> None:
     name, known = scene.pick(is_json=is_json)
-    scene.client.send("POST", name, {"Content-Type": known.content_type}, b"[0]")
+    scene.client.send("POST", name, {"Content-Type": known.stream.content_type}, b"[0]")
     with pytest.raises(Violation, match="instead of"):
         scene.check()
 
