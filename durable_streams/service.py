@@ -9,6 +9,7 @@ import gevent
 from gevent.event import Event
 from gevent.lock import Semaphore
 
+from durable_streams.eventloop import stopping
 from durable_streams.live.fanout import Fanout
 from durable_streams.live.hub import Hub
 from durable_streams.protocol.errors import StreamDamaged
@@ -23,20 +24,20 @@ LOOK_INTERVAL_S = 5.0
 """How late a reader learns of a change by another process whose wake was lost."""
 SWEEP_INTERVAL_S = 1.0
 SWEEP_STREAMS_MAX = 1000
-"""Streams in one go of the sweeper; then everybody else gets a turn."""
+"""Streams that the sweeper removes before every other greenlet gets its turn."""
 
 log = logging.getLogger("durable_streams.streams")
 
 
 class StreamService:
-    """One store and all who wait at it. Use it from greenlets of one thread."""
+    """One store and everything that waits for its streams. Use it from greenlets of one thread.
 
-    body_timeout_s: float | None = None
-    """What the configuration says of request bodies, for a worker that watches over them too."""
+    While it is open, the stop of the process (``eventloop.stopping``) stops and closes it.
+    """
 
     def __init__(self, storage: Storage, limits: Limits) -> None:
         self.listeners: list[Listener] = []
-        """Everybody who acts on wakes; an entry that is added later gets the wakes that follow."""
+        """All that acts on wakes; an entry that is added later gets the wakes that follow."""
         self.wakes = Wakes(self.listeners)
         self.store = StreamStore(storage, limits, self.wakes.publish)
         self.hub = Hub()
@@ -60,6 +61,8 @@ class StreamService:
             self.store.open()
             self._background = [gevent.spawn(self._sweep_until_closed)]
             self._join_others()
+            stopping.on_drain(self.stop_live)
+            stopping.on_stopped(self.close, last=True)
             self._tell(True)
 
     def stop_live(self) -> None:
@@ -76,6 +79,7 @@ class StreamService:
         with self._opening:
             gevent.joinall(self._background)
             self.store.close()
+            stopping.forget(self.stop_live, self.close)
 
     def _join_others(self) -> None:
         """Exchange wakes with the other processes that have the storage open, if it can be shared."""

@@ -53,6 +53,7 @@ LAYERS = {
     "config": layer("config", "storage.modes", others="tomli pydantic pydantic_core"),
     "telemetry": layer("telemetry", "config", "storage.modes"),
     "eventloop": layer("eventloop", others="gevent"),
+    "worker": layer("worker", "eventloop", others="gevent gunicorn gunicorn_h1c"),
     "storage": layer(*PORT),
     "storage.abilities": layer("storage.on_disk.report"),
     # The table of modes imports a storage when it is built.

@@ -121,8 +121,17 @@ class ServerSettings(Section):
         le=3600,
     )
     body_timeout_secs: float = setting(
-        10.0,
-        "How long a request body may take to arrive before the request is answered with 408.",
+        30.0,
+        "How long a client may be silent between two bytes of a request body before the request is answered with "
+        "408. A body may take any time in all, but one that declares its length must arrive at 100 bytes a second "
+        "after its first 30 seconds.",
+        unit="seconds",
+        gt=0,
+        le=3600,
+    )
+    write_timeout_secs: float = setting(
+        60.0,
+        "How long a client may take nothing of a response before its connection is closed.",
         unit="seconds",
         gt=0,
         le=3600,

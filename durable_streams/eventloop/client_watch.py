@@ -1,6 +1,6 @@
-"""Noticing at once that a client has hung up while its answer waits for something else.
+"""Notices at once that a client has hung up while its response waits for something else.
 
-Only the notice is made here; what becomes of the waiting is the caller's matter.
+What then happens to the wait is decided by the caller.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ READABLE: Final = 1
 class ClientWatch:
     """Calls ``on_gone()`` in the hub, at most once, when the peer of ``sock`` closes or resets its connection.
 
-    Nothing is consumed: a request that the client has sent ahead is still there to be read, but from then on the
-    end behind it cannot be seen. A TLS socket, or none, is not watched at all. ``close()`` is a must.
+    Nothing is consumed: a request that the client has sent ahead stays there to be read, but the end behind it can
+    then no longer be seen. A TLS socket, or None, is not watched at all. ``close()`` must be called.
     """
 
     __slots__ = ("_on_gone", "_raw", "_watcher")
@@ -42,7 +42,7 @@ class ClientWatch:
             watcher.close()
 
     def _look(self) -> None:
-        # The event is level-triggered: bytes that nobody reads would call this again in every turn of the loop.
+        # The event is level-triggered: unread bytes would call this again in every turn of the loop.
         self._watcher.stop()
         try:
             gone = self._raw.recv(1, MSG_PEEK | MSG_DONTWAIT) == b""

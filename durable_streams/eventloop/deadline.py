@@ -1,9 +1,10 @@
-"""A time limit on one step that waits, for floors that may not know gevent."""
+"""Time limits on steps that wait, for modules that may not import gevent."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import gevent
 
@@ -21,3 +22,21 @@ def deadline(seconds: float, error: Callable[[], Exception]) -> Iterator[None]:
         raise error() from None
     finally:
         timeout.close()
+
+
+@contextmanager
+def silence_limit(sock: Any, seconds: float) -> Iterator[None]:
+    """Raise TimeoutError when the block waits ``seconds`` for the next bytes of ``sock``, however long it takes in all.
+
+    ``sock`` is a gevent socket, or None where the server shows none: then the whole block has ``seconds``.
+    """
+    if sock is None:
+        with deadline(seconds, TimeoutError):
+            yield
+        return
+    before = sock.gettimeout()
+    sock.settimeout(seconds)
+    try:
+        yield
+    finally:
+        sock.settimeout(before)

@@ -1,26 +1,26 @@
-"""Where calls that wait for the disk are made: native threads beside the event loop, by way of gevent's thread pool.
+"""Native threads beside the event loop, through gevent's thread pool: for calls that wait for the disk or compute long.
 
-A caller that holds locks while it waits asks for `waiting_is_safe`: in a process that gevent has not patched locks are
-native ones, and a greenlet that leaves while it holds one could stop the whole loop.
+A caller that holds locks while it waits asks for `waiting_is_safe`: in a process that gevent has not patched, locks are
+native ones, and a greenlet that switches while it holds one could stop the whole loop.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import gevent
 from gevent.monkey import is_module_patched
 from gevent.threadpool import ThreadPool
 
-SHORTEST_S: Final = 1e-6
-"""A sleep that is a timer."""
+from durable_streams.eventloop.turns import yield_to_loop
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
 
 def waiting_is_safe() -> bool:
-    """Whether locks are ones that a greenlet may hold while others run."""
+    """Whether a greenlet may hold a lock while others run."""
     return bool(is_module_patched("threading"))
 
 
@@ -55,10 +55,9 @@ class Threads:
         return value  # type: ignore[no-any-return]
 
     def yield_to_loop(self) -> None:
-        """Let others go on in the middle of a long calculation, and the loop look at its sockets and timers."""
+        """Yield in the middle of a long computation, unless there is no loop to yield to."""
         if self._pool is not None:
-            # A sleep of 0 comes back before the loop has looked: it does so once in 50 such turns only.
-            gevent.sleep(SHORTEST_S)
+            yield_to_loop()
 
     def close(self) -> None:
         if self._pool is not None:
@@ -87,3 +86,9 @@ def _hand_over(outcome: tuple[Any, BaseException | None], abandoned: Callable[[A
 def run_here(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """The same for calls that do not wait."""
     return function(*args, **kwargs)
+
+
+def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """What ``function`` returns, computed in gevent's own thread pool while other greenlets run."""
+    result: T = gevent.get_hub().threadpool.apply(function, args, kwargs)
+    return result

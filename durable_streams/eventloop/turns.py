@@ -1,31 +1,31 @@
-"""Long work beside the loop: big bodies in pieces with a turn for the others, heavy functions in a thread."""
+"""Turns: how long one greenlet works before every other one gets its turn."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Any, TypeVar
+from collections.abc import Iterator
+from typing import Final
 
 import gevent
 
-PIECE_BYTES = 256 * 1024
-_LOOK_AT_SOCKETS_S = 1e-6
-
-T = TypeVar("T")
+TURN_BYTES: Final = 256 * 1024
+"""After so many bytes, in or out, a connection yields to the event loop: a fast client never makes it wait."""
+_SHORTEST_S: Final = 1e-6
+"""The shortest sleep that is a timer."""
 
 
 def yield_to_loop() -> None:
-    """Let everybody else go on, those included whose socket has become ready meanwhile.
+    """Let every other greenlet run, those included whose socket has become ready meanwhile.
 
-    ``sleep(0)`` lets only those go on that are ready already: gevent then returns here without a look at the sockets.
+    ``sleep(0)`` runs only greenlets that are ready already: gevent returns from it without a look at the sockets.
     """
-    gevent.sleep(_LOOK_AT_SOCKETS_S)
+    gevent.sleep(_SHORTEST_S)
 
 
 class LargeBody:
-    """A body that is sent in pieces of PIECE_BYTES, with a turn for everybody else between two.
+    """A response body that yields to the loop after every TURN_BYTES.
 
     A client that reads fast keeps its socket writable, and would otherwise hold the loop for the whole body. A server
-    that gives such turns by itself takes ``whole`` instead, and does without a copy of every piece.
+    that yields by itself sends ``whole`` instead, and saves the copy of every piece.
     """
 
     __slots__ = ("whole",)
@@ -34,13 +34,7 @@ class LargeBody:
         self.whole = whole
 
     def __iter__(self) -> Iterator[bytes]:
-        for start in range(0, len(self.whole), PIECE_BYTES):
+        for start in range(0, len(self.whole), TURN_BYTES):
             if start:
                 yield_to_loop()
-            yield self.whole[start : start + PIECE_BYTES]
-
-
-def in_thread(function: Callable[..., T], *arguments: Any) -> T:
-    """What ``function`` returns, computed in gevent's thread pool while other greenlets run."""
-    result: T = gevent.get_hub().threadpool.apply(function, arguments)
-    return result
+            yield self.whole[start : start + TURN_BYTES]

@@ -3,8 +3,8 @@
 A caught-up reader joins its stream. From then on its greenlet sleeps, and the stream's broadcaster writes to its
 socket without ever blocking. A reader whose socket is full leaves, sends the rest in its own greenlet, catches up by
 offset and joins again: nothing queues for it, and nobody waits for it. A broadcaster lives while its stream is
-changing, so a stream that is slow to read holds up no other. Only sockets whose framing is known (plain HTTP/1.1,
-chunked) can be written to from outside; every other reader follows by itself.
+changing, so a stream that is slow to read holds up no other. How an event is framed on a connection is decided by its
+``LiveSocket``; a reader whose server offers none follows by itself.
 """
 
 from __future__ import annotations
@@ -12,17 +12,15 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 from time import monotonic
-from typing import Any
 
 import gevent
-from gevent import socket
 from gevent.event import Event
 
-from durable_streams.eventloop.deadline import deadline
+from durable_streams.eventloop.live_socket import LiveSocket
 from durable_streams.eventloop.turns import yield_to_loop
 from durable_streams.live.events import EVENT_BYTES_MAX, event, next_data
 from durable_streams.live.follower import Follower
-from durable_streams.live.waiting import ClientGone, wait_for
+from durable_streams.live.waiting import wait_for
 from durable_streams.protocol import caching
 from durable_streams.protocol.errors import ProtocolError
 from durable_streams.protocol.state import StreamState
@@ -34,19 +32,17 @@ BYTES_PER_SEND = 16 * 1024
 """Cost model: 16 KiB cost about as much as one extra ``send``."""
 
 PAUSE_S_MAX = 0.02
-STALLED_S_MAX = 60.0
-"""A client that takes nothing for so long is dropped."""
 
 log = logging.getLogger("durable_streams.live")
 
 
 class _Member:
-    """A caught-up reader: its raw socket, its stream's uid, its position, and what its socket did not take."""
+    """A caught-up reader: its connection, its stream's uid, its position, and what its connection did not take."""
 
-    __slots__ = ("joined", "left", "position", "rest", "sent_bytes", "socket", "uid")
+    __slots__ = ("client", "joined", "left", "position", "rest", "sent_bytes", "uid")
 
-    def __init__(self, raw_socket: Any, uid: str, position: int) -> None:
-        self.socket = raw_socket
+    def __init__(self, client: LiveSocket, uid: str, position: int) -> None:
+        self.client = client
         self.uid = uid
         self.position = position
         self.rest = b""
@@ -54,20 +50,18 @@ class _Member:
         self.joined = True
         self.left = Event()
 
-    def send(self, frame: bytes, stop: int) -> None:
-        """Write ``frame`` as far as the socket takes it; leave if it does not take all."""
+    def send(self, event: bytes, stop: int) -> None:
+        """Send ``event`` as far as the connection takes it; leave if it does not take all."""
         try:
-            sent = self.socket.send(frame)
-        except BlockingIOError:
-            sent = 0
+            rest = self.client.send(event)
         except OSError:
             # The connection is broken; the reader's own greenlet finds out when it wakes.
             self.release()
             return
         self.position = stop
-        self.sent_bytes += len(frame)
-        if sent != len(frame):
-            self.rest = frame[sent:]
+        self.sent_bytes += len(event)
+        if rest:
+            self.rest = rest
             self.release()
 
     def release(self) -> None:
@@ -108,28 +102,23 @@ class Fanout:
         for members in self._members.values():
             _release(members)
 
-    def can_serve(self, client_socket: Any) -> bool:
-        """Whether the broadcaster may write to it: only a plain socket's bytes go out as they are."""
-        return type(client_socket) is socket.socket
-
-    def follow(self, follower: Follower, client_socket: Any, seconds: float) -> bool:
+    def follow(self, follower: Follower, client: LiveSocket, seconds: float) -> bool:
         """Have the broadcaster serve a caught-up reader for at most ``seconds``; whether it was let go before.
 
-        The follower's position is where the reader then is. Raises ClientGone, or OSError from its socket.
+        The follower's position is where the reader then is. Raises ClientGone, or OSError from its connection.
         """
         state = follower.state
-        member = _Member(client_socket._sock, state.config.uid, follower.position)
+        member = _Member(client, state.config.uid, follower.position)
         members = self._join(state.name, member)
         try:
-            woken = wait_for(member.left, seconds, client_socket)
+            woken = wait_for(member.left, seconds, client)
         finally:
             member.joined = False
             self._leave(state.name, members, member)
         follower.position = member.position
         follower.broadcast_bytes += member.sent_bytes
         if member.rest:
-            with deadline(STALLED_S_MAX, ClientGone):
-                client_socket.sendall(member.rest)
+            client.send_rest(member.rest)
         return woken
 
     @property
@@ -176,33 +165,32 @@ class Fanout:
             _release(members)
 
     def _send_to_all(self, state: StreamState, members: list[_Member]) -> None:
-        frames: dict[int, tuple[bytes, int]] = {}
+        events: dict[int, tuple[bytes, int]] = {}
         cursor = caching.next_cursor(self._store.clock(), None, 1)
         sends = 0
         for member in members:
             if sends >= SENDS_PER_TURN:
                 sends = 0
                 yield_to_loop()
-            if member.joined and member.position not in frames:
-                frames[member.position] = self._frame(state, member.position, cursor)
-            # Only now: while the frame was being read, this reader may have left.
+            if member.joined and member.position not in events:
+                events[member.position] = self._event(state, member.position, cursor)
+            # Only now: while the event was being read, this reader may have left.
             if not member.joined:
                 continue
-            frame, stop = frames[member.position]
-            if frame:
-                member.send(frame, stop)
-                sends += 1 + len(frame) // BYTES_PER_SEND
+            payload, stop = events[member.position]
+            if payload:
+                member.send(payload, stop)
+                sends += 1 + len(payload) // BYTES_PER_SEND
                 if stop < state.tail:
                     self._changed[state.name] = True
 
-    def _frame(self, state: StreamState, position: int, cursor: str) -> tuple[bytes, int]:
-        """The next event as a chunk of the chunked coding, and the position after it."""
+    def _event(self, state: StreamState, position: int, cursor: str) -> tuple[bytes, int]:
+        """The next event of a reader at ``position``, and the position after it; empty when there is none yet."""
         data = next_data(self._store, state, position, EVENT_BYTES_MAX)
         if not data:
             return b"", position
         stop = position + len(data)
-        payload = event(self._store, state, data, stop, cursor)
-        return b"%x\r\n%b\r\n" % (len(payload), payload), stop
+        return event(self._store, state, data, stop, cursor), stop
 
 
 def _release(members: Iterable[_Member]) -> None:

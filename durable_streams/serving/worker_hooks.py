@@ -1,7 +1,7 @@
 """What happens in the worker process around its serving: the storage is opened before, and closed after.
 
-Opening belongs here, after the fork and after gevent has patched the standard library; locks and threads that a
-storage makes before would not survive either.
+A storage opens here, after the fork and after gevent has patched the standard library: locks and threads that it made
+earlier would survive neither.
 """
 
 from __future__ import annotations
@@ -15,11 +15,13 @@ import gevent
 
 from durable_streams.config import SETTINGS, Config, ConfigError
 from durable_streams.config.errors import MASK, quote_value
+from durable_streams.eventloop import stopping
 from durable_streams.serving.gc_tuning import tune_gc
 from durable_streams.serving.parser_refusals import answer_with_problems
 from durable_streams.startup import Phase, refuse_start
 from durable_streams.storage.modes import mode_of
-from durable_streams.worker.stopping import services_of
+from durable_streams.worker import StreamWorker
+from durable_streams.worker.client_socket import LiveSocketOffer
 
 log = logging.getLogger("durable_streams.serving")
 
@@ -29,17 +31,25 @@ def begin(worker: Any, config: Config) -> None:
     # A terminal sends Ctrl-C to both processes, and the arbiter alone decides.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     answer_with_problems()
-    services = services_of(getattr(worker, "wsgi", None))
-    if not services:
-        return
-    for service in services:
-        try:
-            service.open()
-        except Exception as exc:
-            log.debug("the storage could not be opened", exc_info=exc)
-            refuse_start(Phase.OPEN_STORAGE, _wrong_place(exc, config), config=config)
+    _open_services(worker, config)
     tune_gc()
-    _end_waits_on_stop(services)
+    if isinstance(worker, StreamWorker):
+        worker.write_timeout_s = config.server.write_timeout_secs
+    else:
+        worker.wsgi = LiveSocketOffer(worker.wsgi, config.server.write_timeout_secs)
+        _drain_on_sigterm()
+
+
+def _open_services(worker: Any, config: Config) -> None:
+    from durable_streams.service import StreamService
+
+    for service in getattr(worker.wsgi, "extensions", {}).values():
+        if isinstance(service, StreamService):
+            try:
+                service.open()
+            except Exception as exc:
+                log.debug("the storage could not be opened", exc_info=exc)
+                refuse_start(Phase.OPEN_STORAGE, _wrong_place(exc, config), config=config)
 
 
 def _wrong_place(exc: Exception, config: Config) -> str:
@@ -53,18 +63,17 @@ def _wrong_place(exc: Exception, config: Config) -> str:
 
 
 def end(arbiter: Any, worker: Any) -> None:
-    """gunicorn's hook in a worker that has answered everything: what was accepted becomes durable."""
-    for service in services_of(getattr(worker, "wsgi", None)):
-        service.close()
+    """gunicorn's hook in a worker that has answered everything. StreamWorker has ended the stop itself."""
+    if not isinstance(worker, StreamWorker):
+        stopping.finish()
 
 
-def _end_waits_on_stop(services: list[Any]) -> None:
+def _drain_on_sigterm() -> None:
     """gunicorn's own worker would wait for long-polls and event streams until the grace time is over."""
     worker_handler = signal.getsignal(signal.SIGTERM)
 
     def on_stop(number: int, frame: FrameType | None) -> None:
-        for service in services:
-            gevent.spawn(service.stop_live)
+        gevent.spawn(stopping.drain)
         if callable(worker_handler):
             worker_handler(number, frame)
 

@@ -53,11 +53,9 @@ class StreamsBlueprint(Blueprint):
 
 def build_service(storage: Storage, config: Config) -> StreamService:
     limits = config.limits
-    service = StreamService(
+    return StreamService(
         storage, Limits(limits.max_stream_bytes, limits.max_memory_bytes, limits.max_pending_writes)
     )
-    service.body_timeout_s = config.server.body_timeout_secs
-    return service
 
 
 def build_hooks(config: Config, gates: Sequence[Gate] = (), observers: Sequence[Observer] = ()) -> Hooks:
@@ -101,7 +99,7 @@ def build_blueprint(
             service, config, base_path, owns_connection=False, gated=bool(gates), read_only=read_only
         )
         endpoint = StreamEndpoint(service, routes, CorsHeaders(config.http.cors_origins), hooks)
-        # A second blueprint of one app is kept beside the first: the worker finds both at its stop.
+        # A second blueprint of one app is kept beside the first: a server opens both at its start.
         extensions = state.app.extensions
         extensions[state.name if EXTENSION in extensions else EXTENSION] = service
         _add_rules(state, endpoint, base_path)

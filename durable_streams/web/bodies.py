@@ -1,26 +1,32 @@
-"""The request body: complete, in time and within its limit, or an error. A truncated body is never accepted."""
+"""The request body: whole, in time and within its limit, or an error; a truncated one is never taken for whole.
+
+What is limited in time is silence. A body may come for as long as its next bytes do, so that what is written while it
+is sent, such as the words of a model, is one append.
+"""
 
 from __future__ import annotations
 
 from io import BytesIO
 from typing import Any, Final
 
-from durable_streams.eventloop.deadline import deadline
+from durable_streams.eventloop.deadline import deadline, silence_limit
+from durable_streams.eventloop.live_socket import SERVER_SOCKET
 from durable_streams.protocol.errors import BodyTimeout, InvalidBody, RequestBodyTooLarge
 from durable_streams.web.response import Environ
 
 PIECE_BYTES: Final = 1024 * 1024
 _LENGTH_DIGITS_MAX: Final = 18
-SLOWEST_BYTES_PER_S: Final = 100_000
-"""The minimum rate of a body, added to its fixed time limit."""
+FIRST_S: Final = 30.0
+SLOWEST_BYTES_PER_S: Final = 100
+"""Beyond the first seconds a body that has declared its length must arrive at this rate."""
 
 
 class BodyReader:
-    """Reads bodies of at most ``bytes_max`` bytes, within ``timeout_s`` plus the time at SLOWEST_BYTES_PER_S."""
+    """Reads bodies of at most ``bytes_max`` bytes, none of which may be silent for ``silence_s`` seconds."""
 
-    def __init__(self, bytes_max: int, timeout_s: float) -> None:
+    def __init__(self, bytes_max: int, silence_s: float) -> None:
         self._bytes_max = bytes_max
-        self._timeout_s = timeout_s
+        self._silence_s = silence_s
 
     def read(self, environ: Environ) -> bytes:
         """The complete body. Raises InvalidBody, BodyTimeout, or RequestBodyTooLarge (then often unread)."""
@@ -30,10 +36,11 @@ class BodyReader:
         source = environ["wsgi.input"]
         if type(source) is BytesIO and length is not None:
             return self._checked(source.read(length), length)
-        expected = self._bytes_max if length is None else length
-        with deadline(self._timeout_s + expected / SLOWEST_BYTES_PER_S, _too_slow):
-            body = self._read_pieces(source, length)
-        return self._checked(body, length)
+        sock = environ.get(SERVER_SOCKET)
+        if length is None:
+            return self._read_pieces(source, sock, None)
+        with deadline(FIRST_S + length / SLOWEST_BYTES_PER_S, _too_slow):
+            return self._checked(self._read_pieces(source, sock, length), length)
 
     def _declared_length(self, environ: Environ) -> int | None:
         """Content-Length, or None for a chunked body, which marks its own end."""
@@ -47,12 +54,12 @@ class BodyReader:
             return int(text)
         return None if environ.get("HTTP_TRANSFER_ENCODING") else 0
 
-    def _read_pieces(self, source: Any, length: int | None) -> bytes:
+    def _read_pieces(self, source: Any, sock: Any, length: int | None) -> bytes:
         pieces: list[bytes] = []
         size = 0
         wanted = self._bytes_max + 1 if length is None else length
         while size < wanted:
-            piece = _next_piece(source, min(PIECE_BYTES, wanted - size))
+            piece = self._next_piece(source, sock, min(PIECE_BYTES, wanted - size))
             if not piece:
                 break
             pieces.append(piece)
@@ -61,21 +68,23 @@ class BodyReader:
                 raise RequestBodyTooLarge(self._bytes_max)
         return b"".join(pieces)
 
+    def _next_piece(self, source: Any, sock: Any, size: int) -> bytes:
+        try:
+            with silence_limit(sock, self._silence_s):
+                piece: bytes = source.read(size)
+        except TimeoutError as exc:
+            raise _too_slow() from exc
+        except BodyTimeout:
+            raise
+        except Exception as exc:
+            # Every server has errors of its own for a broken chunk or a connection that went away.
+            raise InvalidBody(f"failed to read request body: {exc}") from exc
+        return piece
+
     def _checked(self, body: bytes, length: int | None) -> bytes:
         if length is not None and len(body) != length:
             raise InvalidBody(f"the body ended after {len(body)} of {length} bytes")
         return body
-
-
-def _next_piece(source: Any, size: int) -> bytes:
-    try:
-        piece: bytes = source.read(size)
-    except TimeoutError as exc:
-        raise _too_slow() from exc
-    except Exception as exc:
-        # Each WSGI server has its own errors for a broken chunk or a lost connection.
-        raise InvalidBody(f"failed to read request body: {exc}") from exc
-    return piece
 
 
 def _too_slow() -> BodyTimeout:

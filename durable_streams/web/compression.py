@@ -16,7 +16,7 @@ import zstandard
 from werkzeug.datastructures import Accept
 from werkzeug.http import parse_accept_header
 
-from durable_streams.eventloop.turns import in_thread
+from durable_streams.eventloop.threads import in_thread
 from durable_streams.web.response import Environ, Response
 
 BODY_BYTES_MIN: Final = 1024

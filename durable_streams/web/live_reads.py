@@ -13,6 +13,13 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import TYPE_CHECKING
 
+from durable_streams.eventloop.live_socket import (
+    LIVE_SOCKET,
+    SERVER_SOCKET,
+    LiveSocket,
+    Watchable,
+    WatchedSocket,
+)
 from durable_streams.live.fanout import Fanout
 from durable_streams.live.follower import Follower
 from durable_streams.live.hub import Hub
@@ -28,8 +35,7 @@ if TYPE_CHECKING:
     from gevent.event import Event
 
 RECONNECT_SPREAD = 0.1
-"""Connections end within this part of the interval around it, so that they do not all come back at once."""
-CLIENT_SOCKET = "gunicorn.socket"
+"""Jitter (+-10 %) so that clients do not reconnect together."""
 
 log = logging.getLogger("durable_streams.live")
 
@@ -47,7 +53,7 @@ class LiveReads:
     """Responses that wait for a stream to grow."""
 
     def __init__(self, store: StreamStore, hub: Hub, fanout: Fanout | None, times: LiveTimes) -> None:
-        """``fanout``: None where something between here and the socket may change what is sent."""
+        """``fanout``: None where something between this and the socket may change what is sent."""
         self._store = store
         self._hub = hub
         self._fanout = fanout
@@ -62,6 +68,7 @@ class LiveReads:
             exchange.end = LiveEnd.CLOSED
             return state
         until = monotonic() + self._times.long_poll_s
+        client = _client(exchange.environ)
         with self._attached(state), self._hub.watch(state.name) as watch:
             while True:
                 event = watch.event()
@@ -71,7 +78,7 @@ class LiveReads:
                 if exchange.end is not None:
                     return state
                 try:
-                    wait_for(event, left, exchange.environ.get(CLIENT_SOCKET))
+                    wait_for(event, left, client)
                 except ClientGone:
                     exchange.end = LiveEnd.CLIENT_GONE
                     return state
@@ -92,7 +99,7 @@ class LiveReads:
 
         ``shared``: its events go out as they are, so the broadcaster may write them.
         """
-        # A wrong position is refused here, while an answer with a status is still possible.
+        # A wrong position is refused here, while a response with another status is still possible.
         self._store.read(state, position, 1)
         headers = [
             ("Content-Type", sse.CONTENT_TYPE),
@@ -102,7 +109,7 @@ class LiveReads:
         if sse.is_base64(state.config.content_type):
             headers.append(("Stream-SSE-Data-Encoding", "base64"))
         follower = Follower(self._store, state, position, exchange.read.cursor)
-        fanout = self._fanout_for(exchange.environ) if shared else None
+        fanout = self._fanout if shared else None
         return Response(200, headers, self._events(exchange, follower, fanout))
 
     def _events(self, exchange: Exchange, follower: Follower, fanout: Fanout | None) -> Iterator[bytes]:
@@ -124,25 +131,29 @@ class LiveReads:
     def _follow(
         self, exchange: Exchange, follower: Follower, next_wake: Callable[[], Event], fanout: Fanout | None
     ) -> Iterator[bytes]:
-        client_socket = exchange.environ.get(CLIENT_SOCKET)
+        live_socket: LiveSocket | None = exchange.environ.get(LIVE_SOCKET)
+        client = live_socket or _client(exchange.environ)
         until = self._connection_end()
+        if live_socket is not None:
+            # A client that has stopped reading is held no longer than one that reads.
+            live_socket.end_at(until)
         while True:
             wake = next_wake()
             follower.state = self._same(follower.state)
             while event := follower.next_event():
                 yield event
-                if self._hub.stopping:
-                    # Far behind, it would hold up the stop; it resumes from the offset of this event.
+                if self._hub.stopping or monotonic() >= until:
+                    # Far behind, it would go on for long; it resumes from the offset of this event.
                     break
             left = until - monotonic()
             exchange.end = self._end_of_events(follower, left)
             if exchange.end is not None:
                 return
             seconds = min(left, self._times.heartbeat_s)
-            if fanout is None or wake.is_set() or follower.is_ahead:
-                woken = wait_for(wake, seconds, client_socket)
+            if fanout is None or live_socket is None or wake.is_set() or follower.is_ahead:
+                woken = wait_for(wake, seconds, client)
             else:
-                woken = fanout.follow(follower, client_socket, seconds)
+                woken = fanout.follow(follower, live_socket, seconds)
             if not woken and monotonic() < until:
                 yield sse.HEARTBEAT
 
@@ -152,13 +163,6 @@ class LiveReads:
         if self._hub.stopping:
             return LiveEnd.STOPPING
         return LiveEnd.TIMEOUT if seconds_left <= 0 else None
-
-    def _fanout_for(self, environ: Environ) -> Fanout | None:
-        """The broadcaster, where it can write to this reader: a plain socket, and the chunked coding of HTTP/1.1."""
-        fanout = self._fanout
-        if fanout is None or environ.get("SERVER_PROTOCOL") != "HTTP/1.1":
-            return None
-        return fanout if fanout.can_serve(environ.get(CLIENT_SOCKET)) else None
 
     def _connection_end(self) -> float:
         interval = self._times.reconnect_s
@@ -180,3 +184,8 @@ class LiveReads:
             yield
         finally:
             self._store.detach(state)
+
+
+def _client(environ: Environ) -> Watchable:
+    """The connection of a request, to be watched while it waits."""
+    return environ.get(LIVE_SOCKET) or WatchedSocket(environ.get(SERVER_SOCKET))

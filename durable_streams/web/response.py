@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
-from durable_streams.eventloop.turns import PIECE_BYTES, LargeBody
+from durable_streams.eventloop.turns import TURN_BYTES, LargeBody
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse
@@ -43,6 +43,6 @@ class Response:
         if self.status not in (204, 304):
             headers.append(("Content-Length", str(len(body))))
         start_response(STATUS_LINES[self.status], headers)
-        if len(body) > PIECE_BYTES:
+        if len(body) > TURN_BYTES:
             return LargeBody(body)
         return [body] if body else []

@@ -1,7 +1,9 @@
-"""Request bodies that are not wholly here yet: read when the application asks, in time, and never short.
+"""Request bodies that have not arrived completely yet: read when the application asks, and never short.
 
-A body that ends early or comes too slowly is an error in the application's read. `100 Continue` is sent when the
-application begins to read, so a body that it refuses by its length is never asked for.
+A body that ends early, or stays silent for too long, is an error in the application's read. `100 Continue` is sent when
+the application begins to read, so a body that it refuses by its length is never asked for.
+
+How long a body may be silent is the timeout of its socket: SILENCE_S, unless the application sets another one.
 """
 
 from __future__ import annotations
@@ -9,59 +11,44 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from time import monotonic
 from typing import Any, Final
 
 import gevent
 
-from durable_streams.worker.turns import TURN_BYTES, yield_to_loop
+from durable_streams.eventloop.turns import TURN_BYTES, yield_to_loop
 
-SLOWEST_BYTES_PER_S: Final = 100_000
-"""Beyond the first seconds a body must arrive at this rate."""
+SILENCE_S: Final = 10.0
 UNREAD_BYTES_MAX: Final = 64 * 1024
 """An unread rest up to this is thrown away to keep the connection; behind more of it the connection is closed."""
 PIECE_BYTES: Final = 64 * 1024
 UNPARSED_BYTES: Final = 4096
-"""In the tiniest chunks so many cost gunicorn's parser 2 ms; more at once would cost more than as many times that."""
+"""gunicorn's chunk parser is quadratic in its input: 4 KiB of 1-byte chunks take 2 ms."""
 CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
 class ClientDisconnected(ConnectionError):
-    """The client went away before its request, or the answer to it, was complete."""
+    """The client went away before its request, or the response to it, was complete."""
 
 
 class BodyTimeout(TimeoutError):
-    """The body arrived too slowly."""
+    """The client was silent for too long in the middle of its body."""
 
-
-class BodyClock:
-    """How long a body may take: some seconds, and one more for every 100 KB."""
-
-    def __init__(self, timeout_s: float) -> None:
-        self._timeout_s = timeout_s
-        self._began: float | None = None
-
-    def left(self, bytes_due: int) -> float:
-        """Seconds until ``bytes_due`` bytes must be here; the time begins with the first question."""
-        now = monotonic()
-        if self._began is None:
-            self._began = now
-        return self._began + self._timeout_s + bytes_due / SLOWEST_BYTES_PER_S - now
+    def __init__(self) -> None:
+        super().__init__("the request body arrived too slowly")
 
 
 class RequestBody(io.RawIOBase):
-    """The body of a plain request, of which ``begun`` has come with the head. Ends where its length says."""
+    """The body of a request on the fast path, of which ``begun`` has come with the head. Ends where its length says."""
 
     def __init__(
-        self, sock: Any, begun: bytes, length: int, timeout_s: float, before_read: Callable[[], object] | None
+        self, sock: Any, begun: bytes, length: int, before_read: Callable[[], object] | None
     ) -> None:
         self._sock = sock
         self._begun = begun
-        self._length = length
-        self._clock = BodyClock(timeout_s)
         self._before_read = None if begun else before_read
-        self._since_turn = 0
+        self._since_yield = 0
         self.unread = length
+        sock.settimeout(SILENCE_S)
 
     def readable(self) -> bool:
         return True
@@ -93,6 +80,10 @@ class RequestBody(io.RawIOBase):
             return False
         return True
 
+    def leave(self) -> None:
+        """Nobody reads it any more: the socket has no timeout again."""
+        self._sock.settimeout(None)
+
     def _take_begun(self, view: memoryview) -> int:
         begun = self._begun[: len(view)]
         if begun:
@@ -104,27 +95,24 @@ class RequestBody(io.RawIOBase):
         if self._before_read is not None:
             before_read, self._before_read = self._before_read, None
             before_read()
-        self._sock.settimeout(max(0.001, self._clock.left(self._length)))
+        if self._since_yield >= TURN_BYTES:
+            # A fast client always has more bytes ready, and would never make the loop wait.
+            self._since_yield = 0
+            yield_to_loop()
         try:
-            if self._since_turn >= TURN_BYTES:
-                # A fast client always has more bytes ready, and would never let go.
-                self._since_turn = 0
-                self._sock._wait(self._sock._read_event)
             size: int = self._sock.recv_into(view)
         except TimeoutError:
-            raise BodyTimeout("the request body arrived too slowly") from None
+            raise BodyTimeout from None
         except OSError as exc:
             raise ClientDisconnected(str(exc)) from exc
-        finally:
-            self._sock.settimeout(None)
         if not size:
             raise ClientDisconnected(f"the request body ended {self.unread} bytes early")
-        self._since_turn += size
+        self._since_yield += size
         return size
 
 
 class PacedReader:
-    """What gunicorn's body reader gets to read until ``end()``: a piece at a time, and before each one a turn."""
+    """What gunicorn's body reader reads from until ``end()``: one piece at a time, yielding before each one."""
 
     def __init__(self, unreader: Any, sock: Any) -> None:
         self._unreader = unreader
@@ -134,14 +122,14 @@ class PacedReader:
         unreader.chunk = self._chunk
 
     def end(self) -> None:
-        """The unreader goes on by itself, from where it is."""
+        """The unreader reads by itself again, from where it is."""
         del self._unreader.chunk
         self._unreader.unread(self._unreader.take_buffered() + self.ahead)
         self.ahead = b""
 
     def _chunk(self, size_hint: int | None = None) -> bytes:
-        """In the place of the unreader's method, which is told how much is wanted where the parser knows."""
-        yield_to_loop(self._sock)
+        """Replaces the unreader's method, which is told how much is wanted where the parser knows."""
+        yield_to_loop()
         size = max(UNPARSED_BYTES, min(size_hint or 0, TURN_BYTES))
         if not self.ahead:
             data: bytes = self._sock.recv(size)
@@ -153,20 +141,19 @@ class PacedReader:
 class TimedBody:
     """gunicorn's own body reader, in time, never short, and fair. For requests that its own parser has read."""
 
-    def __init__(self, request: Any, sock: Any, timeout_s: float) -> None:
+    def __init__(self, request: Any, sock: Any) -> None:
         self._body = request.body
-        self._inflow = PacedReader(request.unreader, sock)
+        self._reader = PacedReader(request.unreader, sock)
         self._sock = sock
-        self._clock = BodyClock(timeout_s)
-        self._received = 0
+        sock.settimeout(SILENCE_S)
         # None: chunks, which tell their end themselves.
         self._left: int | None = getattr(request.body.reader, "length", None)
-        # gunicorn would send it before the application is asked whether it wants the body.
+        # gunicorn would send `100 Continue` before the application can refuse the body.
         self._is_awaited, request._expected_100_continue = request._expected_100_continue, False
 
     @property
     def failed(self) -> bool:
-        """What gunicorn asks to know whether a next request may follow."""
+        """gunicorn asks this to know whether another request may follow."""
         return bool(self._body.failed)
 
     @property
@@ -177,17 +164,19 @@ class TimedBody:
         return bool(self._left) and (self._is_awaited or self._left > UNREAD_BYTES_MAX)
 
     def leave(self) -> None:
-        """Nobody reads it any more, except to throw away the rest."""
-        self._inflow.end()
+        """Nobody reads it any more, except to throw away the rest: the socket has no timeout again."""
+        self._reader.end()
+        self._sock.settimeout(None)
 
     def read(self, size: int | None = -1) -> bytes:
         """Raises ClientDisconnected, BodyTimeout, and gunicorn's errors about chunks."""
-        with self._guarded(self._body.getsize(size)):
+        with self._guarded():
             data: bytes = self._body.read(size)
         return self._counted(data, len(data) == size)
 
     def readline(self, size: int | None = -1) -> bytes:
-        with self._guarded(PIECE_BYTES):
+        """Raises what ``read`` raises."""
+        with self._guarded():
             line: bytes = self._body.readline(size)
         return self._counted(line, line.endswith(b"\n") or len(line) == size)
 
@@ -198,18 +187,17 @@ class TimedBody:
         return iter(self.readline, b"")
 
     @contextmanager
-    def _guarded(self, size: int) -> Iterator[None]:
+    def _guarded(self) -> Iterator[None]:
         if self._is_awaited:
             self._is_awaited = False
-            if not self._inflow.ahead:
+            if not self._reader.ahead:
                 self._sock.sendall(CONTINUE)
-        due = self._received + (min(size, TURN_BYTES) if self._left is None else self._left)
-        late = BodyTimeout("the request body arrived too slowly")
-        with gevent.Timeout(max(0.001, self._clock.left(due)), late):
+        try:
             yield
+        except TimeoutError:
+            raise BodyTimeout from None
 
     def _counted(self, data: bytes, is_full: bool) -> bytes:
-        self._received += len(data)
         if self._left is None:
             return data
         self._left -= len(data)

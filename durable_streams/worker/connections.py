@@ -1,6 +1,6 @@
-"""One connection: its requests one after the other, plain ones on the short way, all others through gunicorn.
+"""One connection: its requests one after the other, on the fast path where it takes them, or through gunicorn.
 
-When a connection may wait, and until when, is decided by the worker, which ends idle ones.
+How long a connection may be idle is decided by the worker, which ends idle ones.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from gunicorn import util
 from gunicorn.http import get_parser
 from gunicorn.http.errors import NoMoreData
 
+from durable_streams.eventloop.live_socket import LIVE_SOCKET
+from durable_streams.eventloop.turns import yield_to_loop
 from durable_streams.worker.bodies import (
     CONTINUE,
     PIECE_BYTES,
@@ -24,9 +26,9 @@ from durable_streams.worker.bodies import (
     ClientDisconnected,
     RequestBody,
 )
-from durable_streams.worker.request_heads import PlainRequest
+from durable_streams.worker.client_socket import NO_END, ClientSocket
+from durable_streams.worker.request_heads import FastRequest
 from durable_streams.worker.responses import FastResponse
-from durable_streams.worker.turns import yield_to_loop
 
 if TYPE_CHECKING:
     from durable_streams.worker.stream_worker import StreamWorker
@@ -36,7 +38,7 @@ THROW_AWAY_S: Final = 2.0
 """How long the unread rest of a body may take to come, when the connection could be kept."""
 LINGER_S: Final = 2.0
 LINGER_STOPPING_S: Final = 0.2
-"""How long a closing connection is listened to, so that what it was told last is not lost with what it still sends."""
+"""How long a closing connection is still read from: a reset would take the last response with it."""
 LINGER_BYTES_MAX: Final = 256 * 1024 * 1024
 DISCARD_BYTES: Final = 1024 * 1024
 
@@ -46,18 +48,19 @@ _scratch: Final = bytearray(DISCARD_BYTES)
 class Connection:
     """A client's connection. ``idle_since`` (of the monotonic clock) is 0.0 while it is served."""
 
-    __slots__ = ("_addr", "_environ", "_listener_name", "_worker", "idle_since", "sock")
+    __slots__ = ("_addr", "_client", "_environ", "_listener_name", "_worker", "idle_since", "sock")
 
     def __init__(self, worker: StreamWorker, sock: Any, addr: Any, listener_name: Any) -> None:
         self._worker = worker
         self.sock = sock
         self._addr = addr
         self._listener_name = listener_name
+        self._client = ClientSocket(sock, worker.write_timeout_s)
         self._environ: dict[str, Any] = {}
         self.idle_since = 0.0
 
     def serve(self) -> None:
-        """Until either side has had enough."""
+        """Serve requests until either side closes."""
         self._environ = self._connection_environ()
         read_head = self._worker.heads_from(self._addr).read
         data = b""
@@ -67,16 +70,16 @@ class Connection:
                 if not data:
                     return
             else:
-                # Sent ahead: everybody else has waited at least as long.
-                yield_to_loop(self.sock)
-            request = read_head(data, self._environ) if self._worker.is_plain_allowed else None
-            rest = self._answer_unusual(data) if request is None else self._answer(request, data)
+                # Sent ahead: every other connection has waited at least as long.
+                yield_to_loop()
+            request = read_head(data, self._environ) if self._worker.has_fast_path else None
+            rest = self._respond_by_gunicorn(data) if request is None else self._respond(request, data)
             if rest is None:
                 return
             data = rest
 
     def end_if_idle(self) -> None:
-        """End a connection that has nothing to say. Its greenlet sees the end as if the client had made it."""
+        """End a connection from which nothing waits. Its greenlet sees the end as if the client had made it."""
         if self.idle_since and not is_readable(self.sock):
             try:
                 self.sock._sock.shutdown(socket.SHUT_RDWR)
@@ -85,10 +88,17 @@ class Connection:
                 return
 
     def _connection_environ(self) -> dict[str, Any]:
-        return {
+        environ = {
             **self._worker.base_environ,
             "gunicorn.socket": self.sock,
+            LIVE_SOCKET: self._client,
             "wsgi.url_scheme": "http",
+        }
+        if not isinstance(self._addr, tuple):
+            # A Unix-domain socket: its peer has no address, and the name of the server is that of the request.
+            return {**environ, "REMOTE_ADDR": self._addr}
+        return {
+            **environ,
             "REMOTE_ADDR": self._addr[0],
             "REMOTE_PORT": str(self._addr[1]),
             "SERVER_NAME": self._listener_name[0],
@@ -96,7 +106,7 @@ class Connection:
         }
 
     def _next_bytes(self) -> bytes:
-        """Always by way of the hub: a client that is quick with its next request must not keep others waiting."""
+        """Always through the hub: a client that is quick with its next request must not keep others waiting."""
         sock = self.sock
         self.idle_since = monotonic()
         while True:
@@ -112,14 +122,14 @@ class Connection:
         self.idle_since = 0.0
         return data
 
-    def _answer(self, request: PlainRequest, data: bytes) -> bytes | None:
+    def _respond(self, request: FastRequest, data: bytes) -> bytes | None:
         """What follows the request in ``data`` or behind it; None when the connection ends here."""
         worker = self._worker
         worker.count_request()
         environ = request.environ
         is_head = environ["REQUEST_METHOD"] == "HEAD"
         keep_alive = request.keep_alive and worker.keeps_alive
-        answer = FastResponse(worker, self.sock, worker.own_fields, is_head, keep_alive)
+        response = FastResponse(worker, self._client, is_head, keep_alive)
         end = request.body_start + request.body_bytes
         body = None
         if not request.body_bytes:
@@ -127,31 +137,34 @@ class Connection:
         elif end <= len(data):
             environ["wsgi.input"] = BytesIO(data[request.body_start : end])
         else:
-            body = self._body(request, data[request.body_start :], answer)
+            body = self._body(request, data[request.body_start :], response)
             environ["wsgi.input"] = BufferedReader(body, PIECE_BYTES)
-        if not self._run(environ, answer):
+        if not self._run(environ, response):
             return None
-        if not answer.keep_alive or not (body is None or body.throw_away(THROW_AWAY_S)):
+        if not response.keep_alive or not (body is None or body.throw_away(THROW_AWAY_S)):
             self.close_gently(more_may_come=body is not None and body.unread > 0)
             return None
+        if body is not None:
+            body.leave()
+        self._client.end_at(NO_END)
         return data[end:]
 
-    def _body(self, request: PlainRequest, begun: bytes, answer: FastResponse) -> RequestBody:
-        def ask_for_it() -> None:
-            if not answer.has_begun:
+    def _body(self, request: FastRequest, begun: bytes, response: FastResponse) -> RequestBody:
+        def send_continue() -> None:
+            if not response.has_begun:
                 self.sock.sendall(CONTINUE)
 
-        before_read = ask_for_it if request.expects_continue else None
-        body = RequestBody(self.sock, begun, request.body_bytes, self._worker.body_timeout_s, before_read)
-        answer.depends_on(body)
+        before_read = send_continue if request.expects_continue else None
+        body = RequestBody(self.sock, begun, request.body_bytes, before_read)
+        response.depends_on(body)
         return body
 
-    def _run(self, environ: dict[str, Any], answer: FastResponse) -> bool:
-        """Whether the application has given a whole answer, and the client has taken it."""
+    def _run(self, environ: dict[str, Any], response: FastResponse) -> bool:
+        """Whether the application has given a whole response, and the client has taken it."""
         try:
-            iterable = self._worker.wsgi(environ, answer.start_response)
+            iterable = self._worker.application(environ, response.start_response)
             try:
-                answer.send(iterable)
+                response.send(iterable)
             finally:
                 close = getattr(iterable, "close", None)
                 if close is not None:
@@ -160,17 +173,17 @@ class Connection:
             self._worker.log.debug("the client has gone: %s", exc)
             return False
         except BodyTimeout:
-            self._fail(answer, 408, "Request Timeout")
+            self._fail(response, 408, "Request Timeout")
             return False
         except (Exception, SystemExit, gevent.Timeout):
             self._worker.log.exception("Error handling request %s", environ["RAW_URI"])
-            self._fail(answer, 500, "Internal Server Error")
+            self._fail(response, 500, "Internal Server Error")
             return False
         return True
 
-    def _fail(self, answer: FastResponse, status: int, reason: str) -> None:
-        """Say what went wrong, if nothing else has been said; otherwise the answer stays visibly incomplete."""
-        if answer.has_begun:
+    def _fail(self, response: FastResponse, status: int, reason: str) -> None:
+        """Send an error if nothing has been sent; otherwise the response stays visibly incomplete."""
+        if response.has_begun:
             return
         try:
             util.write_error(self.sock, status, reason, "")
@@ -178,8 +191,8 @@ class Connection:
             return
         self.close_gently(more_may_come=True)
 
-    def _answer_unusual(self, data: bytes) -> bytes | None:
-        """One request by gunicorn's own way, from the bytes that have come."""
+    def _respond_by_gunicorn(self, data: bytes) -> bytes | None:
+        """One request on the slow path, from the bytes that have come."""
         worker = self._worker
         parser = get_parser(worker.cfg, self.sock, self._addr)
         parser.unreader.unread(data)
@@ -209,7 +222,7 @@ class Connection:
         return None
 
     def close_gently(self, more_may_come: bool) -> None:
-        """Close so that the last answer arrives, also at a client that is still sending."""
+        """Close so that the last response arrives, also at a client that is still sending."""
         if more_may_come or is_readable(self.sock):
             linger(self.sock, LINGER_S if self._worker.alive else LINGER_STOPPING_S)
 
@@ -222,9 +235,9 @@ def is_readable(sock: Any) -> bool:
 
 
 def linger(sock: Any, seconds: float) -> None:
-    """Say the end, and let what still comes go unread: a reset would take the last answer with it.
+    """Close for writing, and discard what still comes: a reset would take the last response with it.
 
-    The system drops the bytes without giving them to us, so it costs next to nothing however many they are.
+    The system drops the bytes without copying them, so it costs next to nothing however many they are.
     """
     try:
         sock.shutdown(socket.SHUT_WR)
@@ -237,5 +250,5 @@ def linger(sock: Any, seconds: float) -> None:
                 discarded += size
                 sock._wait(sock._read_event)
     except OSError:
-        # Gone, which is what we wait for.
+        # Gone, which is what this waits for.
         return

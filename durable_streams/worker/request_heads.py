@@ -1,7 +1,7 @@
-"""Reads the head of a plain request with gunicorn's C parser, straight into a WSGI environ.
+"""Reads a request head with gunicorn's C parser, straight into a WSGI environ: the fast path.
 
-Plain is what this module fully understands, and what gunicorn's strict parser would take with the same environ. For
-everything else the answer is None: then gunicorn's own parser decides, also about what to refuse.
+It takes only what this module fully understands and what gunicorn's strict parser would accept with the same environ.
+For everything else it returns None: then gunicorn's own parser decides (the slow path), also about what to refuse.
 """
 
 from __future__ import annotations
@@ -18,23 +18,23 @@ METHODS: Final = {
     name.encode(): name for name in ("GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH")
 }
 LINE_BYTES_MAX: Final = 8190
-"""What gunicorn takes where its settings say nothing sensible."""
-FIELDS_MAX: Final = 32_768
+"""What gunicorn accepts where its settings say nothing sensible."""
+HEADERS_MAX: Final = 32_768
 REMEMBERED_MAX: Final = 512
-"""Field names, and hosts, that are looked at once and then known. More are looked at every time."""
+"""Header names, and hosts, that are checked once and then known. More are checked every time."""
 
 # Origin form without a fragment. A second slash at the beginning would be taken for an authority.
 _TARGET: Final = re.compile(rb'(/(?:[!"$-.0->@-~][!"$->@-~]*)?)(?:\?([!"$-~]*))?')
 # RFC 9110 section 7.2: uri-host [ ":" port ], where the host may be empty.
 _HOST: Final = re.compile(r"(?:\[[0-9A-Za-z:.%_~!$&'()*+,;=-]+\]|[0-9A-Za-z.%_~!$&'()*+,;=-]*)(?::[0-9]*)?")
 # They change how the rest of the message is read, or by which protocol.
-_UNUSUAL_FIELDS: Final = frozenset({"TRANSFER-ENCODING", "UPGRADE"})
-_UNUSUAL: Final = ""
+_SLOW_HEADERS: Final = frozenset({"TRANSFER-ENCODING", "UPGRADE"})
+_SLOW: Final = ""
 
 Environ = dict[str, Any]
 
 
-class PlainRequest:
+class FastRequest:
     """A request whose head has been read. ``body_start`` is where its body begins in the bytes it was read from."""
 
     __slots__ = ("body_bytes", "body_start", "environ", "expects_continue", "keep_alive")
@@ -48,19 +48,19 @@ class PlainRequest:
 
 
 def is_host(value: str) -> bool:
-    """Whether ``value`` can be that of a Host field (RFC 9112 section 3.2 wants 400 for any other)."""
+    """Whether ``value`` can be that of a Host header (RFC 9112 section 3.2 wants 400 for any other)."""
     return _HOST.fullmatch(value) is not None
 
 
 class RequestHeads:
-    """The reader of heads, under gunicorn's settings. What it has learnt of names and hosts is bounded."""
+    """The reader of heads, under gunicorn's settings. What it remembers of names and hosts is bounded."""
 
     def __init__(self, cfg: Any, trusts_peer: bool) -> None:
         """``trusts_peer``: whether the client is one of gunicorn's `forwarded_allow_ips`."""
-        self._fields_max = (
-            cfg.limit_request_fields if 0 < cfg.limit_request_fields < FIELDS_MAX else FIELDS_MAX
+        self._headers_max = (
+            cfg.limit_request_fields if 0 < cfg.limit_request_fields < HEADERS_MAX else HEADERS_MAX
         )
-        # A head no longer than either limit has no line that is, however gunicorn counts.
+        # A head no longer than either limit has no line longer than that, however gunicorn counts.
         self._head_bytes_max = min(
             _line_limit(cfg.limit_request_line), _field_limit(cfg.limit_request_field_size)
         )
@@ -68,10 +68,10 @@ class RequestHeads:
         self._keys: dict[bytes, str] = {}
         self._hosts: set[str] = set()
 
-    def read(self, data: bytes, connection: Mapping[str, Any]) -> PlainRequest | None:
+    def read(self, data: bytes, connection: Mapping[str, Any]) -> FastRequest | None:
         """The request at the beginning of ``data``, its environ begun by that of its connection."""
         try:
-            head = parse_request_fast(data, limit_request_fields=self._fields_max)
+            head = parse_request_fast(data, limit_request_fields=self._headers_max)
         except Exception:
             # Incomplete or wrong, and the parser's two modules have two classes for the former.
             return None
@@ -85,16 +85,16 @@ class RequestHeads:
             return None
         environ = dict(connection)
         environ["REQUEST_METHOD"] = METHODS[method]
-        if not _add_target(environ, target) or not self._add_fields(environ, head.headers):
+        if not _add_target(environ, target) or not self._add_headers(environ, head.headers):
             return None
         keep_alive = _keep_alive(environ)
         if keep_alive is None or environ.get("HTTP_EXPECT", "100-continue").lower() != "100-continue":
             return None
-        return PlainRequest(environ, head_bytes, max(0, head.content_length), keep_alive)
+        return FastRequest(environ, head_bytes, max(0, head.content_length), keep_alive)
 
-    def _add_fields(self, environ: Environ, fields: tuple[tuple[bytes, bytes], ...]) -> bool:
+    def _add_headers(self, environ: Environ, headers: tuple[tuple[bytes, bytes], ...]) -> bool:
         keys = self._keys
-        for name, value in fields:
+        for name, value in headers:
             key = keys.get(name)
             if key is None:
                 key = self._key(name)
@@ -109,16 +109,16 @@ class RequestHeads:
         return host in self._hosts or self._is_new_host(host)
 
     def _key(self, name: bytes) -> str:
-        """The environ's key of a field, or _UNUSUAL."""
+        """The environ's key of a header, or _SLOW."""
         upper = name.decode("latin-1").upper()
-        is_unusual = upper in _UNUSUAL_FIELDS or upper in self._schemes or "_" in upper
-        key = _UNUSUAL if is_unusual else _key_of(upper)
+        is_slow = upper in _SLOW_HEADERS or upper in self._schemes or "_" in upper
+        key = _SLOW if is_slow else _key_of(upper)
         if len(self._keys) < REMEMBERED_MAX:
             self._keys[name] = key
         return key
 
     def _add_scheme(self, environ: Environ, name: bytes, value: bytes) -> bool:
-        """What a trusted proxy says of the scheme, if that is what it is and all that is said of it."""
+        """Take the scheme from a trusted proxy; False for any other header, and where two speak of the scheme."""
         upper = name.decode("latin-1").upper()
         if upper not in self._schemes or "_" in upper or any(_key_of(it) in environ for it in self._schemes):
             return False
@@ -134,8 +134,28 @@ class RequestHeads:
         return True
 
 
+class UnixRequestHeads(RequestHeads):
+    """The reader for a Unix-domain listener: its peer is trusted, and the server's name is that of the Host header."""
+
+    def __init__(self, cfg: Any) -> None:
+        super().__init__(cfg, trusts_peer=True)
+
+    def read(self, data: bytes, connection: Mapping[str, Any]) -> FastRequest | None:
+        request = super().read(data, connection)
+        if request is None:
+            return None
+        environ = request.environ
+        name, *port = environ["HTTP_HOST"].split(":")
+        if len(port) > 1 or not (name or port):
+            # An IPv6 address, which gunicorn cuts at its colons; no host at all, where it takes the socket's path.
+            return None
+        environ["SERVER_NAME"] = name
+        environ["SERVER_PORT"] = port[0] if port else "443" if environ["wsgi.url_scheme"] == "https" else "80"
+        return request
+
+
 def served_under_a_prefix() -> bool:
-    """Whether gunicorn is told of a SCRIPT_NAME, which it takes off every path."""
+    """Whether gunicorn is given a SCRIPT_NAME, which it removes from every path."""
     return bool(os.environ.get("SCRIPT_NAME"))
 
 
@@ -164,8 +184,8 @@ def _add_target(environ: Environ, target: bytes) -> bool:
 
 
 def _keep_alive(environ: Environ) -> bool | None:
-    """Whether the client wants to go on; None where it says something else."""
-    wish = environ.get("HTTP_CONNECTION")
-    if wish is None:
+    """Whether the client keeps the connection; None for any other value of the header."""
+    option = environ.get("HTTP_CONNECTION")
+    if option is None:
         return True
-    return {"keep-alive": True, "close": False}.get(wish.lower())
+    return {"keep-alive": True, "close": False}.get(option.lower())

@@ -1,7 +1,7 @@
-"""The answer to a plain request: `start_response`, its framing, and its bytes on the socket.
+"""The response on the fast path: `start_response`, its framing, and its bytes on the socket.
 
-Whatever the application has yielded has been sent completely when it is asked for more, so that others may write
-chunks of their own to the socket meanwhile. What a status or a field means is the application's matter.
+Whatever the application has yielded has been sent completely when it is asked for more, so others may send live events
+on the same socket meanwhile. What a status or a header means is decided by the application.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from gunicorn import SERVER
 from gunicorn.http.wsgi import HEADER_VALUE_RE, STATUS_RE, TOKEN_RE
 from gunicorn.util import hop_headers, http_date
 
-from durable_streams.eventloop.turns import LargeBody
+from durable_streams.eventloop.turns import TURN_BYTES, LargeBody
 from durable_streams.worker.bodies import ClientDisconnected, RequestBody
-from durable_streams.worker.turns import TURN_BYTES, yield_to_loop
+from durable_streams.worker.client_socket import ClientSocket
 
 REMEMBERED_MAX: Final = 512
-"""Field names and status lines that are looked at once and then known. More are looked at every time."""
+"""Header names and status lines that are checked once and then known. More are checked every time."""
 LAST_CHUNK: Final = b"0\r\n\r\n"
 WHITE_SPACE: Final = " \t"
 
@@ -28,19 +28,19 @@ ExcInfo = tuple[type[BaseException], BaseException, TracebackType]
 
 _CONTENT_LENGTH: Final = "content-length"
 _HOP_BY_HOP: Final = "hop-by-hop"
-_PLAIN: Final = "plain"
+_END_TO_END: Final = "end-to-end"
 _kinds: Final[dict[str, str]] = {}
 _codes: Final[dict[str, int]] = {}
 _last: Final[dict[str, tuple[str, str]]] = {}
-"""Value and line of the last field of each name: most are the same in every answer, and need no second look."""
+"""Value and line of the last header of each name: most are the same in every response, and need no second check."""
 
 
 class ResponseError(Exception):
     """The application has not kept to WSGI."""
 
 
-class OwnFields:
-    """The fields that the server itself adds to every answer, made once a second."""
+class OwnHeaders:
+    """The headers that the server itself adds to every response, made once a second."""
 
     def __init__(self) -> None:
         self._second = -1
@@ -57,43 +57,39 @@ class OwnFields:
 
 
 class FastResponse:
-    """One answer. ``keep_alive`` says, in the end, whether another request may follow it."""
+    """One response. ``keep_alive`` says, in the end, whether another request may follow it."""
 
     __slots__ = (
-        "_body_of_request",
         "_chunked",
-        "_fields",
+        "_client",
+        "_headers",
         "_is_head",
         "_left",
         "_length",
         "_omits_body",
-        "_own",
-        "_since_turn",
-        "_sock",
+        "_request_body",
         "_status",
         "_worker",
         "has_begun",
         "keep_alive",
     )
 
-    def __init__(self, worker: Any, sock: Any, own: OwnFields, is_head: bool, keep_alive: bool) -> None:
+    def __init__(self, worker: Any, client: ClientSocket, is_head: bool, keep_alive: bool) -> None:
         self._worker = worker
-        self._sock = sock
-        self._own = own
+        self._client = client
         self._is_head = is_head
-        self._body_of_request: RequestBody | None = None
+        self._request_body: RequestBody | None = None
         self._status = ""
-        self._fields: list[str] = []
+        self._headers: list[str] = []
         self._length: int | None = None
         self._left = 0
         self._omits_body = self._chunked = False
-        self._since_turn = 0
         self.has_begun = False
         self.keep_alive = keep_alive
 
     def depends_on(self, body: RequestBody) -> None:
-        """An answer before the end of a large ``body`` is the last one of its connection."""
-        self._body_of_request = body
+        """A response before the end of a large request ``body`` is the last one of its connection."""
+        self._request_body = body
 
     def start_response(
         self, status: str, headers: list[tuple[str, str]], exc_info: ExcInfo | None = None
@@ -111,22 +107,22 @@ class FastResponse:
         self._status = status
         self._omits_body = self._is_head or code in (204, 304) or code < 200
         self._length = None
-        self._fields = fields = []
+        self._headers = lines = []
         for name, value in headers:
             last = _last.get(name)
-            fields.append(last[1] if last is not None and last[0] == value else self._line(name, value))
+            lines.append(last[1] if last is not None and last[0] == value else self._line(name, value))
         if self._length is not None and (code == 204 or code < 200):
             self._length = None
         return self.write
 
     def _line(self, name: str, value: str) -> str:
-        """A field as it is sent; nothing of one that the server itself sends, or leaves out."""
+        """A header as it is sent; empty for one that the server itself sends, or leaves out."""
         kind = _kinds.get(name) or _checked_kind(name)
         if not (isinstance(value, str) and value.isascii() and value.isprintable()):
             _check_value(name, value)
         if kind is _CONTENT_LENGTH:
             self._length = _length_of(value)
-        if kind is not _PLAIN:
+        if kind is not _END_TO_END:
             return ""
         line = f"{name}: {value.strip(WHITE_SPACE)}\r\n"
         if name in _last or len(_last) < REMEMBERED_MAX:
@@ -134,7 +130,7 @@ class FastResponse:
         return line
 
     def send(self, body: Iterable[bytes]) -> None:
-        """The whole answer; a body that is all there goes out with its head at once."""
+        """Send the whole response; a body that is complete goes out together with the head."""
         if isinstance(body, list | tuple):
             self._send_whole(body[0] if len(body) == 1 else b"".join(body))
             return
@@ -148,7 +144,7 @@ class FastResponse:
         self._end()
 
     def write(self, piece: bytes) -> None:
-        """Send a piece, and the head before the first; PEP 3333's `write` too."""
+        """Send a piece, and the head before the first one; also PEP 3333's `write`."""
         if not isinstance(piece, bytes):
             raise TypeError(f"{type(piece).__name__} in a body: every piece must be bytes")
         before = after = b""
@@ -192,57 +188,33 @@ class FastResponse:
         if self._chunked:
             self._transmit(LAST_CHUNK, b"", b"")
         elif self._left and not self._omits_body:
-            # Less than promised: the client must not take the next answer for the rest.
+            # Less than promised: the client must not take the next response for the rest.
             self.keep_alive = False
 
     def _head(self, framing: str) -> bytes:
+        worker, body = self._worker, self._request_body
         if not self._status:
             raise ResponseError("a body without start_response")
-        if not self._worker.alive or (
-            self._body_of_request is not None and self._body_of_request.has_unread_rest
-        ):
+        if not worker.alive or (body is not None and body.has_unread_rest):
             self.keep_alive = False
         if self._length is not None:
             framing = f"Content-Length: {self._length}\r\n"
         self.has_begun = True
-        own = self._own.lines(self.keep_alive)
-        return f"HTTP/1.1 {self._status}\r\n{own}{framing}{''.join(self._fields)}\r\n".encode("latin-1")
+        own = worker.own_headers.lines(self.keep_alive)
+        return f"HTTP/1.1 {self._status}\r\n{own}{framing}{''.join(self._headers)}\r\n".encode("latin-1")
 
     def _transmit(self, before: bytes, piece: bytes, after: bytes) -> None:
+        client = self._client
         try:
             if len(piece) <= TURN_BYTES:
-                send_all(self._sock, before + piece + after)
-            else:
-                self._transmit_large(before, piece, after)
+                client.send_all(before + piece + after)
+                return
+            # Not joined: copying costs about as much as sending.
+            for part in (before, piece, after):
+                if part:
+                    client.send_all(part)
         except OSError as exc:
             raise ClientDisconnected(str(exc)) from exc
-        # A fast reader always has room for more, and would never let go.
-        self._since_turn += len(piece)
-        if self._since_turn >= TURN_BYTES:
-            self._since_turn = 0
-            yield_to_loop(self._sock)
-
-    def _transmit_large(self, before: bytes, piece: bytes, after: bytes) -> None:
-        """Nothing is put together here: copying costs about as much as sending."""
-        if before:
-            send_all(self._sock, before)
-        view = memoryview(piece)
-        for start in range(0, len(view), TURN_BYTES):
-            if start:
-                yield_to_loop(self._sock)
-            send_all(self._sock, view[start : start + TURN_BYTES])
-        if after:
-            send_all(self._sock, after)
-
-
-def send_all(sock: Any, data: bytes | memoryview) -> None:
-    """Send everything; without gevent's bookkeeping where the system takes it at once."""
-    try:
-        sent = sock._sock.send(data)
-    except BlockingIOError:
-        sent = 0
-    if sent < len(data):
-        sock.sendall(memoryview(data)[sent:])
 
 
 def _checked_code(status: str) -> int:
@@ -260,9 +232,11 @@ def _checked_kind(name: str) -> str:
     if not isinstance(name, str):
         raise TypeError(f"{name!r} is not a string")
     if not TOKEN_RE.fullmatch(name):
-        raise ResponseError(f"{name!r} is no name of a field")
+        raise ResponseError(f"{name!r} is not the name of a header")
     lower = name.lower()
-    kind = _CONTENT_LENGTH if lower == _CONTENT_LENGTH else _HOP_BY_HOP if lower in hop_headers else _PLAIN
+    kind = (
+        _CONTENT_LENGTH if lower == _CONTENT_LENGTH else _HOP_BY_HOP if lower in hop_headers else _END_TO_END
+    )
     if len(_kinds) < REMEMBERED_MAX:
         _kinds[name] = kind
     return kind
@@ -279,5 +253,5 @@ def _check_value(name: str, value: Any) -> None:
 def _length_of(value: str) -> int:
     digits = value.strip(WHITE_SPACE)
     if not (digits.isascii() and digits.isdigit()):
-        raise ResponseError(f"{value!r} is no length")
+        raise ResponseError(f"{value!r} is not a length")
     return int(digits)

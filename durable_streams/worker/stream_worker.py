@@ -1,6 +1,6 @@
-"""StreamWorker: gunicorn's gevent worker with a short way for plain requests, and a stop that breaks nothing.
+"""StreamWorker: gunicorn's gevent worker with a fast path for ordinary requests, and a stop that breaks nothing.
 
-Here it is decided which connections may take the short way, how long they may idle, and in which order a stop goes.
+It decides which connections may take the fast path, how long they may be idle, and the order of a stop.
 """
 
 from __future__ import annotations
@@ -23,19 +23,23 @@ from gunicorn.http.wsgi import base_environ
 from gunicorn.sock import ssl_context
 from gunicorn.workers.ggevent import GeventWorker
 
+from durable_streams.eventloop import stopping
 from durable_streams.worker.bodies import BodyTimeout, ClientDisconnected, TimedBody
+from durable_streams.worker.client_socket import WRITE_TIMEOUT_S, LiveSocketOffer, SlowPathSocket
 from durable_streams.worker.connections import Connection
-from durable_streams.worker.request_heads import RequestHeads, is_host, served_under_a_prefix
-from durable_streams.worker.responses import OwnFields
-from durable_streams.worker.stopping import begin_stop, end_stop, services_of
+from durable_streams.worker.request_heads import (
+    RequestHeads,
+    UnixRequestHeads,
+    is_host,
+    served_under_a_prefix,
+)
+from durable_streams.worker.responses import OwnHeaders
 
-BODY_TIMEOUT_S: Final = 10.0
-BODY_TIMEOUT_VARIABLE: Final = "DS_SERVER__BODY_TIMEOUT_SECS"
 FIRST_REQUEST_S: Final = 10.0
 """How long a head, or a TLS handshake, may take where `keepalive` is 0."""
 HEARTBEAT_S: Final = 1.0
 LAST_REQUESTS_S: Final = 0.25
-"""In a stop: how long requests are still taken on idle connections, so that those on their way are answered."""
+"""In a stop: how long requests are still read from idle connections, so that those on their way are answered."""
 STOP_ROUND_S: Final = 0.02
 QUICK_STOP_S: Final = 0.3
 HOOKS: Final = ("pre_request", "post_request")
@@ -45,6 +49,9 @@ class StreamWorker(GeventWorker):  # type: ignore[misc]
     """See gunicorn's documentation for what the methods that it calls mean."""
 
     alive: bool
+    wsgi: Any
+    write_timeout_s = WRITE_TIMEOUT_S
+    """How long a client may take nothing of a response; whoever configures the worker sets it before ``run``."""
     _grace_s: float | None = None
 
     def init_process(self) -> None:
@@ -57,19 +64,28 @@ class StreamWorker(GeventWorker):  # type: ignore[misc]
     def prepare(self) -> None:
         """Make ready what serving needs, once the application is loaded."""
         self.hub = get_hub()
-        self.own_fields = OwnFields()
+        self.own_headers = OwnHeaders()
         self._heads = {trusts: RequestHeads(self.cfg, trusts) for trusts in (False, True)}
-        self.base_environ = self._base_environ()
-        self.body_timeout_s = self._body_timeout()
+        self._unix_heads = UnixRequestHeads(self.cfg)
+        self.base_environ = {
+            **base_environ(self.cfg),
+            "wsgi.multithread": True,
+            "SERVER_PROTOCOL": "HTTP/1.1",
+            "SCRIPT_NAME": "",
+        }
         self.keeps_alive = self.cfg.keepalive > 0
         self._connections: dict[Any, Connection] = {}
         self._ssl_context: Any = ssl_context(self.cfg) if self.cfg.is_ssl else None
         self._serves_own_loop = self._ssl_context is None and is_plain_http(self.cfg)
-        reason = self._obstacle()
-        self.is_plain_allowed = reason is None
-        if reason is not None:
+        # gunicorn's own code calls `wsgi`, the fast path the application itself.
+        self.application = self.wsgi
+        self.wsgi = LiveSocketOffer(self.application, self.write_timeout_s)
+        obstacle = self._obstacle()
+        self.has_fast_path = obstacle is None
+        if obstacle is not None:
             self.log.warning(
-                "%s: every request takes gunicorn's own way, which is several times slower", reason
+                "%s: every request takes the slow path, which costs several times as much",
+                obstacle,
             )
 
     def run(self) -> None:
@@ -82,23 +98,8 @@ class StreamWorker(GeventWorker):  # type: ignore[misc]
             self._rest(HEARTBEAT_S)
         self._stop(servers)
 
-    def _base_environ(self) -> dict[str, Any]:
-        return {
-            **base_environ(self.cfg),
-            "wsgi.multithread": True,
-            "SERVER_PROTOCOL": "HTTP/1.1",
-            "SCRIPT_NAME": "",
-        }
-
-    def _body_timeout(self) -> float:
-        """Of our own app, or of the environment."""
-        own = [getattr(service, "body_timeout_s", None) for service in services_of(self.wsgi)]
-        return float(
-            max(filter(None, own), default=0) or os.environ.get(BODY_TIMEOUT_VARIABLE) or BODY_TIMEOUT_S
-        )
-
     def _obstacle(self) -> str | None:
-        """Why requests cannot take the short way, which knows neither logs of accesses nor hooks."""
+        """Why requests cannot take the fast path, which has neither access logs nor hooks."""
         for name in HOOKS:
             setting = self.cfg.settings[name]
             if setting.get() is not setting.default:
@@ -128,16 +129,17 @@ class StreamWorker(GeventWorker):  # type: ignore[misc]
 
     def handle(self, listener: Any, client: Any, addr: Any) -> None:
         client.setblocking(True)
+        addr = os.fsdecode(addr) if isinstance(addr, bytes) else addr
         connection = Connection(self, client, addr, listener.getsockname())
         me = gevent.getcurrent()
         self._connections[me] = connection
         try:
             if self._ssl_context is not None and not self._shake_hands(connection):
                 return
-            if self._serves_own_loop and isinstance(addr, tuple):
+            if self._serves_own_loop:
                 connection.serve()
             else:
-                # Without keep-alive gunicorn waits for the request without a timer, and so for ever.
+                # Without keep-alive gunicorn waits for the request without a timer.
                 connection.idle_since = 0.0 if self.keeps_alive else monotonic()
                 super().handle(listener, connection.sock, addr)
         except OSError as exc:
@@ -160,8 +162,10 @@ class StreamWorker(GeventWorker):  # type: ignore[misc]
         return False
 
     def heads_from(self, addr: Any) -> RequestHeads:
-        """The reader for requests of a client; what a proxy says of the scheme counts if gunicorn trusts it."""
+        """The reader for requests of a client; the scheme that a proxy names counts if gunicorn trusts it."""
         cfg = self.cfg
+        if not isinstance(addr, tuple):
+            return self._unix_heads
         return self._heads[
             _ip_in_allow_list(addr[0], cfg.forwarded_allow_ips, cfg.forwarded_allow_networks())
         ]
@@ -171,21 +175,22 @@ class StreamWorker(GeventWorker):  # type: ignore[misc]
         return IdleTimer(self._connections[gevent.getcurrent()], self._idle_max_s())
 
     def handle_request(self, listener_name: Any, req: Any, sock: Any, addr: Any) -> Any:
-        """A request that gunicorn's parser has read: guard what gunicorn leaves unguarded, then go its way."""
+        """A request that gunicorn's parser has read: guard what gunicorn leaves unguarded, then call its code."""
         self._connections[gevent.getcurrent()].idle_since = 0.0
         refuse_wrong_host(req)
-        body = req.body = TimedBody(req, sock, self.body_timeout_s)
+        body = req.body = TimedBody(req, sock)
         wants_close = req.should_close
         req.should_close = lambda: body.has_unread_rest or wants_close()
         try:
-            return super().handle_request(listener_name, req, sock, addr)
+            client = SlowPathSocket(sock, self.write_timeout_s)
+            return super().handle_request(listener_name, req, client, addr)
         except (BodyTimeout, ClientDisconnected) as exc:
             self.log.debug("Ignored an incomplete request: %s", exc)
             raise StopIteration from exc
         finally:
             body.leave()
             if self._ssl_context is not None and body.has_unread_rest:
-                # gunicorn closes at once, and the reset would take the answer with it.
+                # gunicorn closes at once, and the reset would take the response with it.
                 self._connections[gevent.getcurrent()].close_gently(more_may_come=True)
 
     def count_request(self) -> None:
@@ -207,13 +212,13 @@ class StreamWorker(GeventWorker):  # type: ignore[misc]
     # The stop.
 
     def handle_quit(self, sig: int, frame: Any) -> None:
-        """SIGQUIT and SIGINT: as SIGTERM, without waiting for those who take long."""
+        """SIGQUIT and SIGINT: as SIGTERM, without waiting for long requests."""
         self._grace_s = QUICK_STOP_S
         self.alive = False
         gevent.spawn(self.cfg.worker_int, self)
 
     def _grace(self) -> float:
-        """Seconds. A second signal may shorten them."""
+        """In seconds. A second signal may shorten it."""
         return float(self.cfg.graceful_timeout) if self._grace_s is None else self._grace_s
 
     def _stop(self, servers: list[StreamServer]) -> None:
@@ -221,7 +226,7 @@ class StreamWorker(GeventWorker):  # type: ignore[misc]
         pools = [server.pool for server in servers]
         for server in servers:
             drain_backlog(server)
-        begin_stop(self.wsgi, self.log)
+        stopping.drain()
         while any(pools) and monotonic() - began < self._grace():
             self.notify()
             now = monotonic()
@@ -232,11 +237,11 @@ class StreamWorker(GeventWorker):  # type: ignore[misc]
             self.log.warning("Worker graceful timeout (pid:%s)", self.pid)
             for pool in pools:
                 pool.kill(timeout=1)
-        end_stop(self.wsgi, self.log)
+        stopping.finish()
 
 
 class ListenerName:
-    """What gunicorn asks of a listener, also when that is closed."""
+    """What gunicorn asks of a listener, also after that is closed."""
 
     def __init__(self, name: Any) -> None:
         self._name = name
@@ -271,7 +276,7 @@ def is_plain_http(cfg: Any) -> bool:
 
 
 def refuse_wrong_host(request: Any) -> None:
-    """RFC 9112 section 3.2, of which gunicorn holds only that there are not two."""
+    """RFC 9112 section 3.2, of which gunicorn checks only that there are not two."""
     host = next((value for name, value in request.headers if name == "HOST"), None)
     if host is None and request.version < (1, 1):
         return
@@ -280,7 +285,7 @@ def refuse_wrong_host(request: Any) -> None:
 
 
 def drain_backlog(server: StreamServer) -> None:
-    """Close the listener, but not on those whom the system has accepted already: they would be reset."""
+    """Close the listener after serving the connections that the system has accepted: they would be reset."""
     server.stop_accepting()
     while not server.full():
         accepted = server.do_read()

@@ -14,7 +14,6 @@ from gevent import socket
 from gevent.event import Event
 
 from durable_streams.live import fanout as fanout_module
-from durable_streams.live.fanout import Fanout
 from durable_streams.live.follower import Follower
 from durable_streams.live.waiting import ClientGone
 from durable_streams.protocol.requests import Append, Create
@@ -23,6 +22,7 @@ from durable_streams.service import StreamService
 from durable_streams.storage.contract import Change
 from durable_streams.storage.memory import InMemoryStorage
 from durable_streams.streams.batch import Limits
+from durable_streams.worker.client_socket import ClientSocket
 
 SECONDS_MAX = 20.0
 CHUNK = re.compile(rb"([0-9a-f]+)\r\n")
@@ -54,7 +54,9 @@ class Reader:
         while self.follower.next_event():
             pass
         fanout = service.fanout
-        self.greenlet = gevent.spawn(fanout.follow, self.follower, self.ours, seconds)
+        self.greenlet = gevent.spawn(
+            fanout.follow, self.follower, ClientSocket(self.ours, SECONDS_MAX), seconds
+        )
         gevent.sleep(0)
 
     def receive(self, data: bytes) -> bytes:
@@ -301,13 +303,3 @@ def test_a_character_is_sent_when_its_last_byte_has_come(service: StreamService)
     service.fanout.stop()
     reader.greenlet.join()
     reader.close()
-
-
-def test_only_plain_sockets_are_written_to(service: StreamService) -> None:
-    ours, theirs = socket.socketpair()
-    assert service.fanout.can_serve(ours)
-    assert not service.fanout.can_serve(None)
-    assert not service.fanout.can_serve(object())
-    assert isinstance(service.fanout, Fanout)
-    ours.close()
-    theirs.close()

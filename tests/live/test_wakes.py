@@ -18,6 +18,7 @@ from durable_streams.storage.contract import Change
 from durable_streams.storage.memory import InMemoryStorage
 from durable_streams.streams.batch import Limits
 from durable_streams.streams.wakes import Wakes, wake_of
+from durable_streams.worker.client_socket import ClientSocket
 from tests.live.shared_storage import SharedMemory, Wire
 
 PATIENCE_S = 30.0
@@ -132,7 +133,9 @@ class EventReader:
         follower = Follower(service.store, service.store.find("s"), 0, None)
         while follower.next_event():
             pass
-        self.greenlet = gevent.spawn(service.fanout.follow, follower, self.ours, PATIENCE_S)
+        self.greenlet = gevent.spawn(
+            service.fanout.follow, follower, ClientSocket(self.ours, PATIENCE_S), PATIENCE_S
+        )
         gevent.sleep(0)
 
     def receive(self, data: bytes) -> None:

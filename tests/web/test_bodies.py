@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import gevent
 import pytest
+from gevent.socket import socketpair
 
 from durable_streams.protocol.errors import BodyTimeout, InvalidBody, RequestBodyTooLarge
+from durable_streams.web import bodies
 from durable_streams.web.bodies import PIECE_BYTES, BodyReader
 
 BYTES_MAX = 3 * PIECE_BYTES
@@ -42,7 +46,7 @@ def read(
     length: str | None,
     timeout_s: float = 20.0,
     bytes_max: int = BYTES_MAX,
-    **environ: str,
+    **environ: Any,
 ) -> bytes:
     reader = BodyReader(bytes_max, timeout_s)
     more = {} if length is None else {"CONTENT_LENGTH": length}
@@ -117,11 +121,73 @@ def test_a_chunked_body_over_the_limit_is_refused_where_it_passes_it() -> None:
 
 
 @pytest.mark.parametrize("length", ["5", None])
-def test_a_body_that_trickles_is_given_up(length: str | None) -> None:
-    # The pause is for ever, compared with the time allowed; only the deadline can end it.
+def test_a_body_that_falls_silent_is_refused(length: str | None) -> None:
+    # The pause is for ever, compared with the time allowed; only the limit on silence can end it.
     source = Source(b"abc", 3600.0)
     with gevent.Timeout(60), pytest.raises(BodyTimeout):
         read(source, length, 0.01, bytes_max=5, **CHUNKED)
+
+
+@pytest.fixture
+def pair() -> Iterator[tuple[Any, Any]]:
+    ours, theirs = socketpair()
+    with ours, theirs:
+        yield ours, theirs
+
+
+class Silences:
+    """A socket that gives one byte a read, and counts the time that it was allowed to wait for each."""
+
+    def __init__(self, body: bytes) -> None:
+        self._left = body
+        self._timeout: float | None = None
+        self.allowed: list[float | None] = []
+
+    def gettimeout(self) -> float | None:
+        return self._timeout
+
+    def settimeout(self, seconds: float | None) -> None:
+        self._timeout = seconds
+
+    def read(self, size: int) -> bytes:
+        read = b""
+        while self._left and len(read) < size:
+            self.allowed.append(self._timeout)
+            read, self._left = read + self._left[:1], self._left[1:]
+        return read
+
+
+@pytest.mark.parametrize("length", ["600", None])
+def test_a_body_may_take_any_time_while_its_bytes_keep_coming(length: str | None) -> None:
+    """The limit is on each wait of the socket, not on all of them together, and it ends with the body."""
+    source = Silences(b"x" * 600)
+    more: dict[str, Any] = {"gunicorn.socket": source, **CHUNKED}
+    assert read(source, length, 7.0, **more) == b"x" * 600
+    assert source.allowed == [7.0] * 600
+    assert source.gettimeout() is None
+
+
+def test_a_silent_socket_is_refused(pair: tuple[Any, Any]) -> None:
+    ours, theirs = pair
+    theirs.sendall(b"abc")
+    with ours.makefile("rb") as source, gevent.Timeout(60), pytest.raises(BodyTimeout):
+        read(source, "5", 0.01, **{"gunicorn.socket": ours})
+
+
+def test_a_declared_length_must_come_at_a_hundred_bytes_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    allowed: list[float] = []
+
+    @contextmanager
+    def noted(seconds: float, error: object) -> Iterator[None]:
+        allowed.append(seconds)
+        yield
+
+    monkeypatch.setattr(bodies, "deadline", noted)
+    source = Silences(b"x" * 5000)
+    more: dict[str, Any] = {"gunicorn.socket": source}
+    read(source, "5000", 7.0, **more)
+    read(Silences(b"x" * 5000), None, 7.0, **more, **CHUNKED)
+    assert allowed == [80.0]
 
 
 def test_a_servers_own_time_out_is_the_same_refusal() -> None:

@@ -15,7 +15,7 @@ from werkzeug.test import Client
 
 from durable_streams.app import create_app
 from durable_streams.config import Config
-from durable_streams.eventloop.turns import in_thread
+from durable_streams.eventloop.threads import in_thread
 from durable_streams.web import compression
 from durable_streams.web.compression import BODY_BYTES_MIN
 

@@ -13,8 +13,10 @@ import pytest
 from gevent import socket
 from werkzeug.test import Client
 
+from durable_streams.eventloop.live_socket import LIVE_SOCKET
 from durable_streams.live.events import EVENT_BYTES_MAX
 from durable_streams.web import live_reads
+from durable_streams.worker.client_socket import ClientSocket
 from tests.event_streams import Event
 from tests.web.conftest import OpenServer
 from tests.web.driving import BASE, BYTES, CLOSE, JSON, TEXT, Reader, Server
@@ -313,9 +315,9 @@ def test_readers_everywhere_get_every_byte_once(server: Server) -> None:
 
 
 def test_the_broadcaster_and_the_connection_take_turns(server: Server) -> None:
-    """On a socket that can be written to, live events are chunks on it, and the last ones come the usual way."""
+    """Where the server offers a live socket, live events are chunks on it, and the last ones come the usual way."""
     ours, theirs = socket.socketpair()
-    reader = following(server, **{"gunicorn.socket": ours, "SERVER_PROTOCOL": "HTTP/1.1"})
+    reader = following(server, **{LIVE_SOCKET: ClientSocket(ours, 60)})
     reader.caught_up()
     gevent.sleep(0)
     assert server.service.fanout.readers == 1
@@ -339,7 +341,7 @@ def test_a_reader_of_a_quiet_stream_stays_with_the_broadcaster(open_server: Open
     server = open_server(server={"sse_reconnect_interval_secs": 0, "sse_heartbeat_secs": 0.01})
     server.put("s", b"old", TEXT)
     ours, theirs = socket.socketpair()
-    reader = following(server, **{"gunicorn.socket": ours, "SERVER_PROTOCOL": "HTTP/1.1"})
+    reader = following(server, **{LIVE_SOCKET: ClientSocket(ours, 60)})
     reader.caught_up()
     # Longer than a cursor is good for.
     server.clock.now += 3600
@@ -351,10 +353,9 @@ def test_a_reader_of_a_quiet_stream_stays_with_the_broadcaster(open_server: Open
     theirs.close()
 
 
-@pytest.mark.parametrize("protocol", ["HTTP/1.0", "HTTP/2.0"])
-def test_the_broadcaster_writes_only_where_chunks_are_understood(server: Server, protocol: str) -> None:
+def test_without_a_live_socket_a_reader_follows_by_itself(server: Server) -> None:
     ours, theirs = socket.socketpair()
-    reader = following(server, **{"gunicorn.socket": ours, "SERVER_PROTOCOL": protocol})
+    reader = following(server, **{"gunicorn.socket": ours})
     reader.caught_up()
     gevent.sleep(0)
     assert server.service.fanout.readers == 0

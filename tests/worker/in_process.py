@@ -23,13 +23,19 @@ from gunicorn.glogging import Logger
 from gunicorn.workers.ggevent import GeventWorker
 
 from durable_streams.worker import StreamWorker
+from durable_streams.worker.client_socket import WRITE_TIMEOUT_S, LiveSocketOffer
 from durable_streams.worker.stream_worker import ListenerName
 
 LISTENER = ListenerName(("127.0.0.1", 8000))
 CLIENT = ("127.0.0.1", 50_000)
+UNIX_LISTENER = ListenerName("/run/streams.sock")
+UNIX_CLIENT = ""
+"""The address of a client of a Unix-domain socket that has no name of its own, as all have."""
 UNTRUSTED_CLIENT = ("192.0.2.1", 50_000)
 TURNS_MAX = 10_000
 ANSWER_S_MAX = 20
+# However slow the machine is, no connection of a test is ended for being idle.
+FOR_TESTS = {"http_parser": "python", "loglevel": "critical", "keepalive": 3600}
 
 Wsgi = Callable[[dict[str, Any], Any], Iterable[bytes]]
 
@@ -45,7 +51,7 @@ class Answer:
 
 def gunicorn_config(**settings: Any) -> Config:
     config = Config()
-    for name, value in {"http_parser": "python", "loglevel": "critical", **settings}.items():
+    for name, value in {**FOR_TESTS, **settings}.items():
         config.set(name, value)
     return config
 
@@ -59,15 +65,21 @@ def echo(environ: dict[str, Any], start_response: Any) -> list[bytes]:
     return [answer]
 
 
-def stream_worker(app: Wsgi = echo, **settings: Any) -> StreamWorker:
+def stream_worker(
+    app: Wsgi = echo, *, write_timeout_s: float = WRITE_TIMEOUT_S, **settings: Any
+) -> StreamWorker:
     """A worker as it is when it has begun to serve, but without listeners."""
-    worker = _made(StreamWorker, app, settings)
+    worker: StreamWorker = _made(StreamWorker, app, settings)
+    worker.write_timeout_s = write_timeout_s
     worker.prepare()
     return worker
 
 
-def stock_worker(app: Wsgi = echo, **settings: Any) -> GeventWorker:
-    return _made(GeventWorker, app, settings)
+def stock_worker(
+    app: Wsgi = echo, *, write_timeout_s: float = WRITE_TIMEOUT_S, **settings: Any
+) -> GeventWorker:
+    """gunicorn's own gevent worker, as our hooks leave it."""
+    return _made(GeventWorker, LiveSocketOffer(app, write_timeout_s), settings)
 
 
 def _made(kind: Any, app: Wsgi, settings: dict[str, Any]) -> Any:
@@ -81,12 +93,13 @@ def _made(kind: Any, app: Wsgi, settings: dict[str, Any]) -> Any:
 
 
 class Conversation:
-    """A client of ``worker``, in the greenlet of the test."""
+    """A client of ``worker``, in the greenlet of the test. ``unix``: through a Unix-domain listener."""
 
-    def __init__(self, worker: GeventWorker) -> None:
+    def __init__(self, worker: GeventWorker, *, unix: bool = False) -> None:
         self.sock, self.served = socketpair()
         self.sock.settimeout(ANSWER_S_MAX)
-        self.greenlet = gevent.spawn(worker.handle, LISTENER, self.served, CLIENT)
+        listener, client = (UNIX_LISTENER, UNIX_CLIENT) if unix else (LISTENER, CLIENT)
+        self.greenlet = gevent.spawn(worker.handle, listener, self.served, client)
 
     def send(self, data: bytes) -> None:
         """Send, and let the server take all of it."""
@@ -123,9 +136,9 @@ class Conversation:
         return seen
 
 
-def converse(worker: GeventWorker, *pieces: bytes) -> bytes:
+def converse(worker: GeventWorker, *pieces: bytes, unix: bool = False) -> bytes:
     """All that the server says to ``pieces``, each of which it has taken before the next one comes."""
-    conversation = Conversation(worker)
+    conversation = Conversation(worker, unix=unix)
     for piece in pieces:
         conversation.send(piece)
     return conversation.finish()

@@ -48,6 +48,15 @@ def test_the_worker_answers_as_gunicorn_does_unless_the_table_says_why_not(sampl
 
 
 @by_name
+def test_the_same_holds_behind_a_unix_socket(sample: Sample) -> None:
+    ours = converse(stream_worker(), sample.sent, unix=True)
+    theirs = converse(stock_worker(), sample.sent, unix=True)
+    assert [answer.status for answer in answers_in(ours, heads_of(sample))] == list(sample.statuses)
+    if sample.by_gunicorn is None:
+        assert outcome(ours, sample) == outcome(theirs, sample)
+
+
+@by_name
 def test_it_does_not_matter_where_a_request_is_cut(sample: Sample) -> None:
     worker = stream_worker()
     whole = outcome(converse(worker, sample.sent), sample)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import socket
 from collections.abc import Iterator
@@ -201,7 +202,7 @@ def test_the_access_log_is_kept_and_its_price_is_told(tmp_path: Path) -> None:
             assert [ask(sock, get(b"/logged")).status for _ in range(3)] == [200, 200, 200]
         assert server.stop() == 0
         assert server.log.count('"GET /logged HTTP/1.1" 200') == 3
-        assert "every request takes gunicorn's own way" in server.log
+        assert "every request takes the slow path" in server.log
 
 
 def test_idle_connections_end_in_time(tmp_path: Path) -> None:
@@ -248,10 +249,32 @@ def test_the_proxy_protocol_is_left_to_gunicorn(tmp_path: Path) -> None:
         assert server.stop() == 0
 
 
-def test_a_unix_socket_is_left_to_gunicorn(tmp_path: Path) -> None:
-    path = str(tmp_path / "socket")
-    with gunicorn(tmp_path, "--bind", f"unix:{path}") as server:
-        with gevent.socket.socket(socket.AF_UNIX) as sock:
-            sock.connect(path)
-            assert ask(sock, get()).status == 200
-        assert server.stop() == 0
+def ask_through(path: Path, request: bytes) -> dict[str, Any]:
+    """The environ with which a request through a Unix-domain socket is answered."""
+    with gevent.socket.socket(socket.AF_UNIX) as sock:
+        sock.connect(str(path))
+        answer = ask(sock, request)
+    environ: dict[str, Any] = json.loads(answer.body)[0]
+    return environ
+
+
+def test_a_unix_socket_is_served_with_the_environ_of_gunicorn(tmp_path: Path) -> None:
+    """As nginx in front asks, and curl: the peer has no address, is trusted, and Host names the server."""
+    proxied = b"X-Forwarded-For: 203.0.113.9\r\nX-Forwarded-Proto: https\r\n"
+    requests = [
+        b"GET /a HTTP/1.1\r\nHost: localhost\r\nUser-Agent: curl/8.5.0\r\nAccept: */*\r\n\r\n",
+        post(b"Content-Type: a/b\r\nContent-Length: 3\r\n" + proxied, b"abc"),
+    ]
+    environs = []
+    for worker in (STREAM_WORKER, "gevent"):
+        folder = tmp_path / worker
+        folder.mkdir()
+        path = folder / "socket"
+        with gunicorn(folder, "--bind", f"unix:{path}", worker=worker) as server:
+            environs.append([ask_through(path, request) for request in requests])
+            assert server.stop() == 0
+    assert environs[0] == environs[1]
+    direct, behind_proxy = environs[0]
+    assert (direct["REMOTE_ADDR"], direct["SERVER_NAME"], direct["SERVER_PORT"]) == ("", "localhost", "80")
+    assert (behind_proxy["wsgi.url_scheme"], behind_proxy["HTTP_X_FORWARDED_FOR"]) == ("https", "203.0.113.9")
+    assert behind_proxy["SERVER_PORT"] == "443"

@@ -9,8 +9,9 @@ from typing import Any
 import gevent
 import pytest
 
+from durable_streams.eventloop.turns import TURN_BYTES
 from durable_streams.worker import connections, responses
-from durable_streams.worker.turns import TURN_BYTES
+from durable_streams.worker.client_socket import ClientSocket
 from tests.worker.in_process import (
     Answer,
     Conversation,
@@ -164,14 +165,14 @@ def test_less_than_promised_ends_the_connection() -> None:
 def test_head_and_body_leave_together(monkeypatch: pytest.MonkeyPatch) -> None:
     sends: list[bytes] = []
     worker = stream_worker(app_of(body=lambda: [b"hello"]))
-    original = responses.send_all
+    original = ClientSocket._send
     monkeypatch.setattr(
-        responses, "send_all", lambda sock, data: (sends.append(bytes(data)), original(sock, data))
+        ClientSocket, "_send", lambda sock, data: (sends.append(bytes(data)), original(sock, data))
     )
     converse(worker, get())
     assert len(sends) == 1
     sends.clear()
-    worker.wsgi = app_of(body=pieces(b"hel", b"lo"))
+    worker.application = app_of(body=pieces(b"hel", b"lo"))
     converse(worker, get())
     assert [sent[-10:] for sent in sends] == [b"\r\n3\r\nhel\r\n"[-10:], b"2\r\nlo\r\n", b"0\r\n\r\n"]
 
@@ -289,7 +290,7 @@ def test_others_get_a_turn_after_every_piece_of_a_big_answer(
             turns += 1
             gevent.sleep(0)
 
-    monkeypatch.setattr(responses, "send_all", lambda sock, data: turns_at_send.append(turns))
+    monkeypatch.setattr(ClientSocket, "_send", lambda sock, data: turns_at_send.append(turns))
     conversation = Conversation(stream_worker(app_of(body=body)))
     helper = gevent.spawn(other)
     conversation.sock.sendall(CLOSE)
@@ -331,7 +332,7 @@ def test_a_worker_that_stops_says_so_in_every_answer() -> None:
         start_response("200 OK", [])
         return [b"x"]
 
-    worker.wsgi = stopping
+    worker.application = stopping
     (answer,) = answers_in(converse(worker, get() + get()))
     assert answer.fields["connection"] == "close"
 
@@ -353,7 +354,7 @@ def test_an_idle_connection_is_ended_unless_something_has_come() -> None:
     assert [answer.status for answer in answers_in(speaking.finish())] == [200]
 
 
-def test_a_silent_connection_is_ended_also_on_gunicorns_own_way_without_keep_alive() -> None:
+def test_a_silent_connection_is_ended_also_on_the_slow_path_without_keep_alive() -> None:
     """There gunicorn itself waits for the one request without any timer."""
     worker = stream_worker(keepalive=0, proxy_protocol="v1")
     silent = Conversation(worker)

@@ -18,7 +18,7 @@ from tests.worker.request_samples import get
 
 READERS = 10_000
 AT_ONCE = 500
-NOTICED_S_MAX = 10
+PATIENCE_S = 250
 FOR_EVER_S = 3600
 STREAM = b"/v1/stream/quiet"
 
@@ -48,11 +48,12 @@ def test_readers_that_connect_and_vanish_leave_nothing_behind(
     worker = build(app)
     head = b"PUT " + STREAM + b" HTTP/1.1\r\nHost: x\r\nContent-Type: text/plain\r\nConnection: close\r\n\r\n"
     assert converse(worker, head).startswith(b"HTTP/1.1 201")
-    come_and_vanish(worker, app, way)
-    before = alive()
-    for _ in range(READERS // AT_ONCE):
+    with gevent.Timeout(PATIENCE_S):
         come_and_vanish(worker, app, way)
-    assert alive() == before
+        before = alive()
+        for _ in range(READERS // AT_ONCE):
+            come_and_vanish(worker, app, way)
+        assert alive() == before
 
 
 def come_and_vanish(worker: Any, app: Flask, way: str) -> None:
@@ -65,7 +66,7 @@ def come_and_vanish(worker: Any, app: Flask, way: str) -> None:
         gevent.idle()
     for reader in readers:
         reader.sock.close()
-    gevent.joinall([reader.greenlet for reader in readers], timeout=NOTICED_S_MAX)
-    assert all(reader.greenlet.dead for reader in readers)
+    # Their leaving alone ends them: a wait that is not noticed lasts as long as the time limit of the test.
+    gevent.joinall([reader.greenlet for reader in readers])
     assert (service.hub.watchers, service.hub._events) == (0, {})
     assert service.fanout.readers == 0
