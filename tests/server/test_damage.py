@@ -45,7 +45,7 @@ def test_a_damaged_stream_is_answered_500_and_all_others_are_served(
         assert client.send("PUT", "damaged", BYTES, payload).status == 201
         assert client.send("PUT", "whole", BYTES, payload[::-1]).status == 201
     # Nothing but what is current is left then.
-    assert command("pack", settings, data).returncode == 0
+    assert command("compact", settings, data).returncode == 0
     place = payload[700:764]
     (file,) = [path for path in data.rglob("*") if path.is_file() and place in path.read_bytes()]
     flip(file, file.read_bytes().index(place))
