@@ -305,3 +305,10 @@ def test_no_module_has_a_name_that_says_nothing() -> None:
 def test_nothing_is_left_to_be_done_later(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     assert not [mark for mark in ("TODO", "FIXME", "XXX", "NotImplementedError") if mark in text]
+
+
+def test_the_drawing_of_the_floors_has_every_folder() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    drawing = page.split("```text")[1].split("```")[0]
+    drawn = {word.rstrip("/") for word in drawing.split() if word.endswith("/")}
+    assert drawn == {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
