@@ -10,6 +10,12 @@ SECURITY: Final[list[Header]] = [
     ("X-Content-Type-Options", "nosniff"),
     ("Cross-Origin-Resource-Policy", "cross-origin"),
 ]
+# `*` allows no credentials, and without them one star exposes every header.
+FOR_ANY: Final[list[Header]] = [
+    *SECURITY,
+    ("Access-Control-Allow-Origin", "*"),
+    ("Access-Control-Expose-Headers", "*"),
+]
 ALLOWED_HEADERS: Final = ", ".join(
     (
         "Authorization",
@@ -56,21 +62,18 @@ class CorsHeaders:
 
     def __init__(self, origins: tuple[str, ...]) -> None:
         self._origins = frozenset(origins)
-        self._any = "*" in origins
-        # `*` allows no credentials, and without them one star exposes every header.
-        self._for_any: list[Header] = [
-            *SECURITY,
-            ("Access-Control-Allow-Origin", "*"),
-            ("Access-Control-Expose-Headers", "*"),
-        ]
         self._varying: list[Header] = [*SECURITY, ("Vary", "Origin")]
+        self.of_all: list[Header] | None = None
+        """The headers of every response, unless they depend on the origin of the request."""
+        if "*" in origins:
+            self.of_all = FOR_ANY
+        elif not origins:
+            self.of_all = SECURITY
 
     def of(self, environ: Environ) -> list[Header]:
         """Headers to append to the response; the list is shared and must not be changed."""
-        if self._any:
-            return self._for_any
-        if not self._origins:
-            return SECURITY
+        if self.of_all is not None:
+            return self.of_all
         origin = environ.get("HTTP_ORIGIN")
         if origin is None or origin not in self._origins:
             return self._varying

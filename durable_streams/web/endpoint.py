@@ -48,6 +48,7 @@ class StreamEndpoint:
         self._streams = streams
         self._control = control or NoControlRoutes()
         self._cors = cors
+        self._headers = cors.of_all
         self._gates = hooks.gates
         self._hooks = hooks if hooks.observers else None
 
@@ -64,8 +65,10 @@ class StreamEndpoint:
             error = _unexpected(exc, environ)
             response = problem_response(error, environ)
         if self._hooks is not None:
-            self._hooks.observe(exchange, response, error)
-        return response.send(start_response, self._cors.of(environ))
+            self._hooks.finished(exchange, response.status, error)
+            if exchange.live is not None and error is None:
+                self._hooks.follow(exchange, response)
+        return response.send(start_response, self._headers or self._cors.of(environ))
 
     def _respond(self, exchange: Exchange, raw_name: str) -> Response:
         if exchange.environ["REQUEST_METHOD"] == "OPTIONS":

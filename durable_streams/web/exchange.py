@@ -97,11 +97,8 @@ class Hooks:
     gates: tuple[Gate, ...] = ()
     observers: tuple[Observer, ...] = ()
 
-    def observe(self, exchange: Exchange, response: Response, error: ProtocolError | None) -> None:
-        """Report a response; the body of an event stream is wrapped, so that its end is reported too."""
-        self.finished(exchange, response.status, error)
-        if exchange.live is None or error is not None:
-            return
+    def follow(self, exchange: Exchange, response: Response) -> None:
+        """Report the end of a live read; the body of an event stream is wrapped for that."""
         if isinstance(response.body, bytes):
             exchange.sent_bytes = len(response.body)
             self.ended(exchange)

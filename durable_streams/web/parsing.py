@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 from urllib.parse import unquote_to_bytes
 
@@ -21,17 +22,19 @@ from durable_streams.web.response import Environ
 
 LONG_POLL: Final = "long-poll"
 SSE: Final = "sse"
+QUERIES_REMEMBERED: Final = 512
+"""Readers of one stream ask for the same places; a refused query is not remembered."""
+_NO_PRODUCER: Final = (None, None, None)
 _READ_PARAMETERS: Final = ("offset", "live", "cursor")
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Read:
     """GET (sections 5.6 to 5.8). ``offset`` is None for ``offset=now``."""
 
     offset: Offset | None
     live: str | None
     cursor: str | None
-    if_none_match: str | None
 
 
 def readable(wsgi_text: str) -> str:
@@ -71,29 +74,39 @@ def parse_create(environ: Environ, name: str, body: bytes, source: str | None) -
 
 
 def parse_append(environ: Environ, name: str, body: bytes) -> Append:
-    producer_id = environ.get("HTTP_PRODUCER_ID")
-    epoch, seq = environ.get("HTTP_PRODUCER_EPOCH"), environ.get("HTTP_PRODUCER_SEQ")
+    closed = environ.get("HTTP_STREAM_CLOSED")
+    producer = (
+        environ.get("HTTP_PRODUCER_ID"),
+        environ.get("HTTP_PRODUCER_EPOCH"),
+        environ.get("HTTP_PRODUCER_SEQ"),
+    )
     return Append(
         name,
         # The content type of an empty body is ignored (section 5.2).
         _content_type(environ) if body else None,
         body,
-        is_true(environ.get("HTTP_STREAM_CLOSED")),
+        closed is not None and is_true(closed),
         environ.get("HTTP_STREAM_SEQ"),
-        parse_producer(producer_id, epoch, seq),
+        None if producer == _NO_PRODUCER else parse_producer(*producer),
     )
 
 
 def parse_read(environ: Environ) -> Read:
-    query = _read_parameters(environ.get("QUERY_STRING", ""))
+    """What a GET asks for; raises BadRequest or InvalidOffset."""
+    return _parse_read(environ.get("QUERY_STRING", ""), environ.get("HTTP_LAST_EVENT_ID"))
+
+
+@lru_cache(QUERIES_REMEMBERED)
+def _parse_read(query_string: str, last_event_id: str | None) -> Read:
+    query = _read_parameters(query_string)
     offset, live, cursor = query.get("offset"), query.get("live"), query.get("cursor")
     if live is not None and live not in (LONG_POLL, SSE):
         raise BadRequest(f"unsupported live mode: {live}")
     if live is not None and offset is None:
         raise InvalidHeader("offset", f"offset query parameter is required for live={live} mode")
-    if live == SSE and environ.get("HTTP_LAST_EVENT_ID"):
-        offset = environ["HTTP_LAST_EVENT_ID"]
-    return Read(parse_read_offset(offset), live, cursor, environ.get("HTTP_IF_NONE_MATCH"))
+    if live == SSE and last_event_id:
+        offset = last_event_id
+    return Read(parse_read_offset(offset), live, cursor)
 
 
 def _content_type(environ: Environ) -> str | None:

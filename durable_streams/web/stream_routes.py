@@ -169,7 +169,8 @@ class StreamRoutes:
         else:
             cache_control = caching.cache_control(state, self._store.clock(), self._visibility)
             tag = caching.entity_tag(state, page.start, page.stop, coding)
-            is_known = read.if_none_match is not None and caching.tag_matches(read.if_none_match, tag)
+            known = environ.get("HTTP_IF_NONE_MATCH")
+            is_known = known is not None and caching.tag_matches(known, tag)
             render = rendering.not_modified if is_known else rendering.page
             response = render(page, cache_control, tag, cursor)
         return self._compression.of_body(response, coding) if compressible else response
