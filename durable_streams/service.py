@@ -18,13 +18,11 @@ from durable_streams.storage.abilities import Shared
 from durable_streams.storage.contract import Storage
 from durable_streams.streams.batch import Limits
 from durable_streams.streams.store import StreamStore
+from durable_streams.streams.sweeper import Sweeper
 from durable_streams.streams.wakes import Listener, Wakes
 
 LOOK_INTERVAL_S = 5.0
 """How late a reader learns of a change by another process whose wake was lost."""
-SWEEP_INTERVAL_S = 1.0
-SWEEP_STREAMS_MAX = 1000
-"""Streams that the sweeper removes before every other greenlet gets its turn."""
 
 log = logging.getLogger("durable_streams.streams")
 
@@ -59,7 +57,7 @@ class StreamService:
             if self.store.is_open or self._closing.is_set():
                 return
             self.store.open()
-            self._background = [gevent.spawn(self._sweep_until_closed)]
+            self._background = [gevent.spawn(Sweeper(self.store).run, self._closing)]
             self._join_others()
             stopping.on_drain(self.stop_live)
             stopping.on_stopped(self.close, last=True)
@@ -107,12 +105,3 @@ class StreamService:
     def _tell(self, ready: bool) -> None:
         for listener in self.on_ready:
             listener(ready)
-
-    def _sweep_until_closed(self) -> None:
-        while not self._closing.wait(SWEEP_INTERVAL_S):
-            try:
-                while self.store.sweep(SWEEP_STREAMS_MAX) == SWEEP_STREAMS_MAX and not self._closing.is_set():
-                    gevent.sleep(0)
-            except Exception:
-                # One failed round must not end the sweeping; what was due is due again in the next.
-                log.exception("sweeping expired streams failed")

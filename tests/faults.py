@@ -52,8 +52,13 @@ class FaultyStorage(Storage):
     def find(self, names: Iterable[str]) -> Mapping[str, Found]:
         if not self.shared:
             return super().find(names)
-        self._call("find")
-        found = dict(self.inner.find(names))
+        asked = list(names)
+        try:
+            self._call("find")
+        except StreamDamaged as damage:
+            # Told of each stream, and not raised: the others must not suffer.
+            return dict.fromkeys(asked, damage)
+        found = dict(self.inner.find(asked))
         damaged = {
             name: StreamDamaged(f"stream {name!r} is damaged on purpose")
             for name in self.damaged & found.keys()

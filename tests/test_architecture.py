@@ -78,6 +78,7 @@ LAYERS = {
     "streams.pipeline": layer(
         "streams", "storage.contract", "storage.abilities", "protocol", others="gevent"
     ),
+    "streams.sweeper": layer("streams", "eventloop", "protocol", others="gevent"),
     "streams.finding": layer("streams", "storage.contract", "protocol", others="gevent"),
     "live": layer(
         "live", "eventloop", "streams", "storage.contract", "storage.abilities", "protocol", others="gevent"

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from durable_streams.protocol.appending import check_size
 from durable_streams.protocol.content import DEFAULT_CONTENT_TYPE, media_type, to_messages
-from durable_streams.protocol.errors import PathBlocked, StaleDecision, StreamExists
+from durable_streams.protocol.errors import DocumentChanged, PathBlocked, StaleDecision, StreamExists
 from durable_streams.protocol.expiry import has_expired
-from durable_streams.protocol.outcomes import Created, Decision
-from durable_streams.protocol.requests import Create, ForkSource
-from durable_streams.protocol.state import ForkPoint, StreamConfig, StreamState
+from durable_streams.protocol.outcomes import Created, Decision, Done
+from durable_streams.protocol.requests import AddFork, Create, ForkSource, Replace
+from durable_streams.protocol.state import NO_EXPIRY, ForkPoint, StreamConfig, StreamState, evolve
 
 
 def decide_create(found: StreamState | None, request: Create, now: float, stream_bytes_max: int) -> Decision:
     """A new stream, or the one that is there when it is what was asked for; raises StreamExists or PathBlocked.
 
     Never appends the body to a stream that exists. Raises StaleDecision for an expired stream, which has to be removed
-    first, and for a fork whose source has not been looked at, because the fork itself was there until now.
+    first, and for a fork whose source is not known yet, because the fork itself was there until now.
     """
     if found is not None:
         if found.deleted:
@@ -37,7 +37,23 @@ def decide_create(found: StreamState | None, request: Create, now: float, stream
     data = to_messages(request.body) if request.body and config.is_json else request.body
     check_size(len(data), stream_bytes_max)
     state = StreamState(config, config.forked_at + len(data), now, closed=request.closed)
-    return Decision(state, data, Created(state, existed=False))
+    point = request.fork_point
+    reference = AddFork(point.source, point.source_uid, request.uid, request.name) if point else None
+    return Decision(state, data, Created(state, existed=False), reference)
+
+
+def decide_replace(
+    found: StreamState | None, request: Replace, now: float, stream_bytes_max: int
+) -> Decision:
+    """A document with another body, or none; raises DocumentChanged unless it is the life that is to be replaced."""
+    if (None if found is None else found.config.uid) != request.expected:
+        raise DocumentChanged(request.name)
+    if request.body is None:
+        return Decision(None, b"", Done(None))
+    config = StreamConfig(request.name, request.uid, DEFAULT_CONTENT_TYPE, NO_EXPIRY, None, int(now * 1e6))
+    first = StreamState(config, len(request.body), now)
+    after = evolve(found, config=config, tail=first.tail, touched_at=now) if found else first
+    return Decision(after, request.body, Done(after))
 
 
 def check_same(state: StreamState, request: Create) -> None:

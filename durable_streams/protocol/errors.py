@@ -268,6 +268,13 @@ class StaleDecision(Unavailable):
     """The stream is no longer what it was when the request was made ready; asked again, it will be decided."""
 
 
+class DocumentChanged(StaleDecision):
+    """A document of the server is no longer at the revision that was to be replaced."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"{name!r} has another revision by now")
+
+
 class StorageFull(ProtocolError):
     """The disk is full; nothing was changed, and service resumes when there is room."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Final
 
 from durable_streams.protocol.content import media_type
 from durable_streams.protocol.errors import (
@@ -17,7 +18,20 @@ from durable_streams.protocol.expiry import has_expired, require_live
 from durable_streams.protocol.names import is_reserved
 from durable_streams.protocol.outcomes import Decision, Done, Removed
 from durable_streams.protocol.requests import AddFork, Create, Remove, RemoveFork, Touch
-from durable_streams.protocol.state import NO_EXPIRY, NO_FORKS, Expiry, ForkPoint, StreamState, evolve
+from durable_streams.protocol.state import (
+    NO_EXPIRY,
+    NO_FORKS,
+    Expiry,
+    ForkPoint,
+    ForkReference,
+    StreamState,
+    evolve,
+)
+
+ORPHAN_AGE_S: Final = 60.0
+"""How old a reference must be before the lack of its fork means that a crash came between the two: no request takes so
+long to create a fork.
+"""
 
 
 def fork_expiry(source: Expiry, requested: Expiry) -> Expiry:
@@ -107,16 +121,27 @@ def lost_source(fork: StreamState, found: StreamState | None) -> ProtocolError:
     return StreamDamaged(f"fork {fork.name!r} has lost its source {point.source if point else None!r}")
 
 
+def is_orphan(uid: str, reference: ForkReference, found: StreamState | None, now: float) -> bool:
+    """Whether a reference has no fork: ``found`` is the stream that has the name of the fork ``uid`` now."""
+    return (found is None or found.config.uid != uid) and now - reference.taken_at >= ORPHAN_AGE_S
+
+
+def release_of(state: StreamState) -> RemoveFork | None:
+    """What is to be done at the source of a stream that is gone, if it was a fork."""
+    fork = state.config.fork
+    return RemoveFork(fork.source, fork.source_uid, state.config.uid) if fork else None
+
+
 def decide_add_fork(
     found: StreamState | None, request: AddFork, now: float, stream_bytes_max: int
 ) -> Decision:
-    """Note that a fork reads this stream; raises as ``require_source`` does, also for a newer uid."""
+    """Record that a fork reads this stream; raises as ``require_source`` does, also for a newer uid."""
     state = require_source(found, request.name, now)
     if state.config.uid != request.uid:
         raise StreamNotFound(request.name)
     if request.fork_uid in state.forks:
         return Decision(state, b"", Done(state))
-    forks = {**state.forks, request.fork_uid: request.fork_name}
+    forks = {**state.forks, request.fork_uid: ForkReference(request.fork_name, now)}
     after = evolve(state, forks=forks)
     return Decision(after, b"", Done(after))
 
@@ -124,12 +149,12 @@ def decide_add_fork(
 def decide_remove_fork(
     found: StreamState | None, request: RemoveFork, now: float, stream_bytes_max: int
 ) -> Decision:
-    """Forget a fork; a soft-deleted stream goes with its last one. Releasing twice is releasing once."""
+    """Forget a fork; a soft-deleted stream goes with its last one, up the chain. Releasing twice is releasing once."""
     if found is None or found.config.uid != request.uid:
         return Decision(found, b"", Done(found))
-    forks = {key: name for key, name in found.forks.items() if key != request.fork_uid}
+    forks = {uid: reference for uid, reference in found.forks.items() if uid != request.fork_uid}
     if found.deleted and not forks:
-        return Decision(None, b"", Removed(found, retained=False))
+        return Decision(None, b"", Removed(found, retained=False), release_of(found))
     if len(forks) == len(found.forks):
         return Decision(found, b"", Done(found))
     after = evolve(found, forks=forks or NO_FORKS)
@@ -145,14 +170,14 @@ def decide_remove(found: StreamState | None, request: Remove, now: float, stream
     else:
         state = found
     if not state.forks:
-        return Decision(None, b"", Removed(state, retained=False))
+        return Decision(None, b"", Removed(state, retained=False), release_of(state))
     return Decision(evolve(state, deleted=True, touched_at=now), b"", Removed(state, retained=True))
 
 
 def decide_touch(found: StreamState | None, request: Touch, now: float, stream_bytes_max: int) -> Decision:
-    """Record a touch by reads, or the last look at a soft-deleted stream.
+    """Record a touch by reads, or the last check of a soft-deleted stream.
 
-    What ``found`` knows of later touches is recorded with it; one of another uid changes nothing.
+    A later touch that ``found`` has is recorded with it. A touch of another uid changes nothing.
     """
     if found is None or found.config.uid != request.uid:
         return Decision(found, b"", Done(found))

@@ -9,6 +9,8 @@ from durable_streams.protocol.errors import InvalidStreamName, RouteNotFound
 
 RESERVED: Final = "__ds"
 """Control APIs live under this first segment (section 6); it never names a stream."""
+RESERVED_END: Final = RESERVED + "/\U0010ffff"
+"""Sorts after every name below that segment."""
 
 
 def is_reserved(name: str) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from durable_streams.protocol.requests import AddFork, RemoveFork
 from durable_streams.protocol.state import ProducerState, StreamState
 
 
@@ -40,6 +41,10 @@ class Removed:
 
     state: StreamState
     retained: bool
+    released: StreamState | None = None
+    """The source that was released with it, as it is now; None when it is gone, or was not released with it."""
+    then: RemoveFork | None = None
+    """The release that is still to be done, where it could not be done with it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +55,7 @@ class Done:
 
 
 Outcome = Created | Appended | Removed | Done
+SourceStep = AddFork | RemoveFork
 
 
 @dataclass(slots=True)
@@ -62,3 +68,5 @@ class Decision:
     state: StreamState | None
     data: bytes
     outcome: Outcome
+    then: SourceStep | None = None
+    """What happens to the source of a fork with this step: together where both can be committed as one."""

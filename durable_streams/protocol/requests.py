@@ -66,7 +66,7 @@ class Remove:
 
 @dataclass(frozen=True, slots=True)
 class AddFork:
-    """A fork is about to read this stream's bytes; taking the same reference twice is taking it once."""
+    """A fork reads this stream's bytes from now on; taking the same reference twice is taking it once."""
 
     name: str
     uid: str
@@ -92,4 +92,16 @@ class Touch:
     at: float
 
 
-Request = Create | Append | Remove | AddFork | RemoveFork | Touch
+@dataclass(frozen=True, slots=True)
+class Replace:
+    """Give a document of the server another body, if it still is the life ``expected`` (None: if there is none)."""
+
+    name: str
+    expected: str | None
+    uid: str
+    """Of the new life."""
+    body: bytes | None
+    """None: the document goes."""
+
+
+Request = Create | Append | Remove | AddFork | RemoveFork | Touch | Replace

@@ -10,13 +10,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from operator import attrgetter
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from durable_streams.protocol.content import is_json, media_type
 from durable_streams.protocol.offsets import format_offset
 
 NO_PRODUCERS: Final[Mapping[str, ProducerState]] = MappingProxyType({})
-NO_FORKS: Final[Mapping[str, str]] = MappingProxyType({})
+NO_FORKS: Final[Mapping[str, ForkReference]] = MappingProxyType({})
 RECHECK_DELETED_S: Final = 3600.0
 """How often a soft-deleted stream is checked for forks that a crash has kept from releasing it."""
 
@@ -84,6 +84,14 @@ class ProducerState:
     seq: int
 
 
+class ForkReference(NamedTuple):
+    """What a stream remembers of a fork that reads its bytes."""
+
+    name: str
+    taken_at: float
+    """Seconds since 1970. A reference is older than its fork; 0 when it was recorded before references had a date."""
+
+
 @dataclass(slots=True)
 class StreamState:
     """A stream at one moment; ``tail`` is the position after its last byte."""
@@ -97,8 +105,8 @@ class StreamState:
     """The (producer id, epoch, sequence) of the request that closed the stream, if it named one."""
     stream_seq: str | None = None
     producers: Mapping[str, ProducerState] = field(default_factory=lambda: NO_PRODUCERS)
-    forks: Mapping[str, str] = field(default_factory=lambda: NO_FORKS)
-    """Forks that read this stream's bytes: uid of the fork -> its name."""
+    forks: Mapping[str, ForkReference] = field(default_factory=lambda: NO_FORKS)
+    """Forks that read this stream's bytes, by uid of the fork."""
     deleted: bool = False
     """Soft-deleted: kept only for its forks."""
     revision: int = 1

@@ -121,6 +121,10 @@ class Storage(ABC):
         """The shard (0 to ``shards`` - 1) that commits changes of the stream ``name``; the same for ever."""
         return 0
 
+    def joins(self, fork: str, source: str) -> bool:
+        """Whether changes of these two streams can be one unit, so that a fork is created and removed in one step."""
+        return self.shard_of(fork) == self.shard_of(source)
+
     @abstractmethod
     def known(self, name: str) -> StreamState | None:
         """The state of a stream as far as this process knows, without waiting for the network.
@@ -146,8 +150,9 @@ class Storage(ABC):
     def commit(self, shard: int, units: Sequence[Unit], rests_on: Mapping[str, StreamState | None]) -> Lost:
         """Record the units whose streams are as they were decided on; returns which streams are not.
 
-        Each stream at most once in all units, and not in ``rests_on`` as well; all of this shard. ``rests_on`` (name
-        -> state, None for no stream) is only given to a shared storage. Raises as the module's text says.
+        Each stream at most once in all units, and not in ``rests_on`` as well; all of this shard, or joined to one of
+        it. ``rests_on`` (name -> state, None for no stream) is only given to a shared storage. Raises as the module's
+        text says.
         """
 
     @abstractmethod
@@ -156,7 +161,10 @@ class Storage(ABC):
 
     @abstractmethod
     def due(self, now: float, limit: int) -> list[str]:
-        """Up to ``limit`` names whose recorded ``due_at`` is at or before ``now`` (seconds since 1970)."""
+        """Up to ``limit`` names whose recorded ``due_at`` is at or before ``now`` (seconds since 1970).
+
+        A shared storage goes by ``expiry.swept_at`` in place of ``due_at``.
+        """
 
 
 def check_recorded(recorded: StreamState | None, change: Change) -> None:

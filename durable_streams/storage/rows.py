@@ -15,7 +15,7 @@ Row, version 2, field by field. A later version appends fields and raises the nu
     10 closed_by     None | (producer id, epoch, seq)
     11 stream_seq    None | str
     12 producers     {id: (epoch, seq)}
-    13 forks         {fork uid: fork name}
+    13 forks         {fork uid: (fork name, taken_at)}; a fork name alone in version 1
     14 deleted       bool
     15 revision      int     since version 2; before it every state counts as revision 1
 
@@ -34,6 +34,7 @@ from durable_streams.protocol.state import (
     NO_PRODUCERS,
     Expiry,
     ForkPoint,
+    ForkReference,
     ProducerState,
     StreamConfig,
     StreamState,
@@ -71,7 +72,7 @@ def to_row(state: StreamState) -> tuple[Any, ...]:
         state.closed_by,
         state.stream_seq,
         {name: (producer.epoch, producer.seq) for name, producer in state.producers.items()},
-        dict(state.forks),
+        {uid: tuple(reference) for uid, reference in state.forks.items()},
         state.deleted,
         state.revision,
     )
@@ -102,7 +103,7 @@ def from_row(row: Sequence[Any]) -> StreamState:
         closed_by=tuple(row[10]) if row[10] else None,
         stream_seq=row[11],
         producers={name: ProducerState(*pair) for name, pair in row[12].items()} or NO_PRODUCERS,
-        forks=row[13] or NO_FORKS,
+        forks={uid: to_reference(value) for uid, value in row[13].items()} or NO_FORKS,
         deleted=row[14],
         revision=row[15],
     )
@@ -112,3 +113,8 @@ def _from_version_1(row: Sequence[Any]) -> Sequence[Any]:
     life = max(1, int(row[6] * 1_000_000))
     fork = (*row[5], life) if row[5] else None
     return (ROW_VERSION, *row[1:5], fork, life, *row[7:15], 1)
+
+
+def to_reference(value: Any) -> ForkReference:
+    """A fork's reference from what was written of it: (name, taken_at), or the name alone by version 1."""
+    return ForkReference(value, 0.0) if isinstance(value, str) else ForkReference(*value)

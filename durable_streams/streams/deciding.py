@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from durable_streams.protocol.appending import decide_append
-from durable_streams.protocol.creating import decide_create
+from durable_streams.protocol.creating import decide_create, decide_replace
 from durable_streams.protocol.forking import (
     decide_add_fork,
     decide_remove,
@@ -20,6 +20,7 @@ from durable_streams.protocol.requests import (
     Create,
     Remove,
     RemoveFork,
+    Replace,
     Request,
     Touch,
 )
@@ -32,6 +33,7 @@ _RULES: Final[dict[type, Callable[[StreamState | None, Any, float, int], Decisio
     AddFork: decide_add_fork,
     RemoveFork: decide_remove_fork,
     Touch: decide_touch,
+    Replace: decide_replace,
 }
 
 

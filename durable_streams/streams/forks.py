@@ -1,4 +1,4 @@
-"""Creating forks (section 4.2): a reference at the source, then the fork.
+"""Creating forks (section 4.2): in one step with the reference at the source, or after it.
 
 The rules are in ``protocol/forking.py``; they are given the position that is read here.
 """
@@ -19,7 +19,8 @@ from durable_streams.protocol.forking import (
 )
 from durable_streams.protocol.outcomes import Created
 from durable_streams.protocol.requests import AddFork, Create, ForkSource, RemoveFork
-from durable_streams.protocol.state import ForkPoint
+from durable_streams.protocol.state import StreamState
+from durable_streams.storage.contract import Storage
 from durable_streams.streams.lives import Lives, new_uid
 from durable_streams.streams.pipeline import Pipeline
 from durable_streams.streams.reading import Reader
@@ -29,7 +30,10 @@ from durable_streams.streams.references import References
 class Forks:
     """Creates the forks of one storage."""
 
-    def __init__(self, pipeline: Pipeline, reader: Reader, references: References, lives: Lives) -> None:
+    def __init__(
+        self, storage: Storage, pipeline: Pipeline, reader: Reader, references: References, lives: Lives
+    ) -> None:
+        self._storage = storage
         self._pipeline = pipeline
         self._reader = reader
         self._references = references
@@ -45,28 +49,22 @@ class Forks:
         check_fork_position(source, position)
         point = fork_point(request, source, anchor, position, self._reader.life_at(source, position))
         new = replace(request, uid=new_uid(), life=self._lives.begin(now, source.config.life))
-        return self._create(fork_request(new, source, point), point)
+        resolved = fork_request(new, source, point)
+        if self._storage.joins(request.name, source.name):
+            return cast(Created, self._pipeline.submit(resolved))
+        return self._create_in_two_steps(resolved, source)
 
-    def _create(self, request: Create, point: ForkPoint) -> Created:
-        fork = request.uid
-        forking = self._references.forking
-        release = RemoveFork(point.source, point.source_uid, fork)
-        forking.add(fork)
-        is_known = True
+    def _create_in_two_steps(self, request: Create, source: StreamState) -> Created:
+        self._pipeline.submit(AddFork(source.name, source.config.uid, request.uid, request.name))
+        release = RemoveFork(source.name, source.config.uid, request.uid)
         try:
-            self._pipeline.submit(AddFork(point.source, point.source_uid, fork, request.name))
-            try:
-                created = cast(Created, self._pipeline.submit(request))
-            except OutcomeUnknown:
-                # The next opening will know whether there is a fork; until then its source must not go.
-                is_known = False
-                raise
-            except ProtocolError:
-                self._references.release(release)
-                raise
-            if created.existed:
-                self._references.release(release)
-            return created
-        finally:
-            if is_known:
-                forking.discard(fork)
+            created = cast(Created, self._pipeline.submit(request))
+        except OutcomeUnknown:
+            # The next opening will know whether there is a fork; until then its source must not go.
+            raise
+        except ProtocolError:
+            self._references.release([release])
+            raise
+        if created.existed:
+            self._references.release([release])
+        return created

@@ -13,8 +13,7 @@ from __future__ import annotations
 import logging
 import random
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Sequence
 from time import monotonic, time
 from typing import cast
 
@@ -31,10 +30,11 @@ from durable_streams.protocol.errors import (
 from durable_streams.protocol.outcomes import Outcome
 from durable_streams.protocol.requests import Request
 from durable_streams.protocol.state import StreamState
-from durable_streams.storage.contract import NOTHING_LOST, RESTS_ON_NOTHING, Change, Lost, Storage
+from durable_streams.storage.contract import NOTHING_LOST, RESTS_ON_NOTHING, Change, Found, Lost, Storage
 from durable_streams.streams.batch import Batch, Limits, MemoryBudget
 from durable_streams.streams.deciding import decide
 from durable_streams.streams.finding import finder
+from durable_streams.streams.touches import Touches
 
 log = logging.getLogger("durable_streams.streams")
 
@@ -48,6 +48,8 @@ LOSSES_MAX = 20
 LOSS_PAUSE_S = 0.002
 """Times the number of losses: the longest pause, drawn at random, from the second loss in a row on."""
 
+Answer = Outcome | ProtocolError
+
 
 class Pipeline:
     """Turns requests into committed changes of one storage."""
@@ -57,10 +59,10 @@ class Pipeline:
         storage: Storage,
         limits: Limits,
         announce: Callable[[Sequence[Change]], None],
-        touches: Mapping[str, float],
+        touches: Touches,
         clock: Callable[[], float] = time,
     ) -> None:
-        """``touches``: the newest touch of a stream's window by reads, where it is newer than the recorded one."""
+        """``touches``: of windows, seen in every state that is given out or decided on."""
         self.limits = limits
         self.clock = clock
         self._storage = storage
@@ -86,24 +88,31 @@ class Pipeline:
         """Whether a shard has stopped because it could not know what became of a batch."""
         return any(committer.failed for committer in self._committers)
 
+    def has_failed(self, name: str) -> bool:
+        """Whether it may be unknown if the last changes of this stream were kept."""
+        committers = self._committers
+        return self._storage.failed or bool(committers and committers[self._storage.shard_of(name)].failed)
+
     def known(self, name: str, now: float) -> StreamState | None:
         """The state to decide a write on, with the newest touch of its window; the commit finds out if it is old."""
-        return self._with_touch(self._storage.known(name), now)
+        state = self._storage.known(name)
+        return None if state is None else self._touches.see(state, now)
 
     def find(self, name: str, now: float) -> StreamState | None:
         """The state as recorded now, with the newest touch of its window."""
-        # Noted before the question: a touch that is recorded meanwhile may be in neither the answer nor the map.
-        touched_at = self._touches.get(name, 0.0) if self._touches else 0.0
-        return self._with_touch(self.recorded(name), now, touched_at)
+        # Noted before the question: a touch that is recorded meanwhile may be in neither the answer nor here.
+        touched_at = self._touches.latest(name, now) if self._storage.shared else 0.0
+        state = self.recorded(name)
+        return None if state is None else self._touches.see(state, now, touched_at)
 
-    def _with_touch(
-        self, state: StreamState | None, now: float, touched_at: float = 0.0
-    ) -> StreamState | None:
-        if state is None or not (self._touches or touched_at):
-            return state
-        touched_at = min(max(touched_at, self._touches.get(state.config.name, 0.0)), now)
-        # Not a successor: the same recorded state, seen with a touch that is not recorded yet.
-        return replace(state, touched_at=touched_at) if touched_at > state.touched_at else state
+    def find_all(self, names: Sequence[str], now: float) -> dict[str, Found]:
+        """What ``find`` gives, of many streams with one question."""
+        touched_at = {name: self._touches.latest(name, now) for name in names}
+        found = self._storage.find(names) if names else {}
+        return {
+            name: self._touches.see(state, now, touched_at[name]) if isinstance(state, StreamState) else state
+            for name, state in found.items()
+        }
 
     def submit(self, request: Request) -> Outcome:
         """Carry out ``request`` and return when it is as durable as the storage promises.
@@ -113,6 +122,18 @@ class Pipeline:
         if self._storage.commits_inline:
             return self._submit_inline(request)
         return self._committers[self._storage.shard_of(request.name)].submit(request)
+
+    def submit_all(self, requests: Iterable[Request]) -> list[Answer]:
+        """What ``submit`` returns or raises for each, submitted together so that they share commits."""
+        if self._storage.commits_inline:
+            return self._submit_all_inline(list(requests))
+        return [_wait(waiting) for waiting in [self._enqueue(request) for request in requests]]
+
+    def _enqueue(self, request: Request) -> _Waiting | ProtocolError:
+        try:
+            return self._committers[self._storage.shard_of(request.name)].enqueue(request)
+        except ProtocolError as exc:
+            return exc
 
     def submit_later(self, request: Request) -> None:
         """Carry out ``request`` later, if the storage takes it; nobody is told what became of it."""
@@ -131,6 +152,9 @@ class Pipeline:
         now = self.clock()
         found = self.known(request.name, now)
         decision = decide(found, request, now, self.limits.stream_bytes_max)
+        if decision.then is not None:
+            (outcome,) = self._commit_inline([request])
+            return _raise_or(outcome)
         after = decision.state
         if after is not found:
             change = Change(found, after, [decision.data])
@@ -143,8 +167,32 @@ class Pipeline:
             self._announce((change,))
         return decision.outcome
 
+    def _submit_all_inline(self, requests: list[Request]) -> list[Answer]:
+        try:
+            return self._commit_inline(requests)
+        except ProtocolError as exc:
+            # There may be room for some of them.
+            return [exc] if len(requests) == 1 else [self._tried_inline(request) for request in requests]
+
+    def _tried_inline(self, request: Request) -> Answer:
+        try:
+            return self._submit_inline(request)
+        except ProtocolError as exc:
+            return exc
+
+    def _commit_inline(self, requests: Sequence[Request]) -> list[Answer]:
+        """One batch; nothing can come between its decisions and its commit."""
+        batch = self.batch()
+        answers = [_decide(batch, request) for request in requests]
+        try:
+            self.commit(0, batch)
+        except BaseException:
+            batch.roll_back()
+            raise
+        return answers
+
     def batch(self) -> Batch:
-        return Batch(self.known, self.limits, self._budget, self.clock())
+        return Batch(self.known, self._storage.joins, self.limits, self._budget, self.clock())
 
     def commit(self, shard: int, batch: Batch) -> Lost:
         """Make a batch durable, then tell who waits. What it has lost is not in the batch any more."""
@@ -154,6 +202,7 @@ class Pipeline:
             return NOTHING_LOST
         lost = self._storage.commit(shard, units, rests_on)
         if lost:
+            lost = batch.with_units(lost)
             batch.roll_back(lost)
             units = batch.units()
         if units:
@@ -170,9 +219,6 @@ class _Waiting:
         self.request = request
         self.answer: AsyncResult[Outcome] = AsyncResult()
         self.losses = 0
-
-
-Answer = Outcome | Exception
 
 
 class _Committer:
@@ -308,9 +354,24 @@ def _decide(batch: Batch, request: Request) -> Answer:
         return InternalError(repr(exc))
 
 
+def _wait(waiting: _Waiting | ProtocolError) -> Answer:
+    if isinstance(waiting, ProtocolError):
+        return waiting
+    try:
+        return cast(Outcome, waiting.answer.get())
+    except ProtocolError as exc:
+        return exc
+
+
+def _raise_or(answer: Answer) -> Outcome:
+    if isinstance(answer, ProtocolError):
+        raise answer
+    return answer
+
+
 def _answer(answers: list[tuple[_Waiting, Answer]]) -> None:
     for waiting, answer in answers:
-        if isinstance(answer, Exception):
+        if isinstance(answer, ProtocolError):
             waiting.answer.set_exception(answer)
         else:
             waiting.answer.set(answer)

@@ -1,15 +1,17 @@
 """References: which forks read a stream's bytes, recorded with their source.
 
-A reference is taken before its fork is created and released after the fork has gone, so the source's bytes never go
-before their last reader. A crash between two steps leaves a reference without a fork: an orphan. It is released the
-next time that somebody removes or sweeps its stream.
+A reference is taken before, or with, the creation of its fork, and released after, or with, the end of the fork. So
+bytes never go before their last reader. Where fork and source cannot be committed together, a crash between the two
+steps leaves a reference without a fork: an orphan. It is released when its stream is next removed or swept.
 """
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 
-from durable_streams.protocol.errors import ProtocolError, StreamDamaged
+from durable_streams.protocol.errors import ProtocolError, StreamDamaged, Unavailable
+from durable_streams.protocol.forking import is_orphan
 from durable_streams.protocol.outcomes import Done, Outcome, Removed
 from durable_streams.protocol.requests import RemoveFork
 from durable_streams.protocol.state import StreamState
@@ -22,55 +24,59 @@ class References:
     """The references of all streams of one storage."""
 
     def __init__(self, pipeline: Pipeline) -> None:
-        self.forking: set[str] = set()
-        """Uids of forks whose source has a reference and that are being created now."""
         self._pipeline = pipeline
 
-    def release(self, reference: RemoveFork | None) -> None:
-        """Drop a reference; its stream may go with it, and then what that one referred to, up the chain.
+    def release(self, references: Iterable[RemoveFork]) -> None:
+        """Release references; a stream may go with its last one, and then what it refers to, up the chain.
 
-        A failure here is not one of the caller, who has done what was asked: the reference is an orphan from now on.
+        A failure here is not one of the caller, whose work is done: the reference is an orphan from now on.
         """
-        while reference is not None:
-            try:
-                outcome = self._pipeline.submit(reference)
-            except ProtocolError as exc:
-                log.warning("stream %r keeps a reference for now: %r", reference.name, exc)
-                return
-            reference = reference_of(outcome) or self._next_orphan(outcome)
+        requests = list(references)
+        while requests:
+            outcomes = self._pipeline.submit_all(requests)
+            for request, outcome in zip(requests, outcomes, strict=True):
+                if isinstance(outcome, ProtocolError):
+                    log.warning("stream %r keeps a reference for now: %r", request.name, outcome)
+            requests = self._left_by(outcomes)
 
-    def drop_orphans(self, state: StreamState | None) -> None:
-        """Release the references of a stream whose forks never came to be, or have gone."""
-        if state is None:
-            return
-        for uid, name in state.forks.items():
-            if self._is_orphan(uid, name):
-                self.release(RemoveFork(state.name, state.config.uid, uid))
+    def release_left(self, outcomes: Iterable[Outcome | ProtocolError]) -> None:
+        """Release what streams that ended with ``outcomes`` referred to, where that was not done in the same step."""
+        self.release(self._left_by(outcomes))
 
-    def _next_orphan(self, outcome: Outcome) -> RemoveFork | None:
-        """A soft-deleted stream that only orphans hold goes too: one of them."""
-        state = outcome.state if isinstance(outcome, Done) else None
-        if state is None or not state.deleted:
-            return None
-        if not all(self._is_orphan(*reference) for reference in state.forks.items()):
-            return None
-        return RemoveFork(state.name, state.config.uid, next(iter(state.forks)))
+    def release_orphans(self, states: Iterable[StreamState]) -> None:
+        """Release the references of these streams whose forks never came to be, or are gone."""
+        self.release(orphan for state in states for orphan in self._orphans(state))
 
-    def _is_orphan(self, uid: str, name: str) -> bool:
-        if uid in self.forking:
-            return False
+    def _left_by(self, outcomes: Iterable[Outcome | ProtocolError]) -> list[RemoveFork]:
+        """What is still to be released: the source of a stream that is gone, and a source that only orphans hold."""
+        left: list[RemoveFork] = []
+        for outcome in outcomes:
+            if isinstance(outcome, Removed) and outcome.then is not None:
+                left.append(outcome.then)
+            released = outcome.released if isinstance(outcome, Removed) else None
+            source = outcome.state if isinstance(outcome, Done) else released
+            if source is not None and source.deleted:
+                orphans = self._orphans(source)
+                left += orphans if len(orphans) == len(source.forks) else ()
+        return left
+
+    def _orphans(self, state: StreamState) -> list[RemoveFork]:
+        """The references of a stream that have no fork, as far as that can be told."""
+        now = self._pipeline.clock()
+        names = {reference.name for reference in state.forks.values()}
+        found = self._find(names, now) if names else {}
+        return [
+            RemoveFork(state.name, state.config.uid, uid)
+            for uid, reference in state.forks.items()
+            if reference.name in found and is_orphan(uid, reference, found[reference.name], now)
+        ]
+
+    def _find(self, names: Iterable[str], now: float) -> dict[str, StreamState | None]:
+        """The states of those streams of which it is known for certain whether they are there."""
+        certain = [name for name in names if not self._pipeline.has_failed(name)]
         try:
-            fork = self._pipeline.recorded(name)
-        except StreamDamaged:
-            # It may be restored.
-            return False
-        return fork is None or fork.config.uid != uid
-
-
-def reference_of(outcome: Outcome) -> RemoveFork | None:
-    """The reference that a stream held, if ``outcome`` says that it has gone for good."""
-    if not isinstance(outcome, Removed) or outcome.retained:
-        return None
-    config = outcome.state.config
-    fork = config.fork
-    return RemoveFork(fork.source, fork.source_uid, config.uid) if fork else None
+            found = self._pipeline.find_all(certain, now)
+        except Unavailable:
+            return {}
+        # A damaged fork may be restored.
+        return {name: state for name, state in found.items() if not isinstance(state, StreamDamaged)}

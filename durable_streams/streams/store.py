@@ -13,13 +13,16 @@ from typing import cast
 
 from durable_streams.protocol.errors import StaleDecision
 from durable_streams.protocol.expiry import has_expired, require_live
+from durable_streams.protocol.names import RESERVED_END, is_reserved
 from durable_streams.protocol.offsets import Offset
 from durable_streams.protocol.outcomes import Appended, Created, Removed
 from durable_streams.protocol.requests import Append, Create
 from durable_streams.protocol.state import StreamState
 from durable_streams.storage.contract import Change, Storage
 from durable_streams.streams.batch import Limits
+from durable_streams.streams.documents import Documents, TransientDocuments
 from durable_streams.streams.forks import Forks
+from durable_streams.streams.leases import Leases
 from durable_streams.streams.lifetimes import Lifetimes
 from durable_streams.streams.lives import Lives, new_uid
 from durable_streams.streams.pipeline import Pipeline
@@ -47,13 +50,17 @@ class StreamStore:
         self.storage = storage
         self.is_open = False
         self._announce = announce
-        self._touches = Touches()
+        self._touches = Touches(storage.shared)
         self._lives = Lives()
         self._pipeline = Pipeline(storage, limits, self._changed, self._touches, clock)
         references = References(self._pipeline)
         self._reader = Reader(storage, self._pipeline.recorded)
-        self._forks = Forks(self._pipeline, self._reader, references, self._lives)
+        self._forks = Forks(storage, self._pipeline, self._reader, references, self._lives)
         self._lifetimes = Lifetimes(storage, self._pipeline, self._touches, references)
+        self.documents = Documents(storage, self._pipeline)
+        # Of a storage that one process owns, nobody else competes for its leases.
+        records = self.documents if storage.shared else TransientDocuments()
+        self.leases = Leases(records, lambda: self.clock())
 
     def open(self) -> None:
         """Open the storage and take requests; raises what ``Storage.open`` raises."""
@@ -149,6 +156,25 @@ class StreamStore:
     def sweep(self, limit: int = 1000) -> int:
         """Remove what has expired and what no fork reads any more; returns for how many streams that worked."""
         return self._lifetimes.sweep(limit)
+
+    def record_held(self) -> float:
+        """Record the windows that live readers of this process hold, where it is time.
+
+        Returns when to do it again (seconds since 1970, or infinity).
+        """
+        return self._lifetimes.record_held()
+
+    def names(self, prefix: str, after: str, limit: int) -> list[str]:
+        """Up to ``limit`` names that start with ``prefix`` and sort after ``after``, in order.
+
+        Soft-deleted and expired streams are named too, internal ones are not.
+        """
+        found = self.storage.names(prefix, after, limit)
+        if not any(map(is_reserved, found)):
+            return found
+        # Internal names sort together: the list goes on behind them.
+        names = [name for name in found if name < RESERVED_END and not is_reserved(name)]
+        return names + self.storage.names(prefix, max(after, RESERVED_END), limit - len(names))
 
     def _changed(self, changes: Sequence[Change]) -> None:
         for change in changes:

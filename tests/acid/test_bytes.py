@@ -10,7 +10,14 @@ from random import Random
 import pytest
 
 from durable_streams.protocol.requests import Remove
-from durable_streams.protocol.state import NO_EXPIRY, ForkPoint, ProducerState, StreamConfig, StreamState
+from durable_streams.protocol.state import (
+    NO_EXPIRY,
+    ForkPoint,
+    ForkReference,
+    ProducerState,
+    StreamConfig,
+    StreamState,
+)
 from durable_streams.storage.contract import Change
 from durable_streams.storage.zodb import AcidStorage
 from durable_streams.storage.zodb.model import (
@@ -107,8 +114,8 @@ def test_many_producers_and_references_come_grow_change_and_go(tmp_path: Path, c
     def producers(numbers: range, seq: int) -> dict[str, ProducerState]:
         return {f"producer {number}": ProducerState(1, seq) for number in numbers}
 
-    def references(numbers: range) -> dict[str, str]:
-        return {f"uid {number}": f"fork {number}" for number in numbers}
+    def references(numbers: range) -> dict[str, ForkReference]:
+        return {f"uid {number}": ForkReference(f"fork {number}", number) for number in numbers}
 
     few, many = producers(range(3), 0), producers(range(count), 5)
     moved = many | producers(range(7), 6)

@@ -13,6 +13,7 @@ from zlib import crc32
 import gevent
 
 from durable_streams.protocol.errors import ProtocolError, StreamDamaged
+from durable_streams.protocol.expiry import RECORDED_PARTS
 from durable_streams.protocol.offsets import Offset, format_offset, parse_offset
 from durable_streams.protocol.outcomes import Appended, Created
 from durable_streams.protocol.requests import Append, Create, ForkSource, Producer
@@ -147,6 +148,13 @@ class Streams:
 
     def close(self) -> None:
         self.store.close()
+
+    def window(self, ttl_s: float) -> float:
+        """After how many seconds a sliding window has run out.
+
+        A process does not see the newest reads of the others that share its storage, and allows for them.
+        """
+        return ttl_s * (1 + 1 / RECORDED_PARTS) if self.storage.shared else ttl_s
 
     # -- changing ----------------------------------------------------------------------------------------------
 

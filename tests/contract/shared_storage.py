@@ -12,6 +12,7 @@ from zlib import crc32
 import gevent
 
 from durable_streams.protocol.errors import StreamNotFound
+from durable_streams.protocol.expiry import swept_at
 from durable_streams.protocol.state import StreamState
 from durable_streams.storage.contract import Change, Found, Lost, Storage, Unit
 from durable_streams.storage.rows import from_row, to_row
@@ -81,6 +82,10 @@ class SharedStorage(Storage):
     def shard_of(self, name: str) -> int:
         return crc32(name.encode()) % self.shards
 
+    def joins(self, fork: str, source: str) -> bool:
+        """One statement can change any two rows."""
+        return True
+
     def known(self, name: str) -> StreamState | None:
         return self._cache.get(name)
 
@@ -123,8 +128,13 @@ class SharedStorage(Storage):
         return [name for name in matching if name > after or not after][:limit]
 
     def due(self, now: float, limit: int) -> list[str]:
-        states = map(self.database.state, self.database.names())
-        return [s.name for s in states if s is not None and s.due_at is not None and s.due_at <= now][:limit]
+        states = [state for state in map(self.database.state, self.database.names()) if state is not None]
+        return [state.name for state in states if _is_due(state, now)][:limit]
+
+
+def _is_due(state: StreamState, now: float) -> bool:
+    at = swept_at(state)
+    return at is not None and at <= now
 
 
 def _check(
@@ -133,5 +143,6 @@ def _check(
     """What the contract asks of the caller of ``commit``."""
     names = [change.name for unit in units for change in unit] + list(rests_on)
     assert len(set(names)) == len(names)
-    assert {storage.shard_of(name) for name in names} <= {shard}
-    assert all(unit for unit in units)
+    for unit in units:
+        assert shard in {storage.shard_of(change.name) for change in unit}
+    assert not units or not rests_on or shard in {storage.shard_of(name) for name in names}

@@ -43,6 +43,9 @@ SCRIPT: Sequence[tuple[str, Callable[[Streams], Any]]] = [
     ("fork again", lambda streams: streams.fork("f", "a", b"own", position=1, sub_offset=2)),
     ("fork json", lambda streams: streams.fork("k", "j", position=0, sub_offset=2)),
     ("fork of a fork", lambda streams: streams.fork("g", "f")),
+    ("append json", lambda streams: streams.append("j", b"[4]", content_type=JSON)),
+    ("close json", lambda streams: streams.append("j", b"", close=True)),
+    ("fork what is closed", lambda streams: streams.fork("m", "j", b"[5]")),
     ("touch", lambda streams: _later(streams, 50)),
     ("last", lambda streams: streams.append("f", b"!", close=True)),
     ("delete a source", lambda streams: streams.remove("a")),
@@ -52,6 +55,9 @@ SCRIPT: Sequence[tuple[str, Callable[[Streams], Any]]] = [
     ("expire", lambda streams: _later(streams, 60)),
     ("create after expiry", lambda streams: streams.create("a", b"newer")),
     ("delete a fork", lambda streams: streams.remove("k")),
+    ("delete its source", lambda streams: streams.remove("j")),
+    ("delete its last fork", lambda streams: streams.remove("m")),
+    ("create in its place", lambda streams: streams.create("j", b"x")),
 ]
 """Every step that the store has, and each of them in more than one way."""
 
@@ -211,7 +217,7 @@ def test_one_damaged_stream_does_not_keep_the_sweeper_from_the_others(
         streams.create(name, ttl=10)
     storage = streams.storage
     assert isinstance(storage, FaultyStorage)
-    streams.clock.now += 10
+    streams.clock.now += streams.window(10)
     storage.damaged.add("a")
     assert streams.store.sweep() == 2
     storage.damaged.clear()

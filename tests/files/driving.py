@@ -69,8 +69,12 @@ def contents(storage: FileStorage) -> Contents:
 
 
 def decide(storage: FileStorage, requests: Sequence[Request], now: float = 1000.0) -> Sequence[Change]:
-    """The changes of one batch; refused requests leave nothing in it."""
-    batch = Batch(lambda name, _: storage.known(name), Limits(), MemoryBudget(0), now)
+    """The changes of one batch, each for itself; refused requests leave nothing in it."""
+
+    def joins(fork: str, source: str) -> bool:
+        return False
+
+    batch = Batch(lambda name, _: storage.known(name), joins, Limits(), MemoryBudget(0), now)
     for request in requests:
         try:
             batch.decide(request)

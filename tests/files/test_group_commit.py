@@ -11,6 +11,7 @@ from durable_streams.protocol.errors import InternalError, Unavailable
 from durable_streams.protocol.requests import Producer
 from durable_streams.streams.batch import Limits
 from durable_streams.streams.pipeline import Pipeline
+from durable_streams.streams.touches import Touches
 from tests.disk.recording import FaultyDisk
 from tests.files.driving import append, commit, create, opened, read_all
 
@@ -18,7 +19,7 @@ from tests.files.driving import append, commit, create, opened, read_all
 def test_requests_that_wait_together_share_one_sync(tmp_path: Path) -> None:
     disk = FaultyDisk({"sync"})
     with opened(tmp_path / "data", disk=disk) as storage:
-        running = Pipeline(storage, Limits(), announce=lambda changes: None, touches={})
+        running = Pipeline(storage, Limits(), announce=lambda changes: None, touches=Touches(shared=False))
         running.start()
         commit(storage, *(create(f"stream {number}") for number in range(40)))
         disk.calls = 0
@@ -32,7 +33,7 @@ def test_requests_that_wait_together_share_one_sync(tmp_path: Path) -> None:
 def test_the_fast_mode_writes_each_request_at_once_and_syncs_none(tmp_path: Path) -> None:
     disk = FaultyDisk({"sync", "write"})
     with opened(tmp_path / "data", durable=False, disk=disk) as storage:
-        running = Pipeline(storage, Limits(), announce=lambda changes: None, touches={})
+        running = Pipeline(storage, Limits(), announce=lambda changes: None, touches=Touches(shared=False))
         running.start()
         running.submit(create("a"))
         disk.calls = 0
@@ -45,7 +46,7 @@ def test_the_fast_mode_writes_each_request_at_once_and_syncs_none(tmp_path: Path
 def test_a_failed_sync_fails_the_partition_loudly(tmp_path: Path) -> None:
     disk = FaultyDisk(set(), 0)
     with opened(tmp_path / "data", disk=disk) as storage:
-        running = Pipeline(storage, Limits(), announce=lambda changes: None, touches={})
+        running = Pipeline(storage, Limits(), announce=lambda changes: None, touches=Touches(shared=False))
         running.start()
         running.submit(create("a", b"before"))
         disk.kinds = {"sync"}
@@ -61,7 +62,7 @@ def test_a_failed_sync_fails_the_partition_loudly(tmp_path: Path) -> None:
 
 def test_a_client_that_goes_away_stops_neither_its_request_nor_those_of_others(tmp_path: Path) -> None:
     with opened(tmp_path / "data") as storage:
-        running = Pipeline(storage, Limits(), announce=lambda changes: None, touches={})
+        running = Pipeline(storage, Limits(), announce=lambda changes: None, touches=Touches(shared=False))
         running.start()
         running.submit(create("a"))
         leaving = [gevent.spawn(running.submit, append("a", b"x")) for _ in range(10)]

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from durable_streams.protocol.state import NO_EXPIRY, Expiry, ForkPoint, StreamConfig, StreamState
+from durable_streams.protocol.state import (
+    NO_EXPIRY,
+    Expiry,
+    ForkPoint,
+    ForkReference,
+    StreamConfig,
+    StreamState,
+)
 
 NOW = 1_800_000_000.0
 """The clock of these tests: seconds since 1970, in 2027."""
@@ -27,3 +34,8 @@ def stream(
     """A stream of ``tail`` bytes, created and last written at NOW unless told otherwise."""
     config = StreamConfig(name, uid, content_type, expiry, fork, life)
     return StreamState(config, tail, touched_at, **more)
+
+
+def references(*uids: str, taken_at: float = NOW) -> dict[str, ForkReference]:
+    """Of forks with these uids."""
+    return {uid: ForkReference(f"name of {uid}", taken_at) for uid in uids}

@@ -27,7 +27,7 @@ from durable_streams.protocol.errors import (
 from durable_streams.protocol.outcomes import Appended
 from durable_streams.protocol.requests import Append, Producer
 from durable_streams.protocol.state import Expiry, ForkPoint, ProducerState, StreamState
-from tests.protocol.states import LIFE, NOW, stream
+from tests.protocol.states import LIFE, NOW, references, stream
 
 
 def append(
@@ -51,7 +51,7 @@ def test_an_append_moves_the_tail_and_renews_the_window() -> None:
 
 def test_an_append_keeps_what_it_does_not_name() -> None:
     point = ForkPoint("t", "j", 3, 3, 0, True, LIFE - 1)
-    before = stream(5, fork=point, forks={"k": "fork"}, expiry=Expiry(ttl_s=9))
+    before = stream(5, fork=point, forks=references("k"), expiry=Expiry(ttl_s=9))
     after, _, _ = append(before)
     assert after.config is before.config
     assert after.forks == before.forks
@@ -68,10 +68,10 @@ REFUSED: list[tuple[str, StreamState | None, dict[str, Any], type[ProtocolError]
     ("no stream", None, {}, StreamNotFound),
     ("no stream and no body", None, {"body": b""}, StreamNotFound),
     ("expired", stream(expiry=Expiry(ttl_s=1), touched_at=NOW - 9), {}, StreamNotFound),
-    ("deleted", stream(deleted=True, forks={"k": "f"}), {}, StreamGone),
+    ("deleted", stream(deleted=True, forks=references("k")), {}, StreamGone),
     (
         "expired, but forks read it",
-        stream(expiry=Expiry(ttl_s=1), touched_at=NOW - 9, forks={"k": "f"}),
+        stream(expiry=Expiry(ttl_s=1), touched_at=NOW - 9, forks=references("k")),
         {},
         StreamGone,
     ),

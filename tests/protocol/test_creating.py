@@ -18,7 +18,7 @@ from durable_streams.protocol.offsets import Offset
 from durable_streams.protocol.outcomes import Created
 from durable_streams.protocol.requests import Create, ForkSource
 from durable_streams.protocol.state import NO_EXPIRY, Expiry, ForkPoint, StreamState
-from tests.protocol.states import LIFE, NOW, stream
+from tests.protocol.states import LIFE, NOW, references, stream
 
 
 def request(**more: Any) -> Create:
@@ -164,7 +164,7 @@ def test_a_stream_that_is_there_is_the_same_or_a_conflict(
 
 def test_the_name_of_a_soft_deleted_stream_is_blocked() -> None:
     with pytest.raises(PathBlocked):
-        create(stream(deleted=True, forks={"k": "f"}))
+        create(stream(deleted=True, forks=references("k")))
 
 
 def test_a_stream_that_has_expired_meanwhile_is_not_taken_for_the_one_that_was_asked_for() -> None:

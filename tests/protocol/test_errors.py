@@ -184,6 +184,14 @@ TABLE: list[tuple[ProtocolError, int, str, str, str, str]] = [
         "The server is temporarily unable to complete the request.",
     ),
     (
+        errors.DocumentChanged("secret"),
+        503,
+        "unavailable",
+        "Service Unavailable",
+        "UNAVAILABLE",
+        "The server is temporarily unable to complete the request.",
+    ),
+    (
         errors.StorageFull("secret"),
         507,
         "insufficient-storage",

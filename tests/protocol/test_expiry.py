@@ -7,7 +7,7 @@ import pytest
 from durable_streams.protocol.errors import StreamGone, StreamNotFound
 from durable_streams.protocol.expiry import has_expired, require_live
 from durable_streams.protocol.state import RECHECK_DELETED_S, Expiry, StreamState
-from tests.protocol.states import NOW, stream
+from tests.protocol.states import NOW, references, stream
 
 TTL, DEADLINE = Expiry(ttl_s=60), Expiry(expires_at=NOW + 60)
 
@@ -43,9 +43,9 @@ def test_a_live_stream_may_be_used() -> None:
     [
         (None, StreamNotFound),
         (stream(expiry=TTL), StreamNotFound),
-        (stream(expiry=TTL, forks={"k": "fork"}), StreamGone),
+        (stream(expiry=TTL, forks=references("k")), StreamGone),
         (stream(deleted=True), StreamGone),
-        (stream(deleted=True, forks={"k": "fork"}), StreamGone),
+        (stream(deleted=True, forks=references("k")), StreamGone),
     ],
 )
 def test_a_stream_that_has_gone_is_not_found_or_gone_as_forks_keep_it(

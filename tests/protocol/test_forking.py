@@ -33,7 +33,7 @@ from durable_streams.protocol.offsets import Offset
 from durable_streams.protocol.outcomes import Decision, Done, Removed
 from durable_streams.protocol.requests import AddFork, Create, ForkSource, Remove, RemoveFork, Touch
 from durable_streams.protocol.state import NO_EXPIRY, Expiry, ForkPoint, StreamState
-from tests.protocol.states import LIFE, NOW, stream
+from tests.protocol.states import LIFE, NOW, references, stream
 
 TTL, OWN_TTL = Expiry(ttl_s=60), Expiry(ttl_s=90)
 DEADLINE = Expiry(expires_at=NOW + 60, expires_at_text="2027-01-15T08:01:00Z")
@@ -62,7 +62,7 @@ def test_a_ttl_of_nothing_is_a_ttl() -> None:
     assert fork_expiry(TTL, Expiry(ttl_s=0)) == Expiry(ttl_s=0)
 
 
-READ: dict[str, Any] = {"forks": {"k": "fork"}}
+READ: dict[str, Any] = {"forks": references("k")}
 GONE_BY = NOW + 61
 
 
@@ -154,8 +154,8 @@ def state_of(decision: Decision) -> StreamState:
 
 def test_every_fork_is_remembered_by_its_uid() -> None:
     state = state_of(take(state_of(take(stream(5), "k")), "l"))
-    assert dict(state.forks) == {"k": "name of k", "l": "name of l"}
-    assert dict(state_of(release(state, "k")).forks) == {"l": "name of l"}
+    assert state.forks == references("k", "l")
+    assert state_of(release(state, "k")).forks == references("l")
 
 
 def test_taking_a_reference_twice_is_taking_it_once() -> None:
@@ -176,7 +176,7 @@ def test_a_reference_is_no_sign_of_life() -> None:
 
 
 def test_a_newer_stream_of_that_name_is_not_the_source() -> None:
-    newer = stream(uid="j", forks={"k": "fork"})
+    newer = stream(uid="j", forks=references("k"))
     with pytest.raises(StreamNotFound):
         take(newer, "l")
     assert release(newer, "k").state is newer
@@ -184,7 +184,7 @@ def test_a_newer_stream_of_that_name_is_not_the_source() -> None:
 
 
 def test_a_soft_deleted_stream_goes_with_its_last_fork() -> None:
-    state = stream(deleted=True, forks={"k": "fork", "l": "fork"})
+    state = stream(deleted=True, forks=references("k", "l"))
     one_left = state_of(release(state, "k"))
     assert one_left.deleted
     decision = release(one_left, "l")

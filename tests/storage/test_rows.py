@@ -15,6 +15,7 @@ from durable_streams.protocol.state import (
     NO_EXPIRY,
     Expiry,
     ForkPoint,
+    ForkReference,
     ProducerState,
     StreamConfig,
     StreamState,
@@ -42,7 +43,7 @@ STATES = st.builds(
     st.none() | st.tuples(TEXTS, NUMBERS, NUMBERS),
     st.none() | TEXTS,
     PRODUCERS,
-    st.dictionaries(TEXTS, TEXTS, max_size=3),
+    st.dictionaries(TEXTS, st.builds(ForkReference, TEXTS, INSTANTS), max_size=3),
     st.booleans(),
     st.integers(1, 2**53 - 1),
 )
@@ -101,7 +102,7 @@ VERSION_1 = (
     ("p", 3, 0),
     "0007",
     {"p": (3, 0)},
-    {"uid of a fork": "its name"},
+    {"uid of a fork": ForkReference("its name", 0.0)},
     False,
 )
 
@@ -124,7 +125,7 @@ def test_a_row_of_version_1_is_read_as_the_first_revision_and_with_the_life_of_i
         ("p", 3, 0),
         "0007",
         {"p": ProducerState(3, 0)},
-        {"uid of a fork": "its name"},
+        {"uid of a fork": ForkReference("its name", 0.0)},
         False,
         revision=1,
     )
@@ -160,7 +161,7 @@ def every_field() -> dict[str, Any]:
         "closed_by": ("p", 1, 2),
         "stream_seq": "a",
         "producers": {"p": ProducerState(1, 2)},
-        "forks": {"k": "fork"},
+        "forks": {"k": ForkReference("fork", 3.0)},
         "deleted": True,
         "revision": 7,
         "mark": "recorded",

@@ -11,9 +11,9 @@ from durable_streams.protocol.errors import (
     StreamNotFound,
     TooLarge,
 )
-from durable_streams.protocol.outcomes import Appended, Created
-from durable_streams.protocol.requests import Append, Create, Producer, Remove
-from durable_streams.protocol.state import NO_EXPIRY, StreamState
+from durable_streams.protocol.outcomes import Appended, Created, Removed
+from durable_streams.protocol.requests import Append, Create, Producer, Remove, RemoveFork
+from durable_streams.protocol.state import NO_EXPIRY, ForkPoint, ForkReference, StreamState
 from durable_streams.storage.contract import Change
 from durable_streams.streams.batch import Batch, Limits, MemoryBudget
 
@@ -25,14 +25,19 @@ class Batches:
 
     def __init__(self, **limits: int) -> None:
         self.states: dict[str, StreamState] = {}
+        self.apart: set[str] = set()
+        """Forks that cannot be committed together with their source."""
         self.limits = Limits(**limits)
         self.held = MemoryBudget(self.limits.memory_bytes_max)
 
     def begin(self) -> Batch:
-        return Batch(lambda name, now: self.states.get(name), self.limits, self.held, NOW)
+        def joins(fork: str, source: str) -> bool:
+            return fork not in self.apart
+
+        return Batch(lambda name, now: self.states.get(name), joins, self.limits, self.held, NOW)
 
     def keep(self, batch: Batch) -> None:
-        for change in changes(batch):
+        for change in (change for unit in batch.units() for change in unit):
             if change.after is None:
                 del self.states[change.name]
             else:
@@ -204,7 +209,7 @@ def test_a_state_is_looked_up_once_and_every_step_is_one_revision() -> None:
         asked.append(name)
         return None
 
-    batch = Batch(known, batches.limits, batches.held, NOW)
+    batch = Batch(known, lambda fork, source: True, batches.limits, batches.held, NOW)
     with pytest.raises(StreamNotFound):
         batch.decide(append(b"too early"))
     batch.decide(create())
@@ -213,3 +218,116 @@ def test_a_state_is_looked_up_once_and_every_step_is_one_revision() -> None:
     (change,) = changes(batch)
     assert change.after is not None
     assert (asked, change.after.revision) == (["s"], 3)
+
+
+# -- units ------------------------------------------------------------------------------------------------------------
+
+
+SOURCE = create("s", b"abc", uid="of s")
+
+
+def fork(name: str = "f", uid: str = "of f", source_uid: str = "of s") -> Create:
+    point = ForkPoint("s", source_uid, 3, 3, 0, inherits_expiry=True, life=1)
+    return Create(name, "text/plain", NO_EXPIRY, False, b"own", uid=uid, fork_point=point)
+
+
+def with_source(*forks: str) -> Batches:
+    """Recorded: the stream ``s``, and forks of it."""
+    batches = Batches()
+    batch = batches.begin()
+    batch.decide(SOURCE)
+    for name in forks:
+        batch.decide(fork(name, f"of {name}"))
+    batches.keep(batch)
+    return batches
+
+
+def units(batch: Batch) -> list[set[str]]:
+    return [{change.name for change in unit} for unit in batch.units()]
+
+
+def test_a_fork_is_one_unit_with_the_reference_at_its_source() -> None:
+    batch = with_source().begin()
+    batch.decide(create("alone"))
+    batch.decide(fork())
+    batch.decide(append(b"x", "s"))
+    assert units(batch) == [{"alone"}, {"f", "s"}]
+    ((fork_change, source_change),) = [unit for unit in batch.units() if len(unit) == 2]
+    assert source_change.after is not None
+    assert source_change.after.forks == {"of f": ForkReference("f", NOW)}
+    assert (fork_change.appended, source_change.appended) == ([b"own"], [b"x"])
+
+
+def test_a_fork_whose_source_refuses_leaves_no_trace() -> None:
+    batches = with_source()
+    batch = batches.begin()
+    with pytest.raises(StreamNotFound):
+        batch.decide(fork(source_uid="of an older one"))
+    batch.decide(Remove("s"))
+    with pytest.raises(StreamNotFound):
+        batch.decide(fork())
+    assert [change.name for change in changes(batch)] == ["s"]
+    assert batches.held.total == 0
+
+
+def test_the_end_of_a_fork_is_one_unit_with_the_release_up_the_chain() -> None:
+    batches = with_source("f")
+    deleting = batches.begin()
+    deleting.decide(Remove("s"))
+    batches.keep(deleting)
+    batch = batches.begin()
+    removed = batch.decide(Remove("f"))
+    assert isinstance(removed, Removed)
+    assert (removed.then, removed.released) == (None, None)
+    (unit,) = batch.units()
+    assert [(change.name, change.after) for change in unit] == [("f", None), ("s", None)]
+
+
+def test_a_release_that_changes_nothing_is_left_to_be_decided_by_itself() -> None:
+    """Of a shared storage its source may only not be known here; a unit confirms nothing that it does not change."""
+    batches = with_source("f")
+    del batches.states["s"]
+    batch = batches.begin()
+    removed = batch.decide(Remove("f"))
+    assert isinstance(removed, Removed)
+    assert removed.then == RemoveFork("s", "of s", "of f")
+    assert batch.with_units({"s"}) == {"s"}
+
+
+def test_a_removal_tells_what_its_source_is_now() -> None:
+    batch = with_source("f", "g").begin()
+    removed = batch.decide(Remove("f"))
+    assert isinstance(removed, Removed)
+    assert removed.released is not None
+    assert list(removed.released.forks) == ["of g"]
+
+
+def test_where_the_storage_does_not_join_them_the_second_step_is_left() -> None:
+    batches = with_source("f")
+    batches.apart = {"f"}
+    batch = batches.begin()
+    removed = batch.decide(Remove("f"))
+    assert isinstance(removed, Removed)
+    assert removed.then == RemoveFork("s", "of s", "of f")
+    assert units(batch) == [{"f"}]
+
+
+def test_with_one_stream_of_a_unit_all_of_it_is_lost() -> None:
+    batches = with_source()
+    batch = batches.begin()
+    batch.decide(fork())
+    batch.decide(fork("g", "of g"))
+    batch.decide(create("alone", b"xy"))
+    assert batch.with_units({"g"}) == {"f", "g", "s"}
+    batch.roll_back(batch.with_units({"g"}))
+    assert units(batch) == [{"alone"}]
+    assert batches.held.total == 3 + 2
+
+
+def test_a_refusal_is_lost_with_the_source_that_it_rests_on() -> None:
+    """Its request names the fork; what it was decided on is the source too."""
+    batch = with_source().begin()
+    with pytest.raises(StreamNotFound):
+        batch.decide(fork(source_uid="of an older one"))
+    assert set(batch.rests_on()) == {"f", "s"}
+    assert batch.with_units({"s"}) == {"f", "s"}

@@ -37,10 +37,10 @@ def test_a_touch_that_is_recorded_while_the_question_is_under_way_counts() -> No
         clock.now += 9
         state = store.find("s")
         store.touch(state)
-        clock.now += 2
+        clock.now += 3
         recorded: list[float] = []
         storage.before_commit = lambda: recorded.append(clock.now)
-        storage.is_time = lambda: bool(recorded) and not store._pipeline._touches
+        storage.is_time = lambda: bool(recorded) and not store._pipeline._touches.names()
         with gevent.Timeout(SECONDS_MAX):
             assert store.find("s").config.uid == state.config.uid
     finally:

@@ -9,7 +9,7 @@ import gevent
 import pytest
 from gevent.event import Event
 
-from durable_streams import service as service_module
+from durable_streams.streams import sweeper
 from tests.web.conftest import OpenServer
 from tests.web.driving import CLOSE, JSON, PATIENCE_S, TEXT, Headers, Server
 
@@ -160,8 +160,8 @@ def test_a_live_reader_does_not_keep_a_stream_beyond_its_deadline(open_server: O
 @pytest.fixture
 def sweeping(monkeypatch: pytest.MonkeyPatch, open_server: OpenServer) -> Server:
     """A server that sweeps all the time, two streams in one go."""
-    monkeypatch.setattr(service_module, "SWEEP_INTERVAL_S", 0.001)
-    monkeypatch.setattr(service_module, "SWEEP_STREAMS_MAX", 2)
+    monkeypatch.setattr(sweeper, "SWEEP_INTERVAL_S", 0.001)
+    monkeypatch.setattr(sweeper, "SWEEP_STREAMS_MAX", 2)
     return open_server()
 
 

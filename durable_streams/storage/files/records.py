@@ -15,7 +15,7 @@ import msgspec
 
 from durable_streams.protocol.state import NO_FORKS, NO_PRODUCERS, ProducerState, StreamState, evolve
 from durable_streams.storage.on_disk.disk import Part
-from durable_streams.storage.rows import to_row
+from durable_streams.storage.rows import to_reference, to_row
 
 _CHECKSUM = struct.Struct("<I")
 
@@ -239,8 +239,8 @@ def moved_state(before: StreamState, change: Sequence[Any]) -> StreamState:
         producers = _moved_mapping(producers, came, fields.get(_PRODUCERS_GONE, ())) or NO_PRODUCERS
     forks = before.forks
     if _FORKS in fields or _FORKS_GONE in fields:
-        came = fields.get(_FORKS, {})
-        forks = _moved_mapping(forks, came, fields.get(_FORKS_GONE, ())) or NO_FORKS
+        taken = {uid: to_reference(value) for uid, value in fields.get(_FORKS, {}).items()}
+        forks = _moved_mapping(forks, taken, fields.get(_FORKS_GONE, ())) or NO_FORKS
     return evolve(
         before,
         tail=change[2],

@@ -9,6 +9,7 @@ from typing import Final
 
 import msgspec
 
+from durable_streams.protocol.expiry import swept_at
 from durable_streams.protocol.state import StreamState
 from durable_streams.storage.contract import Change, Unit
 from durable_streams.storage.postgres import arrays
@@ -103,7 +104,7 @@ class Batch:
         self.uids.append(after.config.uid.encode() if after else None)
         self.marks.append(new_mark() if after else None)
         self.rows.append(encode_row(to_row(after)) if after else None)
-        self.due.append(after.due_at if after else None)
+        self.due.append(swept_at(after) if after else None)
 
 
 def batch_of(units: Sequence[Unit], rests_on: Mapping[str, StreamState | None]) -> Batch:

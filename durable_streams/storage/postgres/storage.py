@@ -121,6 +121,10 @@ class PostgresStorage(Storage):
         # Not hash(), which differs between processes: the same streams should meet in the same batches.
         return crc32(name.encode()) % self.shards
 
+    def joins(self, fork: str, source: str) -> bool:
+        """One statement can change any streams; of two shards that change the same one, one loses."""
+        return True
+
     def known(self, name: str) -> StreamState | None:
         return self._states.get(name)
 

@@ -18,7 +18,7 @@ from BTrees.OOBTree import OOBTree
 from persistent import Persistent
 
 from durable_streams.protocol.state import NO_FORKS, NO_PRODUCERS, ProducerState, StreamState
-from durable_streams.storage.rows import from_row, to_row
+from durable_streams.storage.rows import from_row, to_reference, to_row
 
 INLINE_BYTES_MAX: Final = 2048
 """As many bytes stay in the head: writing them again costs less than a second object."""
@@ -206,7 +206,7 @@ class Head(Persistent):  # type: ignore[misc]
         if self.producers is not None:
             state.producers = {id: ProducerState(*pair) for id, pair in self.producers.items()}
         if self.references is not None:
-            state.forks = dict(self.references)
+            state.forks = {uid: to_reference(value) for uid, value in self.references.items()}
         return state
 
     @property
@@ -236,7 +236,7 @@ class Head(Persistent):  # type: ignore[misc]
         old_producers = before.producers if before else NO_PRODUCERS
         old_forks = before.forks if before else NO_FORKS
         producers = _follow(self.producers, old_producers, after.producers, _pair)
-        references = _follow(self.references, old_forks, after.forks, str)
+        references = _follow(self.references, old_forks, after.forks, tuple)
         if producers is not self.producers:
             unneeded += tree_parts(self.producers)
             self.producers = producers

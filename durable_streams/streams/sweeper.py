@@ -1,0 +1,82 @@
+"""The sweeper: removes expired streams in the background, in one of the processes that share a storage.
+
+That process holds the lease ``sweeper``. Every step of a sweep is a compare-and-set, so two sweepers for a moment are
+wasteful and not wrong. Every process records the windows that its own live readers hold.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Final
+
+from gevent.event import Event
+
+from durable_streams.eventloop.turns import yield_to_loop
+from durable_streams.protocol.errors import ProtocolError
+from durable_streams.streams.leases import Lease
+from durable_streams.streams.lives import new_uid
+from durable_streams.streams.store import StreamStore
+
+SWEEP_INTERVAL_S: Final = 1.0
+SWEEP_STREAMS_MAX: Final = 512
+"""Streams in one step of a sweep: as many as share one commit, and about 5 ms where no disk is waited for.
+
+Between two steps every connection gets one turn at the most, so a sweep outruns the creation of streams.
+"""
+LEASE_NAME: Final = "sweeper"
+LEASE_S: Final = 15.0
+RENEWAL_S: Final = 5.0
+PAUSE_S_MIN: Final = 0.05
+"""Between two checks of held windows that are shorter than a second."""
+
+log = logging.getLogger("durable_streams.streams")
+
+
+class Sweeper:
+    """Sweeps one store. Its greenlet calls ``run``."""
+
+    def __init__(self, store: StreamStore) -> None:
+        self._store = store
+        self._holder = new_uid()
+        self._lease: Lease | None = None
+        self._ask_at = 0.0
+        """When to ask for the lease, or to renew it (seconds since 1970)."""
+
+    def run(self, closing: Event) -> None:
+        """Sweep each second until ``closing`` is set, then let another process take over."""
+        pause_s = SWEEP_INTERVAL_S
+        while not closing.wait(pause_s):
+            pause_s = self._round(closing)
+        self._release()
+
+    def _round(self, closing: Event) -> float:
+        """Returns after how many seconds the next one is due."""
+        try:
+            again_at = self._store.record_held()
+            self._sweep(closing)
+        except Exception:
+            # What was due is due again in the next round.
+            log.exception("sweeping expired streams failed")
+            return SWEEP_INTERVAL_S
+        return min(SWEEP_INTERVAL_S, max(PAUSE_S_MIN, again_at - self._store.clock()))
+
+    def _sweep(self, closing: Event) -> None:
+        while self.leads() and not closing.is_set():
+            if self._store.sweep(SWEEP_STREAMS_MAX) < SWEEP_STREAMS_MAX:
+                return
+            yield_to_loop()
+
+    def leads(self) -> bool:
+        """Whether this process is the one that sweeps; takes the lease when it is free, and renews it in time."""
+        now = self._store.clock()
+        if now >= self._ask_at or (self._lease is not None and now >= self._lease.expires_at):
+            self._lease = self._store.leases.acquire(LEASE_NAME, self._holder, LEASE_S)
+            self._ask_at = now + RENEWAL_S
+        return self._lease is not None
+
+    def _release(self) -> None:
+        try:
+            if self._lease is not None:
+                self._store.leases.release(self._lease)
+        except ProtocolError as exc:
+            log.warning("the lease of the sweeper ends by itself: %r", exc)
