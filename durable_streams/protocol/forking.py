@@ -121,9 +121,16 @@ def lost_source(fork: StreamState, found: StreamState | None) -> ProtocolError:
     return StreamDamaged(f"fork {fork.name!r} has lost its source {point.source if point else None!r}")
 
 
-def is_orphan(uid: str, reference: ForkReference, found: StreamState | None, now: float) -> bool:
-    """Whether a reference has no fork: ``found`` is the stream that has the name of the fork ``uid`` now."""
-    return (found is None or found.config.uid != uid) and now - reference.taken_at >= ORPHAN_AGE_S
+def is_orphan(
+    uid: str, reference: ForkReference, found: StreamState | None, now: float, settled_at: float
+) -> bool:
+    """Whether a reference has no fork: ``found`` is the stream that has the name of the fork ``uid`` now.
+
+    Whatever was begun before ``settled_at`` has ended, whichever way; times are seconds since 1970.
+    """
+    if found is not None and found.config.uid == uid:
+        return False
+    return now - reference.taken_at >= ORPHAN_AGE_S or reference.taken_at < settled_at
 
 
 def release_of(state: StreamState) -> RemoveFork | None:

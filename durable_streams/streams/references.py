@@ -25,6 +25,11 @@ class References:
 
     def __init__(self, pipeline: Pipeline) -> None:
         self._pipeline = pipeline
+        self._settled_at = 0.0
+
+    def settle(self) -> None:
+        """This process alone has the storage, and begins now: whoever was creating a fork is gone."""
+        self._settled_at = self._pipeline.clock()
 
     def release(self, references: Iterable[RemoveFork]) -> None:
         """Release references; a stream may go with its last one, and then what it refers to, up the chain.
@@ -68,7 +73,8 @@ class References:
         return [
             RemoveFork(state.name, state.config.uid, uid)
             for uid, reference in state.forks.items()
-            if reference.name in found and is_orphan(uid, reference, found[reference.name], now)
+            if reference.name in found
+            and is_orphan(uid, reference, found[reference.name], now, self._settled_at)
         ]
 
     def _find(self, names: Iterable[str], now: float) -> dict[str, StreamState | None]:

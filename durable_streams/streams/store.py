@@ -53,7 +53,7 @@ class StreamStore:
         self._touches = Touches(storage.shared)
         self._lives = Lives()
         self._pipeline = Pipeline(storage, limits, self._changed, self._touches, clock)
-        references = References(self._pipeline)
+        self._references = references = References(self._pipeline)
         self._reader = Reader(storage, self._pipeline.recorded)
         self._forks = Forks(storage, self._pipeline, self._reader, references, self._lives)
         self._lifetimes = Lifetimes(storage, self._pipeline, self._touches, references)
@@ -66,6 +66,8 @@ class StreamStore:
         """Open the storage and take requests; raises what ``Storage.open`` raises."""
         self.storage.open()
         self._pipeline.start()
+        if not self.storage.shared:
+            self._references.settle()
         self.is_open = True
 
     def close(self) -> None:

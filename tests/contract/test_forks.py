@@ -409,6 +409,18 @@ def test_a_reference_that_is_young_holds_its_stream_for_the_fork_that_is_being_m
     assert streams.contents() == {}
 
 
+def test_a_restart_makes_an_orphan_of_a_young_reference_where_nobody_else_can_be_at_work(
+    lasting: Streams,
+) -> None:
+    """A killed server must not keep the name of a deleted stream from its client."""
+    lasting.create(body=b"abc")
+    take_reference(lasting, "never")
+    lasting.clock.now += 1
+    lasting.reopen()
+    lasting.remove()
+    assert (lasting.contents() == {}) is not lasting.storage.shared
+
+
 def test_an_orphan_that_was_young_when_its_stream_was_deleted_is_noticed(streams: Streams) -> None:
     streams.create(body=b"abc")
     take_reference(streams, "never")
