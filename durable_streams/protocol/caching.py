@@ -35,8 +35,14 @@ def tag_matches(if_none_match: str, tag: str) -> bool:
     return tag in candidates or candidates == ["*"]
 
 
-def cache_control(state: StreamState, now: float, visibility: str) -> str:
-    """For a catch-up or long-poll answer with data; never longer than the stream itself will live."""
+def cache_control(state: StreamState, start: int, stop: int, now: float, visibility: str) -> str:
+    """For a read from ``start`` to ``stop``; never longer than the stream itself will live.
+
+    A response without data at the end of an open stream is not kept: a reader finds data, and closure, by repeating
+    that very request (section 10.1).
+    """
+    if start == stop and not state.closed:
+        return NO_STORE
     left = _seconds_left(state, now)
     if left is not None and left < MAX_AGE_S + STALE_S:
         return f"{visibility}, max-age={max(0, min(MAX_AGE_S, int(left)))}"

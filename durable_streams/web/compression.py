@@ -1,4 +1,4 @@
-"""Compressed reads: gzip or zstd when the client accepts it and the body is large enough; heavy work runs in a thread.
+"""Compressed reads: zstd, gzip or deflate for clients that accept one; heavy work runs in a thread.
 
 A range of a stream never changes, so whether a body is compressible depends on the range alone, and bodies too small
 for it need no ``Vary``. Event streams are compressed only when a setting asks for it: every event is then flushed.
@@ -33,6 +33,8 @@ _COMPRESSED_ALREADY: Final = (
     "application/gzip",
     "application/zstd",
 )
+CODINGS: Final = ("zstd", "gzip", "deflate")
+"""The server's order of preference: zstd takes a fifth of gzip's time for the same size."""
 VARY: Final = ("Vary", "Accept-Encoding")
 
 
@@ -48,7 +50,7 @@ class Compression:
         return self._reads and body_bytes >= BODY_BYTES_MIN and not media_type.startswith(_COMPRESSED_ALREADY)
 
     def choose(self, environ: Environ) -> str | None:
-        """``zstd``, ``gzip`` or None, as the client prefers; zstd on a tie."""
+        """One of CODINGS or None, as the client prefers; the first of them on a tie."""
         accepted: str | None = environ.get("HTTP_ACCEPT_ENCODING")
         return _best_coding(accepted) if accepted else None
 
@@ -74,7 +76,7 @@ class Compression:
 
 @lru_cache(maxsize=256)
 def _best_coding(accepted: str) -> str | None:
-    best = parse_accept_header(accepted, Accept).best_match(["zstd", "gzip", "identity"])
+    best = parse_accept_header(accepted, Accept).best_match([*CODINGS, "identity"])
     return None if best == "identity" else best
 
 
@@ -82,11 +84,16 @@ def _gzip(body: bytes) -> bytes:
     return gzip.compress(body, GZIP_LEVEL, mtime=0)
 
 
+def _deflate(body: bytes) -> bytes:
+    """The zlib format, as RFC 9110 section 8.4.1.2 has it, and not bare deflate."""
+    return zlib.compress(body, GZIP_LEVEL)
+
+
 def _zstd(body: bytes) -> bytes:
     return zstandard.ZstdCompressor(level=ZSTD_LEVEL).compress(body)
 
 
-_COMPRESS: Final[dict[str, Callable[[bytes], bytes]]] = {"gzip": _gzip, "zstd": _zstd}
+_COMPRESS: Final[dict[str, Callable[[bytes], bytes]]] = {"zstd": _zstd, "gzip": _gzip, "deflate": _deflate}
 
 
 def _compressed_events(events: Iterable[bytes], coding: str) -> Iterator[bytes]:
@@ -108,8 +115,9 @@ def _compressed_events(events: Iterable[bytes], coding: str) -> Iterator[bytes]:
 def _event_compressor(
     coding: str,
 ) -> tuple[Callable[[bytes], bytes], Callable[[], bytes], Callable[[], bytes]]:
-    if coding == "gzip":
-        deflate = zlib.compressobj(GZIP_LEVEL, zlib.DEFLATED, _GZIP_WINDOW)
+    if coding != "zstd":
+        window = _GZIP_WINDOW if coding == "gzip" else zlib.MAX_WBITS
+        deflate = zlib.compressobj(GZIP_LEVEL, zlib.DEFLATED, window)
         return deflate.compress, lambda: deflate.flush(zlib.Z_SYNC_FLUSH), deflate.flush
     frame = zstandard.ZstdCompressor(level=ZSTD_LEVEL).compressobj()
     return frame.compress, lambda: frame.flush(zstandard.COMPRESSOBJ_FLUSH_BLOCK), frame.flush

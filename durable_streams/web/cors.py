@@ -81,7 +81,11 @@ class CorsHeaders:
 
 
 def _cors(origin: str) -> list[Header]:
-    return [("Access-Control-Allow-Origin", origin), ("Access-Control-Expose-Headers", EXPOSED_HEADERS)]
+    return [
+        ("Access-Control-Allow-Origin", origin),
+        ("Access-Control-Allow-Credentials", "true"),
+        ("Access-Control-Expose-Headers", EXPOSED_HEADERS),
+    ]
 
 
 def preflight(allowed_methods: str) -> Response:

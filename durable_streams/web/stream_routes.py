@@ -167,7 +167,9 @@ class StreamRoutes:
             # ``offset=now`` moves with every append: nothing to cache, and no tag to compare.
             response = rendering.page(page, caching.NO_STORE, None, cursor)
         else:
-            cache_control = caching.cache_control(state, self._store.clock(), self._visibility)
+            cache_control = caching.cache_control(
+                state, page.start, page.stop, self._store.clock(), self._visibility
+            )
             tag = caching.entity_tag(state, page.start, page.stop, coding)
             known = environ.get("HTTP_IF_NONE_MATCH")
             is_known = known is not None and caching.tag_matches(known, tag)

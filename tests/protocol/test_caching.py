@@ -18,7 +18,7 @@ from durable_streams.protocol.caching import (
     next_cursor,
     tag_matches,
 )
-from durable_streams.protocol.state import Expiry
+from durable_streams.protocol.state import Expiry, evolve
 from tests.protocol.states import NOW, stream
 
 CURRENT = (int(NOW) - CURSOR_EPOCH_S) // CURSOR_INTERVAL_S
@@ -100,11 +100,19 @@ FULL = "public, max-age=60, stale-while-revalidate=300"
     ],
 )
 def test_nothing_is_cached_for_longer_than_the_stream_lives(expiry: Expiry, expected: str) -> None:
-    assert cache_control(stream(expiry=expiry), NOW, "public") == expected
+    assert cache_control(stream(expiry=expiry), 0, 3, NOW, "public") == expected
 
 
 def test_confidential_streams_are_private() -> None:
-    assert cache_control(stream(), NOW, "private") == FULL.replace("public", "private")
+    assert cache_control(stream(), 0, 3, NOW, "private") == FULL.replace("public", "private")
+
+
+@pytest.mark.parametrize("expiry", [Expiry(), Expiry(ttl_s=3600)])
+def test_an_empty_read_is_kept_only_at_the_end_of_a_closed_stream(expiry: Expiry) -> None:
+    state = stream(expiry=expiry)
+    assert cache_control(state, state.tail, state.tail, NOW, "public") == "no-store"
+    closed = evolve(state, closed=True)
+    assert cache_control(closed, closed.tail, closed.tail, NOW, "public") == FULL
 
 
 # -- cursors --------------------------------------------------------------------------------------------------------
@@ -205,4 +213,4 @@ def test_on_one_connection_the_cursor_never_goes_back(last: str, expected: str) 
 def test_a_deadline_passes_by_the_clock_and_not_by_reads() -> None:
     state = stream(expiry=Expiry(expires_at=NOW + 100))
     read_later = replace(state, touched_at=NOW + 50)
-    assert cache_control(read_later, NOW + 80, "public") == "public, max-age=20"
+    assert cache_control(read_later, 0, 3, NOW + 80, "public") == "public, max-age=20"

@@ -68,7 +68,8 @@ def test_every_answer_has_the_security_headers_once_and_cors_by_setting(
             assert allowed == ([ORIGIN] if origin == ORIGIN and origins else [])
             assert ("Origin" in answer.headers.get("Vary", "")) == bool(origins)
         assert answer.headers.getall("Access-Control-Expose-Headers") != [] or not allowed
-        assert "Access-Control-Allow-Credentials" not in answer.headers
+        credentials = answer.headers.getall("Access-Control-Allow-Credentials")
+        assert credentials == (["true"] if allowed == [ORIGIN] else [])
 
 
 def test_a_preflight_allows_every_method_and_header_of_the_protocol(server: Server) -> None:

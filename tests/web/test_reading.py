@@ -257,6 +257,18 @@ def test_caches_keep_a_page_no_longer_than_the_stream_lives(
         assert answer.headers["Cache-Control"] == cache_control
 
 
+@pytest.mark.parametrize("headers", [TEXT, JSON])
+def test_an_empty_page_is_not_cached_while_the_stream_is_open(server: Server, headers: Headers) -> None:
+    server.put("s", b"" if headers is TEXT else b"[]", headers)
+    for offset in ("-1", server.tail("s"), START_OFFSET):
+        answer = server.get(f"s?offset={offset}")
+        assert answer.headers["Cache-Control"] == "no-store"
+        again = server.get(f"s?offset={offset}", {"If-None-Match": answer.headers["ETag"]})
+        assert (again.status_int, again.headers["Cache-Control"]) == (304, "no-store")
+    server.post("s", b"", CLOSE)
+    assert server.get("s").headers["Cache-Control"] == CACHED
+
+
 def test_a_setting_makes_pages_private(open_server: OpenServer) -> None:
     server = open_server(http={"cache_visibility": "private"})
     server.put("s", b"abc", TEXT)
