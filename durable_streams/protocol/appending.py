@@ -6,8 +6,6 @@ the answer, and nothing of the request is kept.
 
 from __future__ import annotations
 
-from typing import Any
-
 from durable_streams.protocol.content import media_type, to_appended_messages
 from durable_streams.protocol.errors import (
     BadRequest,
@@ -55,17 +53,18 @@ def check_size(own_bytes: int, stream_bytes_max: int) -> None:
 
 
 def _accept(state: StreamState, request: Append, data: bytes, now: float) -> Decision:
-    changes: dict[str, Any] = {"tail": state.tail + len(data), "touched_at": now}
+    after = evolve(state)
+    after.tail += len(data)
+    after.touched_at = now
     producer = request.producer
     accepted = None
     if producer is not None:
         accepted = ProducerState(producer.epoch, producer.seq)
-        changes["producers"] = {**state.producers, producer.id: accepted}
+        after.producers = {**state.producers, producer.id: accepted}
     if request.stream_seq is not None:
-        changes["stream_seq"] = request.stream_seq
+        after.stream_seq = request.stream_seq
     if request.close:
-        changes["closed"], changes["closed_by"] = True, _closing_tuple(producer)
-    after = evolve(state, **changes)
+        after.closed, after.closed_by = True, _closing_tuple(producer)
     return Decision(after, data, Appended(after, accepted, bool(data)))
 
 

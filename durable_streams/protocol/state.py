@@ -7,8 +7,7 @@ convention: a decision makes a successor with ``evolve``, so the state that a re
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
-from operator import attrgetter
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
@@ -141,17 +140,24 @@ class StreamState:
         return expiry.expires_at
 
 
-_values = attrgetter(*(each.name for each in fields(StreamState)))
-
-
 def evolve(state: StreamState, **changes: Any) -> StreamState:
     """The successor of ``state``: one revision later, with ``changes`` to its fields, and not recorded yet.
 
-    The only way to make a state out of another. A new ``config`` makes it the first state of another uid.
+    The only way to make a state out of another. Until a decision gives it away it may set more fields; an append does
+    so, because it is the fastest way. A new ``config`` makes it the first state of another uid.
     """
-    successor = StreamState(*_values(state))
-    successor.revision += 1
-    successor.mark = None
+    successor = StreamState(
+        state.config,
+        state.tail,
+        state.touched_at,
+        state.closed,
+        state.closed_by,
+        state.stream_seq,
+        state.producers,
+        state.forks,
+        state.deleted,
+        state.revision + 1,
+    )
     for name, value in changes.items():
         setattr(successor, name, value)
     return successor

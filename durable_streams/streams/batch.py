@@ -45,6 +45,8 @@ class MemoryBudget:
 
 
 def _growth(before: StreamState | None, after: StreamState | None) -> int:
+    if before is not None and after is not None and before.config is after.config:
+        return after.tail - before.tail
     return (after.own_bytes if after else 0) - (before.own_bytes if before else 0)
 
 

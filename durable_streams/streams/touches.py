@@ -56,6 +56,8 @@ class Touches:
 
         ``touched_at``: a touch that was known here a moment ago.
         """
+        if not (self._touched or self._readers or self._shared or touched_at):
+            return recorded
         touched_at = max(touched_at, recorded.touched_at)
         if self._touched or self._readers:
             touched_at = max(touched_at, self.latest(recorded.config.name, now))
