@@ -4,17 +4,15 @@ The sections are frozen models whose fields are the declarations; `Config.load` 
 environment on top of the built-in defaults. Of the server only the table of storage modes is imported here.
 """
 
+from durable_streams.config.configuration import SETTINGS, Config, Setting
 from durable_streams.config.errors import ConfigError
 from durable_streams.config.loading import ConfigLoadOptions
 from durable_streams.config.log_filter import LogFilter
 from durable_streams.config.settings import (
-    SETTINGS,
-    Config,
     HttpSettings,
     LimitSettings,
     LogSettings,
     ServerSettings,
-    Setting,
     StorageSettings,
     TlsSettings,
 )

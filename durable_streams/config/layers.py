@@ -16,8 +16,8 @@ from typing import Any, Final
 import tomli
 
 from durable_streams.config import values
+from durable_streams.config.configuration import SETTINGS, Setting, env_name
 from durable_streams.config.errors import LOAD_CONFIG, MASK, ConfigError, quote_value
-from durable_streams.config.settings import SETTINGS, Setting, env_name
 
 ENVIRONMENT: Final = "environment variable"
 OPTION: Final = "option"

@@ -15,6 +15,7 @@ from typing import Any, Final
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from durable_streams.config.configuration import Config, env_name
 from durable_streams.config.errors import ConfigError
 from durable_streams.config.files import LOCAL, ConfigFolder
 from durable_streams.config.layers import (
@@ -31,7 +32,6 @@ from durable_streams.config.layers import (
     shown_value,
     toml_layer,
 )
-from durable_streams.config.settings import Config, env_name
 
 DEFAULT_PROFILE: Final = "default"
 

@@ -12,8 +12,8 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, Final, Literal, get_args, get_origin
 
+from durable_streams.config.configuration import SETTINGS, Config, Setting, section_models
 from durable_streams.config.errors import MASK, one_line
-from durable_streams.config.settings import SETTINGS, Config, Setting, section_models
 from durable_streams.storage.modes import MODE_ALIASES
 
 _SOURCE_COLUMN: Final = 44

@@ -1,15 +1,14 @@
 """Every setting, declared once: its type, default, unit, limits and one sentence.
 
-Loading, the error lines, the effective dump, docs/settings.md and the command line read these declarations. Where
-values come from is decided in `loading`; this module knows no file and no environment.
+Loading, the error lines, the effective dump, docs/settings.md and the command line read these declarations, all of
+which `configuration` joins. Where values come from is decided in `loading`; this module knows no file and no
+environment.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
@@ -17,19 +16,12 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
-    PrivateAttr,
     model_validator,
 )
-from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
 
 from durable_streams.config import values
-from durable_streams.storage.modes import MODE_NAMES, mode_of
-
-if TYPE_CHECKING:
-    from durable_streams.config.loading import ConfigLoadOptions
-
-BUILT_IN_DEFAULT: Final = "built-in default"
+from durable_streams.storage.modes import MODE_NAMES
 
 AcidBackend = Literal["file", "in-memory"]
 
@@ -292,109 +284,3 @@ class LogSettings(Section):
     format: Literal["text", "json"] = setting(
         "text", "Log lines for people (`text`) or for machines (`json`)."
     )
-
-
-@dataclass(frozen=True, slots=True)
-class Setting:
-    """One declared setting as loading, documents and dumps see it. `key` is dotted: `server.port`."""
-
-    key: str
-    field: FieldInfo
-    sentence: str
-    unit: str
-    aliases: tuple[str, ...]
-    secret: bool
-
-    @property
-    def env_name(self) -> str:
-        return env_name(self.key)
-
-    @property
-    def default(self) -> Any:
-        return self.field.get_default(call_default_factory=True, validated_data={})
-
-
-class Config(Section):
-    """The whole configuration, frozen. `Config()` is the built-in defaults; `Config.load()` reads files and
-    environment.
-    """
-
-    server: ServerSettings = ServerSettings()
-    http: HttpSettings = HttpSettings()
-    limits: LimitSettings = LimitSettings()
-    storage: StorageSettings = StorageSettings()
-    postgres: PostgresSettings = PostgresSettings()
-    tls: TlsSettings = TlsSettings()
-    log: LogSettings = LogSettings()
-
-    @model_validator(mode="after")
-    def place_of_the_mode(self) -> Config:
-        place = mode_of(self.storage).place
-        if not self.value_of(place):
-            raise PydanticCustomError(
-                "no_place",
-                "{absent} must be set too ({variable}, or DATABASE_URL): it says where the streams are",
-                {"key": "storage.mode", "absent": place, "variable": env_name(place)},
-            )
-        return self
-
-    _sources: dict[str, str] = PrivateAttr(default_factory=dict)
-    _files: tuple[str, ...] = PrivateAttr(default=())
-    _ignored_files: tuple[str, ...] = PrivateAttr(default=())
-
-    @classmethod
-    def load(cls, options: ConfigLoadOptions | None = None) -> Config:
-        """Read the layers that `options` name. Raises ConfigError, one line, for anything wrong in any of
-        them.
-        """
-        from durable_streams.config.loading import ConfigLoadOptions, load_config
-
-        return load_config(options or ConfigLoadOptions())
-
-    def source_of(self, key: str) -> str:
-        """Where the value of a dotted key came from, for people. Raises KeyError for an unknown key."""
-        return self._sources.get(SETTINGS[key].key, BUILT_IN_DEFAULT)
-
-    @property
-    def files(self) -> tuple[str, ...]:
-        """The files that set something, each over the ones before it."""
-        return self._files
-
-    @property
-    def ignored_files(self) -> tuple[str, ...]:
-        """The files in `config/` that belong to another program."""
-        return self._ignored_files
-
-    def value_of(self, key: str) -> Any:
-        """The value of a dotted key. Raises KeyError for an unknown key."""
-        section, name = SETTINGS[key].key.split(".")
-        return getattr(getattr(self, section), name)
-
-
-def env_name(key: str) -> str:
-    """The environment variable of a dotted key, by rule: `server.port` -> `DS_SERVER__PORT`."""
-    return "DS_" + key.upper().replace(".", "__")
-
-
-def section_models() -> Iterator[tuple[str, type[Section]]]:
-    """Every section's name and model, in the order of the documents."""
-    for name, field in Config.model_fields.items():
-        assert isinstance(field.annotation, type)
-        yield name, field.annotation
-
-
-def _declared() -> Iterator[Setting]:
-    for section, model in section_models():
-        for name, field in model.model_fields.items():
-            extra: Any = field.json_schema_extra
-            yield Setting(
-                key=f"{section}.{name}",
-                field=field,
-                sentence=field.description or "",
-                unit=extra["unit"],
-                aliases=tuple(extra["aliases"]),
-                secret=extra["secret"],
-            )
-
-
-SETTINGS: Final[dict[str, Setting]] = {declared.key: declared for declared in _declared()}

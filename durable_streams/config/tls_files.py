@@ -8,8 +8,8 @@ from __future__ import annotations
 import ssl
 from pathlib import Path
 
+from durable_streams.config.configuration import Config
 from durable_streams.config.errors import BUILD_TLS_CONTEXT, CHECK_TLS_FILES, ConfigError
-from durable_streams.config.settings import Config
 
 
 def check_tls_files(config: Config) -> None:

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 from typing import IO, Any, Final
 
-from durable_streams.config.settings import Config
+from durable_streams.config.configuration import Config
 from durable_streams.storage.modes import Mode
 from durable_streams.telemetry.formats import FIELDS_ATTRIBUTE, formatter_for
 
