@@ -41,13 +41,11 @@ FAST: Final = frozenset(
 """Folders and modules below tests/ whose tests start no server and wait for no disk."""
 LONG: Final = frozenset(
     {
-        "acid/test_faults.py",
-        "acid/test_power_cut.py",
         "benchmarks/test_storage_costs.py",
         "cli/test_maintenance.py",
         "crash/test_full_disk.py",
-        "files/test_faults.py",
-        "files/test_power_cut.py",
+        "engines/test_faults.py",
+        "engines/test_power_cut.py",
         "server/test_damage.py",
         "worker/test_vanishing_readers.py",
     }

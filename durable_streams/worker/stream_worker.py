@@ -42,6 +42,8 @@ LAST_REQUESTS_S: Final = 0.25
 """In a stop: how long requests are still read from idle connections, so that those on their way are answered."""
 STOP_ROUND_S: Final = 0.02
 QUICK_STOP_S: Final = 0.3
+UNIX: Final[None] = None
+"""In place of whether a proxy at the client's address is trusted."""
 HOOKS: Final = ("pre_request", "post_request")
 
 
@@ -65,8 +67,8 @@ class StreamWorker(GeventWorker):  # type: ignore[misc]
         """Make ready what serving needs, once the application is loaded."""
         self.hub = get_hub()
         self.own_headers = OwnHeaders()
-        self._heads = {trusts: RequestHeads(self.cfg, trusts) for trusts in (False, True)}
-        self._unix_heads = UnixRequestHeads(self.cfg)
+        self._heads: dict[bool | None, RequestHeads] = {UNIX: UnixRequestHeads(self.cfg)}
+        self._heads |= {trusts: RequestHeads(self.cfg, trusts) for trusts in (False, True)}
         self.base_environ = {
             **base_environ(self.cfg),
             "wsgi.multithread": True,
@@ -165,7 +167,7 @@ class StreamWorker(GeventWorker):  # type: ignore[misc]
         """The reader for requests of a client; the scheme that a proxy names counts if gunicorn trusts it."""
         cfg = self.cfg
         if not isinstance(addr, tuple):
-            return self._unix_heads
+            return self._heads[UNIX]
         return self._heads[
             _ip_in_allow_list(addr[0], cfg.forwarded_allow_ips, cfg.forwarded_allow_networks())
         ]

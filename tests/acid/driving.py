@@ -1,27 +1,26 @@
-"""Requests against an AcidStorage without a server; the plain model of what must be found is that of the file modes."""
+"""Requests against an AcidStorage without a server."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from random import Random
 from typing import Any
 
 from durable_streams.protocol.requests import Request
 from durable_streams.storage.contract import Change
 from durable_streams.storage.zodb import AcidStorage, AcidTuning
 from tests.disk.recording import HastyDisk
-from tests.files.driving import Script, decide, record
+from tests.engines.driving import Script, decide, record
 
 QUIET = AcidTuning(interval_s=1e9)
 """Nothing happens behind the requests unless a test asks for it."""
 
 
-class LargeBodies(Script):
-    """Random requests whose bodies use every home that bytes can have."""
-
-    def _body(self) -> bytes:
-        return self._random.randbytes(self._random.choice((1, 100, 700, 2500, 9000, 70_000)))
+def script(random: Random) -> Script:
+    """Random requests whose bodies use every location that payload can have."""
+    return Script(random, sizes=(1, 100, 700, 2500, 9000, 70_000))
 
 
 def by_shard(storage: AcidStorage, changes: Sequence[Change]) -> list[tuple[int, list[Change]]]:
@@ -34,7 +33,7 @@ def by_shard(storage: AcidStorage, changes: Sequence[Change]) -> list[tuple[int,
 
 def commit(storage: AcidStorage, *requests: Request, now: float = 1000.0) -> Sequence[Change]:
     """Decide, and commit as one transaction a shard."""
-    changes = decide(storage, requests, now)  # type: ignore[arg-type]
+    changes = decide(storage, requests, now)
     for shard, part in by_shard(storage, changes):
         record(storage, part, shard)
     return changes

@@ -28,7 +28,7 @@ from durable_streams.storage.zodb.model import (
 )
 from tests.acid.driving import QUIET, commit, opened
 from tests.disk.recording import HastyDisk
-from tests.files.driving import append, create, read_all, record
+from tests.engines.driving import append, create, read_all, record
 
 EDGES = (INLINE_BYTES_MAX, CHUNK_BYTES, SEGMENT_BYTES, 2 * SEGMENT_BYTES)
 

@@ -15,7 +15,7 @@ from durable_streams.protocol.requests import Remove
 from durable_streams.storage.zodb import AcidStorage, DirectoryDamaged
 from durable_streams.storage.zodb.maintenance import AcidMaintenance
 from tests.acid.driving import build, commit, opened, pack_all, shard_file
-from tests.files.driving import Contents, append, contents, create, decide, flip, read_all, record
+from tests.engines.driving import Contents, append, contents, create, decide, flip, read_all, record
 
 LARGE = Random(1).randbytes(150_000)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from pathlib import Path
 from random import Random
@@ -13,18 +12,18 @@ from ZODB.FileStorage.format import DATA_HDR_LEN
 from durable_streams.protocol.requests import Producer, Remove
 from durable_streams.storage.zodb import DirectoryDamaged
 from durable_streams.storage.zodb.maintenance import AcidMaintenance
-from tests.acid.driving import LargeBodies, commit, opened, shard_file
+from tests.acid.driving import commit, opened, script, shard_file
 from tests.disk.recording import HastyDisk
-from tests.files.driving import Contents, append, contents, create, files_of, flip
+from tests.engines.driving import Contents, append, contents, create, flip
 
 MAINTENANCE = AcidMaintenance(HastyDisk())
 
 
 def write(data_dir: Path, seed: int = 1) -> Contents:
-    script = LargeBodies(Random(seed))
+    made = script(Random(seed))
     with opened(data_dir, 2) as storage:
         for _ in range(60):
-            commit(storage, *script.requests(storage))
+            commit(storage, *made.requests(storage))
         # The random forks have not taken references; those that have lost their source would be found.
         for name in storage.names("", "", 100):
             state = storage.known(name)
@@ -34,26 +33,6 @@ def write(data_dir: Path, seed: int = 1) -> Contents:
         return contents(storage)
 
 
-def test_verify_counts_what_is_there(tmp_path: Path) -> None:
-    expected = write(tmp_path / "data")
-    report = MAINTENANCE.verify(tmp_path / "data")
-    assert report.problems == []
-    assert report.streams == len(expected)
-    assert report.payload_bytes == sum(len(held) for _, held in expected.values())
-    assert report.commits > 60
-    assert report.torn_bytes == 0
-
-
-def test_verify_changes_nothing_and_needs_no_permission_to_write(tmp_path: Path) -> None:
-    write(tmp_path / "data")
-    before = files_of(tmp_path / "data")
-    for path in [*(tmp_path / "data" / "acid").iterdir(), tmp_path / "data" / "acid"]:
-        path.chmod(0o500 if path.is_dir() else 0o400)
-    assert MAINTENANCE.verify(tmp_path / "data").problems == []
-    assert files_of(tmp_path / "data") == before
-    (tmp_path / "data" / "acid").chmod(0o700)
-
-
 def test_verify_names_the_stream_that_has_lost_a_chunk_and_the_place(tmp_path: Path) -> None:
     with opened(tmp_path / "data") as storage:
         commit(storage, create("whole", b"w" * 5000), create("broken", b"b" * 5000))
@@ -61,27 +40,6 @@ def test_verify_names_the_stream_that_has_lost_a_chunk_and_the_place(tmp_path: P
     flip(file, file.read_bytes().index(b"b" * 5000) + 2500)
     problems = MAINTENANCE.verify(tmp_path / "data").problems
     assert any(str(file) in problem and "damaged at byte" in problem for problem in problems)
-
-
-def test_verify_says_what_is_torn_and_calls_it_no_problem(tmp_path: Path) -> None:
-    write(tmp_path / "data")
-    with shard_file(tmp_path / "data").open("ab") as file:
-        file.write(b"torn")
-    report = MAINTENANCE.verify(tmp_path / "data")
-    assert (report.torn_bytes, report.problems) == (4, [])
-
-
-def test_a_backup_restored_serves_what_was_there_also_with_the_owner_at_work(tmp_path: Path) -> None:
-    expected = write(tmp_path / "data")
-    with opened(tmp_path / "data", 2) as storage:
-        report = MAINTENANCE.backup(tmp_path / "data", tmp_path / "backup")
-        commit(storage, create("later", b"not in it"))
-    assert (report.problems, report.streams) == ([], len(expected))
-    report = MAINTENANCE.restore(tmp_path / "backup", tmp_path / "restored")
-    assert report.problems == []
-    with opened(tmp_path / "restored", 2) as storage:
-        assert contents(storage) == expected
-        commit(storage, append("p", b"y", producer=Producer("a", 3, 1)))
 
 
 def test_what_is_damaged_is_neither_backed_up_nor_restored(tmp_path: Path) -> None:
@@ -95,14 +53,6 @@ def test_what_is_damaged_is_neither_backed_up_nor_restored(tmp_path: Path) -> No
     with pytest.raises(ValueError, match=r"is not restored: .*000\.fs is damaged"):
         MAINTENANCE.restore(tmp_path / "backup", tmp_path / "restored")
     assert not (tmp_path / "restored").exists()
-
-
-def test_a_truncated_backup_is_noticed(tmp_path: Path) -> None:
-    write(tmp_path / "data")
-    MAINTENANCE.backup(tmp_path / "data", tmp_path / "backup")
-    file = shard_file(tmp_path / "backup")
-    os.truncate(file, file.stat().st_size // 2)
-    assert MAINTENANCE.verify(tmp_path / "backup").problems
 
 
 def test_packing_gives_back_room_and_also_what_nothing_refers_to(tmp_path: Path) -> None:

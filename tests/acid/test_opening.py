@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,16 +11,12 @@ from pathlib import Path
 import pytest
 
 from durable_streams.storage.zodb import (
-    AcidStorage,
     DirectoryDamaged,
-    DirectoryInUse,
     WrongLayout,
 )
 from durable_streams.storage.zodb.maintenance import AcidMaintenance
 from tests.acid.driving import build, commit, opened, shard_file
-from tests.files.driving import commit as commit_files
-from tests.files.driving import create, flip, read_all
-from tests.files.driving import opened as opened_files
+from tests.engines.driving import create, flip, read_all
 from tests.servers import ROOT
 
 
@@ -42,27 +37,6 @@ def test_another_number_of_shards_is_refused_naming_both(tmp_path: Path) -> None
     assert str(tmp_path / "data") in said
     with opened(tmp_path / "data", 4) as storage:
         assert read_all(storage, "s") == b"kept"
-
-
-def test_a_second_owner_is_refused_and_told_who_the_first_is(tmp_path: Path) -> None:
-    with opened(tmp_path / "data"):
-        said = refused(tmp_path / "data", DirectoryInUse)
-        assert f"process {os.getpid()}" in said
-        assert str(tmp_path / "data") in said
-    with opened(tmp_path / "data"):
-        pass
-
-
-def test_another_process_is_refused_while_the_owner_lives(tmp_path: Path) -> None:
-    program = f"""
-from pathlib import Path
-from durable_streams.storage.zodb import AcidStorage
-AcidStorage(Path({str(tmp_path / "data")!r})).open()
-"""
-    with opened(tmp_path / "data"):
-        finished = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
-        assert finished.returncode == 1
-        assert f"is in use by process {os.getpid()}" in finished.stderr
 
 
 def _change_layout(data_dir: Path, **changes: object) -> None:
@@ -129,27 +103,6 @@ def test_a_directory_with_files_of_others_is_not_taken(tmp_path: Path) -> None:
     assert (tmp_path / "data" / "acid" / "thesis.txt").read_text() == "years of work"
 
 
-def test_a_directory_of_another_mode_is_not_written_to(tmp_path: Path) -> None:
-    """A setting that was changed by mistake must not look like streams that have gone."""
-    data_dir = tmp_path / "data"
-    with opened_files(data_dir) as files:
-        commit_files(files, create("s", b"kept"))
-    before = sorted(data_dir.rglob("*"))
-    said = refused(data_dir, WrongLayout)
-    assert (
-        "holds 'checkpoints' and no 'acid': it was made with storage.mode = file-fast or file-durable" in said
-    )
-    assert sorted(data_dir.rglob("*")) == before
-
-
-def test_the_top_of_a_disk_is_as_good_as_any_directory(tmp_path: Path) -> None:
-    (tmp_path / "lost+found").mkdir()
-    with opened(tmp_path) as storage:
-        commit(storage, create("s", b"kept"))
-    with opened(tmp_path) as storage:
-        assert read_all(storage, "s") == b"kept"
-
-
 def test_what_a_crash_leaves_beside_a_shard_is_removed(tmp_path: Path) -> None:
     with opened(tmp_path / "data") as storage:
         commit(storage, create("s", b"kept"))
@@ -176,11 +129,6 @@ def test_an_index_that_is_missing_or_garbage_costs_time_only(
     with opened(tmp_path / "data") as storage:
         assert read_all(storage, "s") == b"kept"
     assert index.stat().st_size > 20
-
-
-def test_opening_touches_nothing_before_it_is_asked_to(tmp_path: Path) -> None:
-    AcidStorage(tmp_path / "data")
-    assert not (tmp_path / "data").exists()
 
 
 PATCHING = """

@@ -18,9 +18,9 @@ from durable_streams.storage.zodb import AcidStorage, AcidTuning
 from durable_streams.storage.zodb.file_storage import ShardFileStorage
 from durable_streams.storage.zodb.packing import Packing, PackStopped, pack
 from durable_streams.storage.zodb.saved_index import saved_end
-from tests.acid.driving import LargeBodies, by_shard, commit, opened, pack_all, shard_file
+from tests.acid.driving import by_shard, commit, opened, pack_all, script, shard_file
 from tests.disk.recording import FaultyDisk
-from tests.files.driving import Model, append, contents, create, decide, read_all, record
+from tests.engines.driving import Model, append, contents, create, decide, read_all, record
 from tests.servers import ROOT
 
 
@@ -33,10 +33,10 @@ def shard_of(storage: AcidStorage) -> ShardFileStorage:
 def test_packing_keeps_what_is_current_and_nothing_else(tmp_path: Path) -> None:
     seed = Random().randrange(10**9)
     print(f"seed {seed}")
-    script, model = LargeBodies(Random(seed)), Model()
+    made, model = script(Random(seed)), Model()
     with opened(tmp_path / "data", 2) as storage:
         for number in range(120):
-            changes = decide(storage, script.requests(storage), 1000.0)
+            changes = decide(storage, made.requests(storage), 1000.0)
             model.apply(changes)
             for shard, part in by_shard(storage, changes):
                 record(storage, part, shard)

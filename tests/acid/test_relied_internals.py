@@ -25,7 +25,7 @@ from durable_streams.storage.zodb.file_storage import ShardFileStorage
 from durable_streams.storage.zodb.model import Segment, Segments, tree_parts
 from durable_streams.storage.zodb.saved_index import SavedIndex, index_path, load_index
 from tests.acid.driving import commit, opened
-from tests.files.driving import create
+from tests.engines.driving import create
 
 
 def test_the_version_is_the_one_that_was_read() -> None:

@@ -13,7 +13,7 @@ from durable_streams.storage.zodb import DirectoryDamaged
 from durable_streams.storage.zodb.file_storage import ShardFileStorage
 from tests.acid.driving import build, commit, opened, shard_file
 from tests.disk.recording import HastyDisk
-from tests.files.driving import append, create, read_all
+from tests.engines.driving import append, create, read_all
 
 STATUS_AT = 16
 

@@ -8,14 +8,13 @@ from random import Random
 
 import pytest
 
-from durable_streams.protocol.errors import Unavailable
 from durable_streams.protocol.requests import Remove, Touch
 from durable_streams.protocol.state import Expiry, evolve
 from durable_streams.storage.contract import Change, StaleChange
 from durable_streams.storage.zodb import AcidStorage
-from tests.acid.driving import QUIET, LargeBodies, build, by_shard, commit, opened
+from tests.acid.driving import QUIET, by_shard, commit, opened, script
 from tests.disk.recording import HastyDisk
-from tests.files.driving import Model, append, contents, create, decide, read_all, record
+from tests.engines.driving import Model, append, contents, create, decide, read_all, record
 
 TTL = Expiry(ttl_s=100)
 
@@ -26,12 +25,12 @@ def test_random_requests_leave_what_the_model_says_also_after_reopening(
 ) -> None:
     seed = Random().randrange(10**9)
     print(f"seed {seed}")
-    script, model = LargeBodies(Random(seed)), Model()
+    made, model = script(Random(seed)), Model()
     for _ in range(6):
         with opened(tmp_path / "data", shard_count) as storage:
             assert contents(storage) == model.contents
             for number in range(40):
-                changes = decide(storage, script.requests(storage), 1000.0 + number)
+                changes = decide(storage, made.requests(storage), 1000.0 + number)
                 model.apply(changes)
                 for shard, part in by_shard(storage, changes):
                     record(storage, part, shard)
@@ -117,22 +116,6 @@ def test_a_change_of_what_is_not_recorded_is_a_mistake_and_changes_nothing(tmp_p
         assert read_all(storage, "s") == b"abc"
         commit(storage, append("s", b"d"))
         assert read_all(storage, "s") == b"abcd"
-
-
-def test_a_closed_storage_refuses_changes_and_can_be_opened_again(tmp_path: Path) -> None:
-    storage = build(tmp_path / "data")
-    storage.open()
-    storage.open()
-    changes = decide(storage, [create("s", b"x")])
-    storage.close()
-    storage.close()
-    with pytest.raises(Unavailable):
-        record(storage, changes)
-    storage.open()
-    record(storage, changes)
-    storage.close()
-    with opened(tmp_path / "data") as again:
-        assert read_all(again, "s") == b"x"
 
 
 def test_in_memory_keeps_the_newest_revision_alone(tmp_path: Path) -> None:

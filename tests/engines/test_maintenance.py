@@ -4,19 +4,34 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from random import Random
 
+import gevent
 import pytest
+from gevent.threadpool import ThreadPool
 
 from durable_streams.protocol.requests import Producer, Remove
 from durable_streams.protocol.state import ForkPoint
+from durable_streams.storage.contract import Change, Storage
 from durable_streams.storage.modes import MODES
 from durable_streams.storage.on_disk.directory import (
     DirectoryInUse,
     DirectoryNotEmpty,
     WrongLayout,
 )
-from tests.engines.conftest import ENGINES, Engine
-from tests.files.driving import append, contents, create, files_of
+from tests.engines.driving import (
+    Contents,
+    Model,
+    Script,
+    append,
+    contents,
+    copy_of,
+    create,
+    decide,
+    files_of,
+    record,
+)
+from tests.engines.engine import ENGINES, Engine
 
 REQUESTS = (
     create("small", b"s" * 10),
@@ -40,6 +55,84 @@ def test_verify_counts_what_is_there_and_changes_nothing(engine: Engine, tmp_pat
     assert report.payload_bytes == sum(len(held) for _, held in expected.values())
     assert report.commits >= len(REQUESTS)
     assert files_of(tmp_path / "data") == before
+
+
+def test_verify_needs_no_permission_to_write(engine: Engine, tmp_path: Path) -> None:
+    engine.write(tmp_path / "data", *REQUESTS)
+    for path in [tmp_path / "data", *(tmp_path / "data").rglob("*")]:
+        path.chmod(0o500 if path.is_dir() else 0o400)
+    try:
+        assert engine.maintenance.verify(tmp_path / "data").problems == []
+    finally:
+        for path in (tmp_path / "data").rglob("*"):
+            path.chmod(0o700)
+        (tmp_path / "data").chmod(0o700)
+
+
+def test_what_is_torn_is_told_and_is_no_problem(engine: Engine, tmp_path: Path) -> None:
+    with engine.opened(tmp_path / "running") as storage:
+        engine.commit(storage, *REQUESTS)
+        copy_of(tmp_path / "running", tmp_path / "data")
+    with engine.torn_file(tmp_path / "data").open("ab") as file:
+        file.write(b"torn")
+    report = engine.maintenance.verify(tmp_path / "data")
+    assert (report.torn_bytes, report.problems) == (4, [])
+
+
+def test_a_shortened_backup_is_noticed(engine: Engine, tmp_path: Path) -> None:
+    engine.write(tmp_path / "data", *REQUESTS)
+    engine.maintenance.backup(tmp_path / "data", tmp_path / "backup")
+    file = max((tmp_path / "backup").rglob("*"), key=lambda path: path.stat().st_size)
+    os.truncate(file, file.stat().st_size // 2)
+    assert engine.maintenance.verify(tmp_path / "backup").problems
+
+
+def test_a_backup_while_the_server_writes_is_one_moment_of_it(engine: Engine, tmp_path: Path) -> None:
+    """Checkpoints, packs and removals go on meanwhile; each backup is one of the moments passed."""
+    seed = Random().randrange(10**9)
+    print(f"seed {seed}")
+    script, model, pool = engine.script(Random(seed)), Model(), ThreadPool(1)
+    with engine.opened(tmp_path / "data") as storage:
+        for number in range(12):
+            moments = [model.copy()]
+            target = tmp_path / f"backup-{number}"
+            running = pool.spawn(engine.maintenance.backup, tmp_path / "data", target)
+            while not running.ready():
+                moments += write_some(engine, storage, script, model)
+            assert running.get().problems == []
+            assert engine.contents(target) in moments
+    pool.kill()
+
+
+def test_a_server_that_is_writing_can_be_verified(engine: Engine, tmp_path: Path) -> None:
+    script, model, pool = engine.script(Random(7)), Model(), ThreadPool(1)
+    with engine.opened(tmp_path / "data") as storage:
+        for _ in range(12):
+            running = pool.spawn(engine.maintenance.verify, tmp_path / "data")
+            while not running.ready():
+                write_some(engine, storage, script, model)
+            assert running.get().problems == []
+    pool.kill()
+
+
+def write_some(engine: Engine, storage: Storage, script: Script, model: Model) -> list[Contents]:
+    """The contents after each commit."""
+    moments = []
+    for number in range(8):
+        # The script knows no references, so a fork might lose its source: there are none here.
+        changes = [change for change in decide(storage, script.requests(storage)) if not is_fork(change)]
+        for shard, part in engine.parts(storage, changes):
+            record(storage, part, shard)
+            model.apply(part)
+            moments.append(model.copy())
+        if number == 7:
+            engine.checkpoint(storage)
+        gevent.sleep(0)
+    return moments
+
+
+def is_fork(change: Change) -> bool:
+    return change.after is not None and change.after.config.fork is not None
 
 
 def test_a_fork_without_its_source_is_named(engine: Engine, tmp_path: Path) -> None:

@@ -17,22 +17,8 @@ from durable_streams.protocol.requests import Remove
 from durable_streams.storage.files import FileStorage, FileTuning, checkpointing
 from durable_streams.storage.files.layout import Layout, deletions_held
 from tests.disk.recording import FaultyDisk, PausableDisk
-from tests.files.driving import (
-    BY_HAND,
-    NEVER_S,
-    SMALL,
-    Model,
-    Script,
-    append,
-    commit,
-    contents,
-    copy_of,
-    create,
-    decide,
-    opened,
-    read_all,
-    record,
-)
+from tests.engines.driving import Model, Script, append, contents, copy_of, create, decide, read_all, record
+from tests.files.driving import BY_HAND, NEVER_S, SMALL, commit, opened
 
 DEADLINE_S = 60.0
 

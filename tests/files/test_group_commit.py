@@ -13,7 +13,8 @@ from durable_streams.streams.batch import Limits
 from durable_streams.streams.pipeline import Pipeline
 from durable_streams.streams.touches import Touches
 from tests.disk.recording import FaultyDisk
-from tests.files.driving import append, commit, create, opened, read_all
+from tests.engines.driving import append, create, read_all
+from tests.files.driving import commit, opened
 
 
 def test_requests_that_wait_together_share_one_sync(tmp_path: Path) -> None:

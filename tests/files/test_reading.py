@@ -17,7 +17,8 @@ from durable_streams.protocol.requests import Remove
 from durable_streams.storage.files.layout import Layout
 from durable_streams.storage.files.segments import BLOCK_BYTES, Extent, file_position, with_checksums
 from tests.disk.recording import HastyDisk
-from tests.files.driving import BY_HAND, SMALL, append, commit, create, flip, opened, read_all
+from tests.engines.driving import append, create, flip, read_all
+from tests.files.driving import BY_HAND, SMALL, commit, opened
 
 DEADLINE_S = 60
 

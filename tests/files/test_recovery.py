@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import logging
 from pathlib import Path
-from random import Random
 
 import pytest
 
@@ -23,23 +22,16 @@ from durable_streams.storage.files.records import (
     encode_values,
 )
 from tests.disk.recording import FaultyDisk, HastyDisk
-from tests.files.driving import (
-    BY_HAND,
-    SMALL,
-    Model,
-    Script,
+from tests.engines.driving import (
     append,
-    commit,
     contents,
     copy_of,
     create,
-    decide,
     files_of,
     flip,
-    opened,
     read_all,
-    record,
 )
+from tests.files.driving import BY_HAND, SMALL, commit, opened
 
 
 def journal_of(data_dir: Path) -> Path:
@@ -327,27 +319,3 @@ def test_files_that_belong_to_no_stream_go_and_all_others_stay(tmp_path: Path) -
         assert not orphan.exists()
         assert foreign.exists()
         assert contents(storage)["stays"][1] == bytes(1000)
-
-
-@pytest.mark.parametrize("durable", [True, False], ids=["file-durable", "file-fast"])
-def test_after_any_restart_or_crash_everything_is_as_before(tmp_path: Path, durable: bool) -> None:
-    seed = Random().randrange(10**9)
-    print(f"seed {seed}")
-    random = Random(seed)
-    script, model = Script(random), Model()
-    data_dir = tmp_path / "0"
-    for life in range(30):
-        storage = FileStorage(data_dir, durable, tuning=SMALL)
-        storage.open()
-        assert contents(storage) == model.contents
-        for number in range(random.randrange(12)):
-            changes = decide(storage, script.requests(storage), 1000.0 + life * 20 + number)
-            if changes:
-                record(storage, changes)
-                model.apply(changes)
-            if random.random() < 0.15:
-                storage.checkpoint()
-        assert contents(storage) == model.contents
-        if random.random() < 0.6:
-            data_dir = copy_of(data_dir, tmp_path / str(life + 1))
-        storage.close()

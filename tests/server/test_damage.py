@@ -14,7 +14,7 @@ import pytest
 from durable_streams.startup import ExitCode
 from tests.crash.client import Client, read_all
 from tests.crash.test_kill import MODES
-from tests.files.driving import flip
+from tests.engines.driving import flip
 from tests.server.sockets import Exchange
 from tests.servers import ROOT, running_server, server_environ
 
