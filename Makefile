@@ -50,7 +50,7 @@ test-long: $(VENV)/dev.stamp $(CLIENT_VENV)/client.stamp node-packages ## Run th
 .PHONY: coverage
 coverage: $(VENV)/dev.stamp ## Check that the tests reach 95 % of protocol/ and streams/
 	@mkdir -p $(dir $(COVERAGE_FILE))
-	$(PYTEST) -m "not long" -q --cov --cov-report= tests/protocol tests/streams tests/storage tests/contract tests/web
+	$(PYTEST) -m "measured and not long" -q --cov --cov-report=
 	$(BIN)/python -m coverage report --skip-covered --show-missing --fail-under=95 \
 		--include='durable_streams/protocol/*,durable_streams/streams/*'
 

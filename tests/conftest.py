@@ -18,8 +18,8 @@ from tests.servers import ROOT, SERVER_KINDS, ServerKind, TlsFiles
 from tests.tiers import FAST, PiecesScheduling, Tier, folder_of, place_of, tier_of
 from tests.watching import CheckoutGuard, FailureNames
 
-MEASURED = ("protocol", "streams", "storage", "contract", "web")
-"""The folders whose tests have to cover `protocol/` and `streams/`; measuring makes any other test half as fast."""
+MEASURED = ("protocol", "streams", "subscriptions", "storage", "contract", "live", "web")
+"""The folders whose tests have to cover `protocol/` and `streams/`: `make coverage` runs these."""
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 
@@ -45,8 +45,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=place_of)
     for item in items:
         item.add_marker(tier_of(item).value)
-        if folder_of(item.path) not in MEASURED:
-            item.add_marker(pytest.mark.no_cover)
+        if folder_of(item.path) in MEASURED:
+            item.add_marker(pytest.mark.measured)
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
