@@ -9,6 +9,7 @@ from flask import Flask, request
 from flask import Response as FlaskResponse
 
 from durable_streams.config import Config
+from durable_streams.service import StreamService
 from durable_streams.storage.contract import Storage
 from durable_streams.storage.modes import mode_of
 from durable_streams.web.blueprint import build_hooks, build_service, mount
@@ -18,6 +19,9 @@ from durable_streams.web.flask_requests import hook_requests, note_error
 from durable_streams.web.front_page import build_front_page_blueprint
 from durable_streams.web.health import build_health_blueprint
 from durable_streams.web.problems import as_protocol_error, problem_response
+
+REBUILD = "durable_streams.rebuild"
+"""``app.extensions[REBUILD](config)``: the same application on the same open storage, for another configuration."""
 
 log = logging.getLogger("durable_streams.web")
 
@@ -36,6 +40,23 @@ def create_app(
     """
     config = config or Config()
     service = build_service(storage or build_storage(config), config)
+
+    def build(config: Config) -> Flask:
+        app = _build_app(config, service, gates, observers)
+        app.extensions[REBUILD] = build
+        return app
+
+    return build(config)
+
+
+def build_storage(config: Config) -> Storage:
+    """The storage that ``storage.mode`` names, not opened yet; raises MissingExtra."""
+    return mode_of(config.storage).build(config)
+
+
+def _build_app(
+    config: Config, service: StreamService, gates: Sequence[Gate], observers: Sequence[Observer]
+) -> Flask:
     app = Flask("durable_streams", static_folder=None)
     app.url_map.merge_slashes = False
     app.register_blueprint(build_health_blueprint(lambda: service.is_ready))
@@ -47,11 +68,6 @@ def create_app(
     hook_requests(app, hooks)
     mount(app, service, config, hooks)
     return app
-
-
-def build_storage(config: Config) -> Storage:
-    """The storage that ``storage.mode`` names, not opened yet; raises MissingExtra."""
-    return mode_of(config.storage).build(config)
 
 
 def _respond_with_problems(app: Flask, cors: CorsHeaders) -> None:

@@ -14,6 +14,7 @@ from typing import Any, Final, Literal, get_args, get_origin
 
 from durable_streams.config.configuration import SETTINGS, Config, Setting, section_models
 from durable_streams.config.errors import MASK, one_line
+from durable_streams.config.reloading import RELOADABLE
 from durable_streams.storage.modes import MODE_ALIASES
 
 _SOURCE_COLUMN: Final = 44
@@ -57,8 +58,20 @@ def settings_page() -> str:
     parts = [_INTRODUCTION]
     for section, model in section_models():
         rows = "\n".join(_table_row(declared) for declared in _of_section(section))
-        parts.append(f"## `[{section}]`\n\n{model.__doc__}\n\n{_TABLE_HEAD}\n{rows}\n")
+        parts.append(f"## `[{section}]`\n\n{model.__doc__}{_on_reload(section)}\n\n{_TABLE_HEAD}\n{rows}\n")
     return "\n".join([*parts, _other_names()])
+
+
+def _on_reload(section: str) -> str:
+    """Which of the settings SIGHUP takes over."""
+    names = [declared.key for declared in _of_section(section)]
+    fixed = [name for name in names if name not in RELOADABLE]
+    if not fixed:
+        return " SIGHUP takes over all of them."
+    if len(fixed) == len(names):
+        return " A change needs a restart."
+    listed = ", ".join(f"`{name}`" for name in fixed)
+    return f"\nSIGHUP takes over all but {listed}: a change of those needs a restart."
 
 
 def _table_row(declared: Setting) -> str:

@@ -244,7 +244,7 @@ class PostgresSettings(Section):
 
 
 class TlsSettings(Section):
-    """The certificate; with it the server speaks https only."""
+    """The certificate; with it the server speaks https only. Whether there is one is decided at the start."""
 
     cert_path: OptionalFile = setting(
         None,

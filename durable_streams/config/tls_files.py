@@ -1,58 +1,89 @@
-"""The certificate and key files, looked at before anything listens: readable, and a pair.
+"""The certificate and key files: read once, checked before anything listens, and kept.
 
-Kept from loading, so that printing a configuration works on a machine that has no certificate.
+Kept from loading, so that printing a configuration works on a machine that has no certificate. A process that starts
+later gets the bytes that were checked, not what the files hold by then.
 """
 
 from __future__ import annotations
 
+import os
 import ssl
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from tempfile import NamedTemporaryFile
+from typing import NamedTuple
 
 from durable_streams.config.configuration import Config
 from durable_streams.config.errors import BUILD_TLS_CONTEXT, CHECK_TLS_FILES, ConfigError
 
 
-def check_tls_files(config: Config) -> None:
-    """Raises ConfigError, naming the file, when https is asked for and the certificate or key is of no
-    use.
+class TlsPair(NamedTuple):
+    """A certificate with its chain and its private key, in PEM form; OpenSSL has accepted the two."""
+
+    certificate: bytes
+    key: bytes
+
+    @contextmanager
+    def as_files(self) -> Iterator[tuple[str, str]]:
+        """Paths of both while the block lasts, since OpenSSL reads files only. Nobody else can open them."""
+        with ExitStack() as files:
+            certificate, key = (files.enter_context(_as_file(pem)) for pem in self)
+            yield certificate, key
+
+
+def read_tls_files(config: Config) -> TlsPair | None:
+    """The pair that ``tls`` names, None without https.
+
+    Raises ConfigError, naming the file, when the certificate or key is of no use.
     """
     cert_path, key_path = config.tls.cert_path, config.tls.key_path
     if cert_path is None or key_path is None:
-        return
-    _check_readable(config, "tls.cert_path", cert_path)
-    _check_readable(config, "tls.key_path", key_path)
-    _check_pair(config, cert_path, key_path)
+        return None
+    pair = TlsPair(_read(config, "tls.cert_path", cert_path), _read(config, "tls.key_path", key_path))
+    with pair.as_files() as (certificate, key):
+        _check_pair(config, certificate, key)
+    return pair
 
 
-def _check_readable(config: Config, key: str, path: Path) -> None:
+def _read(config: Config, key: str, path: Path) -> bytes:
     if not path.exists():
         raise _file_error(config, key, path, "TLS file not found")
     if not path.is_file():
         raise _file_error(config, key, path, "TLS path is not a regular file")
     try:
-        with path.open("rb") as file:
-            file.read(1)
+        return path.read_bytes()
     except OSError as exc:
         raise _file_error(config, key, path, f"TLS file is not readable: {exc.strerror}") from exc
 
 
-def _check_pair(config: Config, cert_path: Path, key_path: Path) -> None:
+@contextmanager
+def _as_file(pem: bytes) -> Iterator[str]:
+    if hasattr(os, "memfd_create"):
+        # In memory, so that a key that was deleted or a read-only disk does not matter.
+        with open(os.memfd_create("tls"), "w+b", buffering=0) as file:
+            file.write(pem)
+            yield f"/proc/self/fd/{file.fileno()}"
+    else:
+        with NamedTemporaryFile(buffering=0) as file:
+            file.write(pem)
+            yield file.name
+
+
+def _check_pair(config: Config, certificate: str, key: str) -> None:
     """OpenSSL alone knows what it will accept, so it is asked to load the pair the way the server will."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     try:
         # Without a password function OpenSSL would ask for one on the terminal and the start would hang.
-        context.load_cert_chain(cert_path, key_path, password=_refuse_password)
+        context.load_cert_chain(certificate, key, password=_refuse_password)
     except _EncryptedKeyError as exc:
-        raise _pair_error(
-            config, "tls.key_path", key_path, "the key is encrypted; store it without a password"
-        ) from exc
+        reason = "the key is encrypted; store it without a password"
+        raise _pair_error(config, "tls.key_path", reason) from exc
     except ssl.SSLError as exc:
         if exc.reason == "KEY_VALUES_MISMATCH":
-            reason = f"the key does not belong to the certificate {cert_path}"
-            raise _pair_error(config, "tls.key_path", key_path, reason) from exc
-        raise _unusable_pem(config, cert_path, key_path) from exc
-    except OSError as exc:
-        raise _pair_error(config, "tls.cert_path", cert_path, f"cannot be loaded: {exc.strerror}") from exc
+            reason = f"the key does not belong to the certificate {config.tls.cert_path}"
+            raise _pair_error(config, "tls.key_path", reason) from exc
+        raise _unusable_pem(config, certificate) from exc
 
 
 class _EncryptedKeyError(Exception):
@@ -63,13 +94,13 @@ def _refuse_password() -> str:
     raise _EncryptedKeyError
 
 
-def _unusable_pem(config: Config, cert_path: Path, key_path: Path) -> ConfigError:
+def _unusable_pem(config: Config, certificate: str) -> ConfigError:
     """OpenSSL says "PEM lib" for either file; the certificate alone tells which of the two it means."""
     try:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cafile=cert_path)
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cafile=certificate)
     except ssl.SSLError:
-        return _pair_error(config, "tls.cert_path", cert_path, "holds no certificate in PEM form")
-    return _pair_error(config, "tls.key_path", key_path, "holds no usable private key in PEM form")
+        return _pair_error(config, "tls.cert_path", "holds no certificate in PEM form")
+    return _pair_error(config, "tls.key_path", "holds no usable private key in PEM form")
 
 
 def _file_error(config: Config, key: str, path: Path, reason: str) -> ConfigError:
@@ -78,7 +109,11 @@ def _file_error(config: Config, key: str, path: Path, reason: str) -> ConfigErro
     )
 
 
-def _pair_error(config: Config, key: str, path: Path, reason: str) -> ConfigError:
+def _pair_error(config: Config, key: str, reason: str) -> ConfigError:
     return ConfigError(
-        reason, phase=BUILD_TLS_CONTEXT, key=key, value=f"'{path}'", origin=config.source_of(key)
+        reason,
+        phase=BUILD_TLS_CONTEXT,
+        key=key,
+        value=f"'{config.value_of(key)}'",
+        origin=config.source_of(key),
     )

@@ -1,21 +1,19 @@
 """gunicorn's settings out of the configuration, and the hooks that keep watch over them.
 
-The configuration that is served is remembered here: a worker is forked with it, and a reload that finds a
-mistake keeps it instead of ending a server that works.
+A worker is forked with the configuration that was accepted; `reloading` exchanges it.
 """
 
 from __future__ import annotations
 
 import logging
-import math
 from typing import Any, Final
 
 from gunicorn.glogging import Logger
 
 from durable_streams.config import Config, ConfigError, ConfigLoadOptions
-from durable_streams.config.tls_files import check_tls_files
-from durable_streams.serving import start_checks, worker_hooks
+from durable_streams.serving import start_checks, tls, worker_hooks
 from durable_streams.serving.arbiter_signals import take_over_signals
+from durable_streams.serving.served import SERVING, Handover, load, timeouts
 from durable_streams.startup import ExitCode, Phase, load_config_or_exit, refuse_start
 from durable_streams.storage.modes import mode_of
 from durable_streams.telemetry import announce_files, announce_listening, announce_stopped, install_logging
@@ -26,7 +24,6 @@ WORKER_CLASSES: Final = {"stream": "durable_streams.worker.StreamWorker", "geven
 WORKER_SILENCE_SECS_MAX: Final = 120
 
 _log: Final = logging.getLogger("durable_streams.serving")
-_served: Config | None = None
 
 
 class ServerLog(Logger):  # type: ignore[misc]
@@ -53,19 +50,15 @@ class ServerLog(Logger):  # type: ignore[misc]
 def configure(options: ConfigLoadOptions | None = None) -> dict[str, Any]:
     """gunicorn's settings for the configuration that `options` name.
 
-    Ends the process with one line when that is wrong, unless a server runs already: it keeps what it has.
+    Ends the process with one line when that is wrong.
     """
-    global _served
+    SERVING.options = options or ConfigLoadOptions()
     try:
-        config = Config.load(options)
-        check_tls_files(config)
+        SERVING.served = load(SERVING.options)
     except ConfigError as exc:
-        if _served is None:
-            refuse_start(Phase(exc.phase), str(exc))
-        _log.error("the configuration is kept as it was: %s", exc)
-        config = _served
+        refuse_start(Phase(exc.phase), str(exc))
+    config = SERVING.served.config
     install_logging(config.log)
-    _served = config
     return gunicorn_settings(config)
 
 
@@ -74,8 +67,8 @@ def served_config() -> Config:
 
     Under another WSGI server nobody has: then it is loaded here.
     """
-    if _served is not None:
-        return _served
+    if SERVING.served is not None:
+        return SERVING.served.config
     config = load_config_or_exit()
     install_logging(config.log)
     return config
@@ -88,11 +81,11 @@ def gunicorn_settings(config: Config) -> dict[str, Any]:
         "backlog": config.server.backlog,
         "worker_class": WORKER_CLASSES[config.server.worker_class],
         "worker_connections": config.server.worker_connections,
-        "keepalive": config.server.keepalive_secs,
-        "graceful_timeout": math.ceil(config.server.shutdown_grace_secs),
+        **timeouts(config),
         "timeout": WORKER_SILENCE_SECS_MAX,
         "certfile": _text_or_none(config.tls.cert_path),
         "keyfile": _text_or_none(config.tls.key_path),
+        "ssl_context": tls.ssl_context,
         # The strict parser: its C sibling takes heads whose lines end in bare line feeds.
         "http_parser": "python",
         "accesslog": None,
@@ -118,7 +111,8 @@ def _text_or_none(path: object | None) -> str | None:
 
 def check_start(arbiter: Any) -> None:
     """gunicorn's hook before it listens: what would fail or mislead later is refused now."""
-    reason = start_checks.unfit_setting(arbiter.cfg, mode_of(served_config().storage))
+    mode = mode_of(served_config().storage)
+    reason = start_checks.unfit_setting(arbiter.cfg, mode)
     if reason is not None:
         _refuse(arbiter, Phase.VALIDATE_CONFIG, reason)
     reason = start_checks.listening_obstacle(arbiter)
@@ -127,13 +121,14 @@ def check_start(arbiter: Any) -> None:
     shortage = start_checks.raise_descriptor_limit(arbiter.cfg.worker_connections)
     if shortage is not None:
         _log.warning("%s", shortage)
-    take_over_signals(arbiter)
+    SERVING.handover = Handover()
+    take_over_signals(arbiter, mode)
 
 
 def _refuse(arbiter: Any, phase: Phase, reason: str) -> None:
     if arbiter.pidfile is not None:
         arbiter.pidfile.unlink()
-    refuse_start(phase, reason, config=_served)
+    refuse_start(phase, reason, config=served_config())
 
 
 def begin_serving(worker: Any) -> None:

@@ -18,6 +18,7 @@ from durable_streams.config.errors import MASK, quote_value
 from durable_streams.eventloop import stopping
 from durable_streams.serving.gc_tuning import tune_gc
 from durable_streams.serving.parser_refusals import answer_with_problems
+from durable_streams.serving.reloading import take_over
 from durable_streams.startup import Phase, refuse_start
 from durable_streams.storage.modes import mode_of
 from durable_streams.worker import StreamWorker
@@ -38,6 +39,20 @@ def begin(worker: Any, config: Config) -> None:
     else:
         worker.wsgi = LiveSocketOffer(worker.wsgi, config.server.write_timeout_secs)
         _drain_on_sigterm()
+    _reload_on_sigusr1(worker)
+
+
+def _reload_on_sigusr1(worker: Any) -> None:
+    """Beside opening gunicorn's logs again. What the master accepted before this was in force is taken at once."""
+    reopen_logs = signal.getsignal(signal.SIGUSR1)
+
+    def on_reload(number: int, frame: FrameType | None) -> None:
+        if callable(reopen_logs):
+            reopen_logs(number, frame)
+        gevent.spawn(take_over, worker)
+
+    signal.signal(signal.SIGUSR1, on_reload)
+    gevent.spawn(take_over, worker)
 
 
 def _open_services(worker: Any, config: Config) -> None:

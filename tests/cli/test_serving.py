@@ -82,29 +82,6 @@ def test_a_second_worker_asked_for_by_signal_is_refused_with_the_reason(tmp_path
         server.await_log("workers = 2: storage mode memory lives in one process")
 
 
-@both_commands
-def test_a_reload_serves_the_configuration_as_it_is_now(command: tuple[str, ...], tmp_path: Path) -> None:
-    file = tmp_path / "mine.toml"
-    file.write_text('[http]\nstream_base_path = "/before"\n')
-    with running_server(tmp_path, {"DS_CONFIG": str(file)}, command=command) as server:
-        assert server.request("PUT", "/before/a").status == 201
-        file.write_text('[http]\nstream_base_path = "/after"\n')
-        server.process.send_signal(signal.SIGHUP)
-        server.await_log("reloading.*listening on")
-        assert server.request("PUT", "/after/a").status == 201
-        assert server.request("PUT", "/before/a").status == 404
-
-
-def test_a_reload_with_a_mistake_goes_on_with_what_was_right(tmp_path: Path) -> None:
-    file = tmp_path / "mine.toml"
-    file.write_text('[http]\nstream_base_path = "/before"\n')
-    with running_server(tmp_path, {"DS_CONFIG": str(file)}) as server:
-        file.write_text('[http]\nstream_base_path = "no path"\n')
-        server.process.send_signal(signal.SIGHUP)
-        server.await_log("the configuration is kept as it was: http.stream_base_path")
-        assert server.request("PUT", "/before/a").status == 201
-
-
 def test_the_procfile_passes_the_port_and_one_worker_on(tmp_path: Path) -> None:
     """A platform names the port in PORT and may wish for several workers in WEB_CONCURRENCY."""
     stand_in = tmp_path / "gunicorn"

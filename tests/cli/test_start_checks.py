@@ -13,13 +13,15 @@ import pytest
 from durable_streams.config import Config, ConfigLoadOptions, ServerSettings, TlsSettings
 from durable_streams.serving import configure, gunicorn_settings, served_config, start_checks
 from durable_streams.serving.application import ServerApplication
+from durable_streams.serving.served import SERVING
 from durable_streams.telemetry.logs import remove_logging
 
 
 @pytest.fixture
 def forget_served(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     """No server runs in this process, before and after."""
-    monkeypatch.setattr(gunicorn_settings, "_served", None)
+    monkeypatch.setattr(SERVING, "served", None)
+    monkeypatch.setattr(SERVING, "options", None)
     monkeypatch.chdir(tmp_path)
     yield
     remove_logging()
@@ -55,21 +57,6 @@ def test_gunicorn_knows_every_setting_by_name() -> None:
 def test_a_worker_serves_the_configuration_that_was_checked() -> None:
     configure(options(DS_LIMITS__MAX_READ_BYTES="7"))
     assert served_config().limits.max_read_bytes == 7
-
-
-@pytest.mark.usefixtures("forget_served")
-def test_a_reload_with_a_mistake_keeps_the_server_as_it_is(capfd: pytest.CaptureFixture[str]) -> None:
-    configure(options(DS_SERVER__PORT="81"))
-    settings = configure(options(DS_SERVER__PORT="x"))
-    assert settings["bind"] == ["0.0.0.0:81"]
-    assert served_config().server.port == 81
-
-
-@pytest.mark.usefixtures("forget_served")
-def test_a_reload_takes_a_configuration_that_is_right() -> None:
-    configure(options(DS_LIMITS__MAX_READ_BYTES="7"))
-    configure(options(DS_LIMITS__MAX_READ_BYTES="8"))
-    assert served_config().limits.max_read_bytes == 8
 
 
 @pytest.mark.usefixtures("forget_served")

@@ -10,23 +10,23 @@ import trustme
 from cryptography.hazmat.primitives import serialization
 
 from durable_streams.config import Config, ConfigError, TlsSettings
-from durable_streams.config.tls_files import check_tls_files
+from durable_streams.config.tls_files import read_tls_files
 from tests.servers import TlsFiles
 
 
 def failure(cert_path: Path, key_path: Path) -> ConfigError:
     config = Config(tls=TlsSettings(cert_path=cert_path, key_path=key_path))
     with pytest.raises(ConfigError) as caught:
-        check_tls_files(config)
+        read_tls_files(config)
     return caught.value
 
 
 def test_no_certificate_is_no_mistake() -> None:
-    check_tls_files(Config())
+    read_tls_files(Config())
 
 
 def test_a_certificate_and_its_key_pass(tls_files: TlsFiles) -> None:
-    check_tls_files(Config(tls=TlsSettings(cert_path=tls_files.certificate, key_path=tls_files.key)))
+    read_tls_files(Config(tls=TlsSettings(cert_path=tls_files.certificate, key_path=tls_files.key)))
 
 
 def test_a_missing_certificate_is_named(tls_files: TlsFiles, tmp_path: Path) -> None:
@@ -52,10 +52,10 @@ def test_a_file_that_may_not_be_read_is_named(
     opened = Path.open
 
     # File permissions do not hold for root, as whom tests in containers run.
-    def refuse_key(path: Path, *arguments: str) -> object:
+    def refuse_key(path: Path, mode: str) -> object:
         if path == key:
             raise PermissionError(13, "Permission denied")
-        return opened(path, *arguments)
+        return opened(path, mode)
 
     monkeypatch.setattr(Path, "open", refuse_key)
     error = failure(tls_files.certificate, key)
