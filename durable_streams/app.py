@@ -60,10 +60,10 @@ def _build_app(
     app = Flask("durable_streams", static_folder=None)
     app.url_map.merge_slashes = False
     app.register_blueprint(build_health_blueprint(lambda: service.is_ready))
-    if config.http.stream_base_path.rstrip("/"):
+    if "/" not in config.http.stream_base_path:
         # Otherwise that path is the streams' own.
         app.register_blueprint(build_front_page_blueprint(config))
-    _respond_with_problems(app, CorsHeaders(config.http.cors_origins))
+    _respond_with_problems(app, CorsHeaders(config.http))
     hooks = build_hooks(config, gates, observers)
     hook_requests(app, hooks)
     mount(app, service, config, hooks)

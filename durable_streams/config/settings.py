@@ -26,7 +26,10 @@ from durable_streams.storage.modes import MODE_NAMES
 AcidBackend = Literal["file", "in-memory"]
 
 Origins = Annotated[tuple[str, ...], BeforeValidator(values.text_list), AfterValidator(values.cors_origins)]
-BasePath = Annotated[str, AfterValidator(values.url_path)]
+HeaderNames = Annotated[
+    tuple[str, ...], BeforeValidator(values.text_list), AfterValidator(values.header_names)
+]
+BasePaths = Annotated[tuple[str, ...], BeforeValidator(values.text_list), AfterValidator(values.base_paths)]
 Host = Annotated[str, AfterValidator(values.host)]
 Directory = Annotated[Path, BeforeValidator(values.directory)]
 OptionalFile = Annotated[Path | None, BeforeValidator(values.optional_file)]
@@ -142,9 +145,17 @@ class HttpSettings(Section):
     """What the answers look like."""
 
     cors_origins: Origins = setting(
-        ("*",), "The web origins that may use the server, `*` for all, an empty list for none."
+        ("*",),
+        "The web origins that may use the server, `*` for all, an empty list for none. Without `*`, a page of any "
+        "other origin that writes is refused with 403.",
     )
-    stream_base_path: BasePath = setting("/v1/stream", "The URL path under which streams live.")
+    cors_allowed_headers: HeaderNames = setting(
+        (),
+        "Names of further request headers that the pages of listed origins may send; with `*` any header is allowed.",
+    )
+    stream_base_path: BasePaths = setting(
+        ("/v1/stream",), "The URL path under which streams live; several, for the same streams under each."
+    )
     cache_visibility: Literal["public", "private"] = setting(
         "public",
         "Whether shared caches may keep catch-up reads (`public`) or only the client's own (`private`).",
@@ -175,7 +186,7 @@ class LimitSettings(Section):
         1024, "The longest stream name, percent-decoded.", unit="bytes", ge=1
     )
     max_stream_name_segments: int = setting(
-        8, "The most path segments of a stream name.", unit="segments", ge=1
+        32, "The most path segments of a stream name.", unit="segments", ge=1
     )
     max_pending_writes: int = setting(
         4096,

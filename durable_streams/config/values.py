@@ -17,6 +17,7 @@ from durable_streams.storage.modes import MODE_ALIASES
 
 _PATH_CHARACTERS = re.compile(r"[A-Za-z0-9/._~!$&'()*+,;=:@-]+")
 _HOST_CHARACTERS = re.compile(r"[A-Za-z0-9._:%-]+")
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _SIZE = re.compile(r"(?P<number>[0-9]{1,20}(\.[0-9]{1,9})?)\s*(?P<unit>[A-Za-z]*)", re.ASCII)
 _SIZE_UNITS = {"": 1, "b": 1} | {
     f"{prefix}{binary}b": base**exponent
@@ -78,6 +79,26 @@ def url_path(path: str) -> str:
     if path != "/" and any(segment in ("", ".", "..") for segment in path[1:].split("/")):
         raise ValueError("must not contain empty, '.' or '..' segments")
     return path
+
+
+def base_paths(paths: tuple[str, ...]) -> tuple[str, ...]:
+    if not paths:
+        raise ValueError("must name at least one path")
+    for path in paths:
+        try:
+            url_path(path)
+        except ValueError as exc:
+            raise ValueError(f"{path!r} {exc}" if len(paths) > 1 else str(exc)) from None
+    if len(set(paths)) < len(paths):
+        raise ValueError("must not name a path twice")
+    return paths
+
+
+def header_names(names: tuple[str, ...]) -> tuple[str, ...]:
+    for name in names:
+        if not _HEADER_NAME.fullmatch(name) or name == "*":
+            raise ValueError(f"{name!r} is not the name of a header")
+    return names
 
 
 def host(name: str) -> str:

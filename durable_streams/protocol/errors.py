@@ -94,6 +94,15 @@ class Forbidden(ProtocolError):
     status, type, title, code = 403, "/errors/forbidden", "Forbidden", "FORBIDDEN"
 
 
+class CrossOriginWrite(Forbidden):
+    """A browser sends a write of a page whose origin may not use the server (section 12.7)."""
+
+    type, title, code = "/errors/cross-origin-write", "Cross-Origin Write", "CROSS_ORIGIN_WRITE"
+
+    def __init__(self, origin: str) -> None:
+        super().__init__(f"Pages of the origin {origin!r} may not write here")
+
+
 class StaleEpoch(ProtocolError):
     """Section 5.2.1: a producer with an older epoch is fenced; the answer names the current one."""
 

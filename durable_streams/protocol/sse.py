@@ -51,6 +51,11 @@ def control_event(next_offset: str, cursor: str | None, up_to_date: bool, closed
     return f"event: control\ndata:{fields}}}\nid: {next_offset}\n\n".encode("ascii")
 
 
+def retry_event(delay_ms: int) -> bytes:
+    """Tells an ``EventSource`` how long to wait before it connects again; no event for the page."""
+    return b"retry: %d\n\n" % delay_ms
+
+
 def whole_characters(data: bytes) -> int:
     """How many leading bytes of ``data`` do not end inside a UTF-8 character: all, or up to three fewer.
 

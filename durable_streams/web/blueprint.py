@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 from weakref import ref
 
-from flask import Blueprint, Flask, request
+from flask import Blueprint, Flask, abort, request
 from flask import Response as FlaskResponse
 from flask.blueprints import BlueprintSetupState
 from gevent.event import Event
@@ -23,6 +23,7 @@ from durable_streams.telemetry import RequestLog
 from durable_streams.web.cors import CorsHeaders
 from durable_streams.web.endpoint import StreamEndpoint
 from durable_streams.web.exchange import Gate, Hooks, Observer
+from durable_streams.web.parsing import encodes_base
 from durable_streams.web.response import Environ
 from durable_streams.web.stream_routes import StreamRoutes
 
@@ -96,9 +97,9 @@ def build_blueprint(
     def register(state: BlueprintSetupState) -> None:
         base_path = (state.url_prefix or "").rstrip("/")
         routes = StreamRoutes(
-            service, config, base_path, owns_connection=False, gated=bool(gates), read_only=read_only
+            service, config, [base_path], owns_connection=False, gated=bool(gates), read_only=read_only
         )
-        endpoint = StreamEndpoint(service, routes, CorsHeaders(config.http.cors_origins), hooks)
+        endpoint = StreamEndpoint(service, routes, CorsHeaders(config.http), hooks)
         # A second blueprint of one app is kept beside the first: a server opens both at its start.
         extensions = state.app.extensions
         extensions[state.name if EXTENSION in extensions else EXTENSION] = service
@@ -115,6 +116,8 @@ def _add_rules(state: BlueprintSetupState, endpoint: StreamEndpoint, base_path: 
 
     def streams(raw_name: str = "") -> FlaskResponse:
         environ = request.environ
+        if encodes_base(environ, base_path):
+            abort(404)
         # Flask has decoded the name leniently; the endpoint needs the bytes that were sent.
         return _respond(endpoint, environ, environ["PATH_INFO"][len(base_path) + 1 :])
 
@@ -190,6 +193,9 @@ class StreamDispatcher:
         path: str = environ["PATH_INFO"]
         if not path.startswith(self._prefix) and path != self._base:
             return self._otherwise(environ, start_response)
+        # A target that begins with the base as it is written, which all others do, needs no closer look.
+        if not environ.get("RAW_URI", "").startswith(self._prefix) and encodes_base(environ, self._base):
+            return self._otherwise(environ, start_response)
         if self._their_paths and (path in self._their_paths or path.startswith(self._their_folders)):
             return self._otherwise(environ, start_response)
         return self._endpoint.serve(environ, start_response, path[self._skip :])
@@ -197,12 +203,15 @@ class StreamDispatcher:
 
 def mount(app: Flask, service: StreamService, config: Config, hooks: Hooks) -> None:
     """Serve the streams at ``http.stream_base_path`` of ``app``; the routes that ``app`` has already stay in force."""
-    base_path = config.http.stream_base_path.rstrip("/")
-    routes = StreamRoutes(service, config, base_path, owns_connection=True, gated=bool(hooks.gates))
-    endpoint = StreamEndpoint(service, routes, CorsHeaders(config.http.cors_origins), hooks)
+    # The longest first, since one may be below another.
+    base_paths = sorted((path.rstrip("/") for path in config.http.stream_base_path), key=len, reverse=True)
+    routes = StreamRoutes(service, config, base_paths, owns_connection=True, gated=bool(hooks.gates))
+    endpoint = StreamEndpoint(service, routes, CorsHeaders(config.http), hooks)
     app.extensions[EXTENSION] = service
-    theirs = [path for path in map(_fixed_part, app.url_map.iter_rules()) if path.startswith(base_path + "/")]
-    app.wsgi_app = StreamDispatcher(endpoint, base_path, app.wsgi_app, theirs)  # type: ignore[method-assign]
+    fixed_parts = [_fixed_part(rule) for rule in app.url_map.iter_rules()]
+    for base_path in reversed(base_paths):
+        theirs = [path for path in fixed_parts if path.startswith(base_path + "/")]
+        app.wsgi_app = StreamDispatcher(endpoint, base_path, app.wsgi_app, theirs)  # type: ignore[method-assign]
 
 
 def _fixed_part(rule: Rule) -> str:

@@ -1,9 +1,12 @@
-"""Headers for browsers on every response: CORS and the security headers of section 12.7."""
+"""What browsers need: CORS and the security headers of section 12.7 on every response, and no writes by other pages."""
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
+from durable_streams.config import HttpSettings
+from durable_streams.protocol.errors import CrossOriginWrite
 from durable_streams.web.response import Environ, Header, Response
 
 SECURITY: Final[list[Header]] = [
@@ -16,24 +19,22 @@ FOR_ANY: Final[list[Header]] = [
     ("Access-Control-Allow-Origin", "*"),
     ("Access-Control-Expose-Headers", "*"),
 ]
-ALLOWED_HEADERS: Final = ", ".join(
-    (
-        "Authorization",
-        "Cache-Control",
-        "Content-Type",
-        "If-None-Match",
-        "Last-Event-ID",
-        "Producer-Epoch",
-        "Producer-Id",
-        "Producer-Seq",
-        "Stream-Closed",
-        "Stream-Expires-At",
-        "Stream-Fork-Offset",
-        "Stream-Fork-Sub-Offset",
-        "Stream-Forked-From",
-        "Stream-Seq",
-        "Stream-TTL",
-    )
+ALLOWED_HEADERS: Final = (
+    "Authorization",
+    "Cache-Control",
+    "Content-Type",
+    "If-None-Match",
+    "Last-Event-ID",
+    "Producer-Epoch",
+    "Producer-Id",
+    "Producer-Seq",
+    "Stream-Closed",
+    "Stream-Expires-At",
+    "Stream-Fork-Offset",
+    "Stream-Fork-Sub-Offset",
+    "Stream-Forked-From",
+    "Stream-Seq",
+    "Stream-TTL",
 )
 EXPOSED_HEADERS: Final = ", ".join(
     (
@@ -55,20 +56,28 @@ EXPOSED_HEADERS: Final = ", ".join(
     )
 )
 PREFLIGHT_SECONDS: Final = "86400"
+SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+_TOKEN: Final = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
+_HEADER_LIST: Final = re.compile(rf"{_TOKEN}(?:[ \t]*,[ \t]*{_TOKEN})*")
 
 
 class CorsHeaders:
     """The headers for one setting of ``http.cors_origins``: ``("*",)``, a list of origins, or none."""
 
-    def __init__(self, origins: tuple[str, ...]) -> None:
+    def __init__(self, http: HttpSettings) -> None:
+        origins = http.cors_origins
         self._origins = frozenset(origins)
+        self._allows_any = "*" in origins
+        self._allowed_headers = ", ".join((*ALLOWED_HEADERS, *http.cors_allowed_headers))
         self._varying: list[Header] = [*SECURITY, ("Vary", "Origin")]
         self.of_all: list[Header] | None = None
         """The headers of every response, unless they depend on the origin of the request."""
-        if "*" in origins:
+        if self._allows_any:
             self.of_all = FOR_ANY
         elif not origins:
             self.of_all = SECURITY
+        self.refuse_foreign_write = None if self._allows_any else self._refuse_foreign_write
+        """Raises CrossOriginWrite for a write by a page of an origin that is not allowed; None where all are."""
 
     def of(self, environ: Environ) -> list[Header]:
         """Headers to append to the response; the list is shared and must not be changed."""
@@ -79,6 +88,36 @@ class CorsHeaders:
             return self._varying
         return [*self._varying, *_cors(origin)]
 
+    def preflight(self, environ: Environ, allowed_methods: str) -> Response:
+        """The response to OPTIONS. Its origin is judged by ``of`` alone, so it is the same for every one."""
+        asked = environ.get("HTTP_ACCESS_CONTROL_REQUEST_HEADERS", "")
+        # Not ``*``, which by the Fetch standard leaves out Authorization.
+        allowed = asked if self._allows_any and _HEADER_LIST.fullmatch(asked) else self._allowed_headers
+        return Response(
+            204,
+            [
+                ("Allow", allowed_methods),
+                ("Access-Control-Allow-Methods", allowed_methods),
+                ("Access-Control-Allow-Headers", allowed),
+                ("Access-Control-Max-Age", PREFLIGHT_SECONDS),
+            ],
+        )
+
+    def _refuse_foreign_write(self, environ: Environ) -> None:
+        """Browsers send the simplest POST of any page without a preflight; CORS only hides its response."""
+        origin = environ.get("HTTP_ORIGIN")
+        if origin is None or origin in self._origins or environ["REQUEST_METHOD"] in SAFE_METHODS:
+            return
+        if not _is_same_origin(environ, origin):
+            raise CrossOriginWrite(origin)
+
+
+def _is_same_origin(environ: Environ, origin: str) -> bool:
+    """Whether the page came from this server. The scheme is not compared: a proxy may have ended TLS."""
+    if environ.get("HTTP_SEC_FETCH_SITE") == "same-origin":
+        return True
+    return origin.partition("://")[2] == environ.get("HTTP_HOST")
+
 
 def _cors(origin: str) -> list[Header]:
     return [
@@ -86,16 +125,3 @@ def _cors(origin: str) -> list[Header]:
         ("Access-Control-Allow-Credentials", "true"),
         ("Access-Control-Expose-Headers", EXPOSED_HEADERS),
     ]
-
-
-def preflight(allowed_methods: str) -> Response:
-    """The response to OPTIONS: the same for every origin, which ``CorsHeaders`` judges."""
-    return Response(
-        204,
-        [
-            ("Allow", allowed_methods),
-            ("Access-Control-Allow-Methods", allowed_methods),
-            ("Access-Control-Allow-Headers", ALLOWED_HEADERS),
-            ("Access-Control-Max-Age", PREFLIGHT_SECONDS),
-        ],
-    )

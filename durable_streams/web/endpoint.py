@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from durable_streams.protocol.errors import ProtocolError, RouteNotFound, Unavailable
 from durable_streams.protocol.names import RESERVED, is_reserved
 from durable_streams.service import StreamService
-from durable_streams.web.cors import CorsHeaders, preflight
+from durable_streams.web.cors import CorsHeaders
 from durable_streams.web.exchange import Exchange, Handler, Hooks, Routes
 from durable_streams.web.parsing import readable
 from durable_streams.web.problems import as_protocol_error, problem_response, request_path
@@ -49,6 +49,7 @@ class StreamEndpoint:
         self._control = control or NoControlRoutes()
         self._cors = cors
         self._headers = cors.of_all
+        self._refuse_foreign_write = cors.refuse_foreign_write
         self._gates = hooks.gates
         self._hooks = hooks if hooks.observers else None
 
@@ -73,7 +74,9 @@ class StreamEndpoint:
     def _respond(self, exchange: Exchange, raw_name: str) -> Response:
         if exchange.environ["REQUEST_METHOD"] == "OPTIONS":
             exchange.operation = PREFLIGHT
-            return preflight(self._streams.allowed_methods)
+            return self._cors.preflight(exchange.environ, self._streams.allowed_methods)
+        if self._refuse_foreign_write is not None:
+            self._refuse_foreign_write(exchange.environ)
         # Before the names are checked: control paths have their own rules.
         if raw_name.startswith(RESERVED) and is_reserved(raw_name):
             handler = self._control.route(exchange, raw_name)

@@ -34,13 +34,14 @@ def build_front_page_blueprint(config: Config) -> Blueprint:
 def _page(config: Config) -> str:
     links = {**_project_urls(), "Alive": "/healthz", "Ready for requests": "/readyz"}
     items = "".join(f'<li><a href="{escape(url)}">{escape(name)}</a></li>\n' for name, url in links.items())
+    places = " and ".join(f"<code>{escape(path)}/NAME</code>" for path in config.http.stream_base_path)
     return f"""<!doctype html>
 <html lang="en">
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width">
 <title>{DISTRIBUTION}</title>
 <h1>{DISTRIBUTION} {__version__}</h1>
-<p>Streams are at <code>{escape(config.http.stream_base_path)}/NAME</code>, in storage mode
+<p>Streams are at {places}, in storage mode
 <code>{escape(config.storage.mode)}</code>.</p>
 <ul>
 {items}</ul>

@@ -29,6 +29,7 @@ from durable_streams.protocol.errors import NotFound, ProtocolError, StreamGone,
 from durable_streams.protocol.state import StreamState
 from durable_streams.streams.store import StreamStore
 from durable_streams.web.exchange import Exchange, LiveEnd
+from durable_streams.web.rendering import SANDBOX
 from durable_streams.web.response import Environ, Response
 
 if TYPE_CHECKING:
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
 
 RECONNECT_SPREAD = 0.1
 """Jitter (+-10 %) so that clients do not reconnect together."""
+RETRY_MS = (100, 900)
+"""How soon an ``EventSource`` is to come back when the server has ended its connection; by itself it waits for 3 s."""
 
 log = logging.getLogger("durable_streams.live")
 
@@ -103,6 +106,7 @@ class LiveReads:
         self._store.read(state, position, 1)
         headers = [
             ("Content-Type", sse.CONTENT_TYPE),
+            SANDBOX,
             ("Cache-Control", "no-cache"),
             ("X-Accel-Buffering", "no"),
         ]
@@ -148,6 +152,8 @@ class LiveReads:
             left = until - monotonic()
             exchange.end = self._end_of_events(follower, left)
             if exchange.end is not None:
+                if exchange.end is not LiveEnd.CLOSED:
+                    yield sse.retry_event(random.randint(*RETRY_MS))
                 return
             seconds = min(left, self._times.heartbeat_s)
             if fanout is None or live_socket is None or wake.is_set() or follower.is_ahead:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
@@ -52,13 +53,31 @@ def decode_name(raw: str) -> str:
         raise InvalidStreamName("stream name is not UTF-8") from None
 
 
-def parse_fork_source(environ: Environ, base_path: str) -> str | None:
-    """The stream that Stream-Forked-From names (section 4.2): by its path, below ``base_path``, or by its name."""
+def parse_fork_source(environ: Environ, base_paths: Sequence[str]) -> str | None:
+    """The stream that Stream-Forked-From names (section 4.2): by its path, below one of ``base_paths``, or by its name.
+
+    Where one base is below another, the longer one has to come first.
+    """
     source = environ.get("HTTP_STREAM_FORKED_FROM")
     if source is None:
         return None
-    prefix = base_path + "/"
-    return _source_name(source, prefix, environ.get("SCRIPT_NAME", "") + prefix)
+    script = environ.get("SCRIPT_NAME", "")
+    return _source_name(source, *(f"{start}{base}/" for base in base_paths for start in ("", script)))
+
+
+def encodes_base(environ: Environ, base_path: str) -> bool:
+    """Whether a slash of the base path was sent as ``%2F``, which makes it another path (RFC 3986, section 2.2).
+
+    WSGI has decoded the path; only the request target, which not every server passes on, tells.
+    """
+    target: str = environ.get("RAW_URI") or environ.get("REQUEST_URI") or ""
+    if "%2" not in target:
+        return False
+    path = target.partition("?")[0]
+    if not path.startswith("/"):
+        path = path.partition("://")[2].partition("/")[2]
+    segments = (environ.get("SCRIPT_NAME", "") + base_path).count("/") + path.startswith("/")
+    return "%2f" in "/".join(path.split("/", segments)[:segments]).lower()
 
 
 def parse_create(environ: Environ, name: str, body: bytes, source: str | None) -> Create:

@@ -14,6 +14,8 @@ from durable_streams.web.response import Header, Response
 NEXT_OFFSET: Final = "Stream-Next-Offset"
 CURSOR: Final = "Stream-Cursor"
 CLOSED: Final[Header] = ("Stream-Closed", "true")
+SANDBOX: Final[Header] = ("Content-Security-Policy", "sandbox")
+"""Whoever may write a stream of ``text/html`` or SVG must not get scripts to run in the origin of the server."""
 UP_TO_DATE: Final[Header] = ("Stream-Up-To-Date", "true")
 
 
@@ -60,7 +62,11 @@ def metadata(state: StreamState) -> Response:
 def page(found: Page, cache_control: str, tag: str | None, cursor: str | None) -> Response:
     """Catch-up or long-poll data. Stream-Up-To-Date and Stream-Closed only when the page reaches the tail."""
     state = found.state
-    headers = [("Content-Type", state.config.content_type), *_position(found, cache_control, tag, cursor)]
+    headers = [
+        ("Content-Type", state.config.content_type),
+        SANDBOX,
+        *_position(found, cache_control, tag, cursor),
+    ]
     return Response(200, headers, to_array(found.data) if state.config.is_json else found.data)
 
 
@@ -73,6 +79,11 @@ def nothing_new(state: StreamState, cursor: str) -> Response:
     headers = [(NEXT_OFFSET, state.next_offset), UP_TO_DATE, ("Cache-Control", NO_STORE)]
     headers.append(CLOSED if state.closed else (CURSOR, cursor))
     return Response(204, headers)
+
+
+def finished(state: StreamState) -> Response:
+    """The 204 for an ``EventSource`` that has the whole of a closed stream: by the HTML standard it lets go."""
+    return Response(204, [(NEXT_OFFSET, state.next_offset), UP_TO_DATE, ("Cache-Control", NO_STORE), CLOSED])
 
 
 def _position(found: Page, cache_control: str, tag: str | None, cursor: str | None) -> list[Header]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Final
 
@@ -49,13 +50,13 @@ class StreamRoutes:
         self,
         service: StreamService,
         config: Config,
-        base_path: str,
+        base_paths: Sequence[str],
         *,
         owns_connection: bool,
         gated: bool = False,
         read_only: bool = False,
     ) -> None:
-        """``base_path``: where the streams are mounted, without a slash at the end, such as ``/v1/stream``.
+        """``base_paths``: where the streams are mounted, without a slash at the end, such as ``/v1/stream``.
 
         ``owns_connection``: nothing stands between this and the server, so live events may be written to sockets.
         ``gated``: reads are restricted, so shared caches must keep nothing.
@@ -66,7 +67,7 @@ class StreamRoutes:
         self._read_bytes_max = limits.max_read_bytes
         self._bodies = BodyReader(limits.max_request_body_bytes, server.body_timeout_secs)
         self._compression = Compression(config.http.compression, config.http.compress_sse)
-        self._base_path = base_path
+        self._base_paths = base_paths
         self._visibility = "private" if gated else config.http.cache_visibility
         times = LiveTimes(
             server.long_poll_timeout_secs, server.sse_reconnect_interval_secs, server.sse_heartbeat_secs
@@ -92,7 +93,7 @@ class StreamRoutes:
             raise MethodNotAllowed(method, self.allowed_methods)
         exchange.operation, handler = found
         if method == "PUT":
-            exchange.source = parse_fork_source(exchange.environ, self._base_path)
+            exchange.source = parse_fork_source(exchange.environ, self._base_paths)
         return handler
 
     def _route_read(self, exchange: Exchange) -> Handler:
@@ -153,6 +154,11 @@ class StreamRoutes:
     def _subscribe(self, exchange: Exchange) -> Response:
         state = self._store.find(exchange.name)
         position = self._store.position_of(state, exchange.read.offset)
+        if state.closed and position == state.tail and exchange.environ.get("HTTP_LAST_EVENT_ID"):
+            # An EventSource comes back for ever to a stream that it has read to its end, unless it is answered 204.
+            exchange.end = LiveEnd.CLOSED
+            self._store.touch(state)
+            return rendering.finished(state)
         coding = self._compression.choose_for_events(exchange.environ)
         response = self._live.event_stream(exchange, state, position, shared=coding is None)
         self._store.touch(state)

@@ -16,9 +16,10 @@ BROWSER_SECONDS_MAX = 300
 pytestmark = [pytest.mark.server, pytest.mark.node]
 
 
-@pytest.mark.parametrize("program", ["cached_tail"])
+@pytest.mark.parametrize("program", ["cached_tail", "finished_stream", "stored_pages"])
 def test_in_a_browser(program: str, node: str, browser: str, tmp_path: Path) -> None:
-    with running_server(tmp_path) as server:
+    # Event streams end soon, so that a page that goes on has come back by itself.
+    with running_server(tmp_path, {"DS_SERVER__SSE_RECONNECT_INTERVAL_SECS": "0.5"}) as server:
         finished = subprocess.run(
             [node, str(HERE / f"{program}.mjs"), server.url, browser],
             capture_output=True,

@@ -47,3 +47,19 @@ def test_what_cannot_be_read_is_answered_with_a_problem(server: Server, case: st
     assert problem["status"] == status
     assert problem["detail"]
     assert problem["type"].startswith("/errors/")
+
+
+ENCODED = {
+    b"/v1/stream/a%2Fb": 404,
+    b"/v1/stream%2Fa": 404,
+    b"/v1%2Fstream/a": 404,
+    b"/v1/stream/there": 200,
+    b"/%76%31/stream/there": 200,
+    b"/v1%2fstream/there": 404,
+}
+
+
+@pytest.mark.parametrize(("target", "status"), ENCODED.items(), ids=str)
+def test_an_encoded_slash_is_no_part_of_the_base_path(server: Server, target: bytes, status: int) -> None:
+    server.request("PUT", "/v1/stream/there")
+    assert server.request("GET", target.decode()).status == status

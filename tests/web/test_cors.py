@@ -78,7 +78,11 @@ def test_a_preflight_allows_every_method_and_header_of_the_protocol(server: Serv
         "Access-Control-Request-Method": "PUT",
         "Access-Control-Request-Headers": "producer-id, stream-seq",
     }
+    plain = server.request("OPTIONS", "any/stream", headers={"Origin": ORIGIN})
+    assert plain.headers["Access-Control-Allow-Headers"] != preflight["Access-Control-Request-Headers"]
     answer = server.request("OPTIONS", "any/stream", headers=preflight)
+    assert answer.headers["Access-Control-Allow-Headers"] == preflight["Access-Control-Request-Headers"]
+    answer = plain
     assert (answer.status_int, answer.body) == (204, b"")
     methods = set(answer.headers["Access-Control-Allow-Methods"].split(", "))
     assert methods == {"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS"}
@@ -100,6 +104,101 @@ def test_a_preflight_allows_every_method_and_header_of_the_protocol(server: Serv
         "authorization",
     }
     assert int(answer.headers["Access-Control-Max-Age"]) > 0
+
+
+@pytest.mark.parametrize(
+    ("origins", "asked", "allowed"),
+    [
+        (["*"], "x-anything,authorization, traceparent", True),
+        (["*"], "", False),
+        (["*"], "no token", False),
+        (["*"], "x-\u00e9", False),
+        (["*"], "a,,b", False),
+        ([ORIGIN], "x-anything", False),
+        ([], "x-anything", False),
+    ],
+)
+def test_any_header_may_be_sent_where_every_origin_is_allowed(
+    open_server: OpenServer, origins: list[str], asked: str, allowed: bool
+) -> None:
+    server = open_server(http={"cors_origins": origins, "cors_allowed_headers": ["X-Mine"]})
+    preflight = {"Origin": ORIGIN, "Access-Control-Request-Headers": asked}
+    names = server.request("OPTIONS", "s", headers=preflight).headers["Access-Control-Allow-Headers"]
+    assert names == asked if allowed else names.endswith(", Stream-TTL, X-Mine")
+
+
+WRITES = [
+    ("PUT", {}),
+    ("POST", TEXT),
+    ("DELETE", {}),
+    ("PATCH", {}),
+    ("POST", {**TEXT, "Sec-Fetch-Site": "cross-site"}),
+]
+
+
+@pytest.mark.parametrize(("method", "headers"), WRITES)
+@pytest.mark.parametrize(
+    ("origins", "origin", "refused"),
+    [
+        (["*"], OTHER, False),
+        ([ORIGIN], ORIGIN, False),
+        ([ORIGIN], None, False),
+        ([ORIGIN], OTHER, True),
+        ([ORIGIN], "null", True),
+        ([ORIGIN], "https://localhost.evil.example", True),
+        ([], OTHER, True),
+        ([ORIGIN], "http://localhost:80", False),
+        ([], "https://localhost:80", False),
+    ],
+)
+def test_a_page_of_another_origin_may_not_write(
+    open_server: OpenServer,
+    origins: list[str],
+    origin: str | None,
+    refused: bool,
+    method: str,
+    headers: Headers,
+) -> None:
+    server = open_server(http={"cors_origins": origins})
+    server.put("s", b"", TEXT)
+    answer = server.request(
+        method, "s", b"x" if headers else b"", {**headers, **({"Origin": origin} if origin else {})}
+    )
+    if refused:
+        assert (answer.status_int, answer.json["code"]) == (403, "CROSS_ORIGIN_WRITE")
+        assert "Access-Control-Allow-Origin" not in answer.headers
+        assert server.get("s").body == b""
+    else:
+        assert answer.status_int != 403
+    for method in ("GET", "HEAD", "OPTIONS"):
+        assert server.request(method, "s", headers={"Origin": OTHER}).status_int in (200, 204, 404)
+
+
+def test_the_browsers_word_for_the_same_origin_counts(open_server: OpenServer) -> None:
+    """Behind a proxy that sends another Host, the origin of the page cannot be compared."""
+    server = open_server(http={"cors_origins": []})
+    headers = {"Origin": "https://public.example", "Sec-Fetch-Site": "same-origin"}
+    assert server.request("PUT", "s", headers=headers).status_int == 201
+
+
+@pytest.mark.parametrize(
+    ("target", "status"),
+    [
+        ("s", 200),
+        ("s?offset=now", 200),
+        ("s?offset=-1&live=long-poll", 200),
+        ("s?offset=-1&live=sse", 200),
+    ],
+)
+@pytest.mark.parametrize("content_type", ["text/html", "image/svg+xml", "text/plain", "application/json"])
+def test_stored_content_cannot_run_in_the_origin_of_the_server(
+    server: Server, content_type: str, target: str, status: int
+) -> None:
+    server.put("s", b"[1]", {"Content-Type": content_type, "Stream-Closed": "true"})
+    answer = server.request("GET", target)
+    assert answer.status_int == status
+    assert answer.headers.getall("Content-Security-Policy") == ["sandbox"]
+    assert answer.headers.getall("X-Content-Type-Options") == ["nosniff"]
 
 
 def test_scripts_of_an_allowed_origin_may_read_the_headers_of_the_protocol(open_server: OpenServer) -> None:

@@ -37,6 +37,9 @@ def following(server: Server, name: str = "s", offset: str = "-1", **environ: ob
     return server.reading(f"{name}?offset={offset}&live=sse", **environ)
 
 
+RETRY = re.compile(rb"retry: ([0-9]+)\n\n")
+
+
 def text_of(events: list[Event]) -> str:
     return "".join(event.data for event in events if event.kind == "data")
 
@@ -239,7 +242,7 @@ def test_the_stop_waits_for_no_reader_to_catch_up(server: Server) -> None:
     pieces = iter(answer.response)
     assert next(pieces).endswith(b"\n\n")
     server.service.stop_live()
-    assert list(pieces) == []
+    assert RETRY.fullmatch(b"".join(pieces))
     answer.close()
 
 
@@ -251,6 +254,39 @@ def test_a_connection_ends_after_its_time_and_may_be_resumed(open_server: OpenSe
     assert "streamClosed" not in events[-1].fields
     server.post("s", b"new", TEXT)
     assert text_of(following(server, offset=events[-1].fields["streamNextOffset"]).events()) == "new"
+
+
+def test_an_event_source_is_told_to_come_back_soon_and_not_with_all_others(open_server: OpenServer) -> None:
+    server = open_server(server={"sse_reconnect_interval_secs": 0.01})
+    server.put("s", b"old", TEXT)
+    delays = set()
+    for _ in range(20):
+        found = RETRY.search(following(server).rest())
+        assert found is not None
+        delays.add(int(found[1]))
+    assert all(0 < delay < 1000 for delay in delays)
+    # Twenty times the same of 801 has a probability of 1e-55.
+    assert len(delays) > 1
+    server.post("s", headers=CLOSE)
+    assert b"retry" not in following(server).rest()
+
+
+def test_an_event_source_that_has_all_of_a_closed_stream_is_let_go(server: Server) -> None:
+    server.put("b", b"\x00", BYTES)
+    for name in ("s", "b"):
+        resuming = {"Last-Event-ID": server.tail(name)}
+        reader = server.reading(f"{name}?offset=-1&live=sse", resuming)
+        assert reader.event().fields["upToDate"] is True
+        reader.leave()
+        server.post(name, headers=CLOSE)
+        answer = server.get(f"{name}?offset=-1&live=sse", resuming)
+        assert (answer.status_int, answer.body) == (204, b"")
+        assert answer.headers["Stream-Closed"] == "true"
+        assert answer.headers["Stream-Next-Offset"] == server.tail(name)
+        assert answer.headers["Cache-Control"] == "no-store"
+    # A client of the protocol names the offset in the query, and is told by an event.
+    events = server.reading(f"s?offset={server.tail('s')}&live=sse").events()
+    assert [event.fields.get("streamClosed") for event in events] == [True]
 
 
 def test_the_time_of_connections_is_spread(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:

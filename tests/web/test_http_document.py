@@ -17,6 +17,7 @@ from durable_streams.app import create_app
 from durable_streams.config import Config
 from durable_streams.protocol import errors
 from durable_streams.protocol.errors import (
+    CrossOriginWrite,
     Forbidden,
     ProtocolError,
     StorageFull,
@@ -38,8 +39,10 @@ SETTINGS = {
     "limits": {"max_request_body_bytes": 64, "max_stream_bytes": 100},
     "server": {"long_poll_timeout_secs": 0.01},
 }
+LISTED = {"cors_origins": ["https://app.example"]}
 OF_EVERY_RESPONSE = {
     "X-Content-Type-Options",
+    "Content-Security-Policy",
     "Cross-Origin-Resource-Policy",
     "Access-Control-Allow-Origin",
     "Access-Control-Expose-Headers",
@@ -121,9 +124,15 @@ class Conversation:
         app.extensions[EXTENSION].store._pipeline.clock = Clock()
         self._client = TestApp(app)
         self._guarded = TestApp(create_app(config, gates=[gate]))
+        self._listed = TestApp(create_app(Config.model_validate({**SETTINGS, "http": LISTED})))
         self._client.put("/v1/stream/deleted", headers={"Content-Type": "text/plain"})
         self._client.put("/v1/stream/kept", headers={"Stream-Forked-From": "deleted"})
         self._client.delete("/v1/stream/deleted")
+
+    def _client_for(self, heading: str) -> TestApp:
+        if heading in GATED:
+            return self._guarded
+        return self._listed if heading == CrossOriginWrite.type else self._client
 
     def response_to(self, example: Example) -> str:
         body: dict[str, Any] = {"body": example.body.encode()}
@@ -133,7 +142,7 @@ class Conversation:
             length = example.headers["Content-Length"]
             body = {"environ": {"CONTENT_LENGTH": length, "wsgi.input": source}}
         self._storage.error = FAILURES.get(example.heading)
-        client = self._guarded if example.heading in GATED else self._client
+        client = self._client_for(example.heading)
         response = client.request(
             example.target,
             method=example.method,
@@ -201,7 +210,7 @@ def test_the_page_has_each_status_of_its_examples_and_of_the_errors() -> None:
     assert set(PHRASES.values()) <= {status.phrase for status in HTTPStatus} | {"Content Too Large"}
 
 
-@pytest.mark.parametrize("header", ALLOWED_HEADERS.split(", ") + EXPOSED_HEADERS.split(", "))
+@pytest.mark.parametrize("header", list(ALLOWED_HEADERS) + EXPOSED_HEADERS.split(", "))
 def test_the_page_has_each_header_that_browsers_may_use(header: str) -> None:
     # HTTP's own, which every client knows.
     if header not in ("Cache-Control", "Authorization"):

@@ -35,7 +35,7 @@ NAMES = {
     "%0D%0A": "\r\n",
     "healthz": "healthz",
     "a;b=c": "a;b=c",
-    "1/2/3/4/5/6/7/8": "1/2/3/4/5/6/7/8",
+    "/".join(["s"] * 32): "/".join(["s"] * 32),
 }
 
 
@@ -65,7 +65,7 @@ REASONS = {
     "%ED%A0%80": "stream name is not UTF-8",
     "n" * 1025: "stream name is 1025 bytes, which exceeds the maximum of 1024 bytes",
     "%C3%A4" * 513: "stream name is 1026 bytes, which exceeds the maximum of 1024 bytes",
-    "1/2/3/4/5/6/7/8/9": "stream name has 9 path segments, which exceeds the maximum of 8",
+    "/".join(["s"] * 33): "stream name has 33 path segments, which exceeds the maximum of 32",
 }
 
 
@@ -121,6 +121,52 @@ def test_the_base_path_is_a_setting(open_server: OpenServer, base: str) -> None:
     assert server.put(f"{base.rstrip('/')}/fork", headers={"Stream-Forked-From": path}).status_int == 201
     assert server.get("/healthz").text == "ok"
     assert server.get("/readyz").text == "ready"
+
+
+def test_several_base_paths_lead_to_the_same_streams(open_server: OpenServer) -> None:
+    server = open_server(http={"stream_base_path": ["/v1", "/v1/streams", "/v1/stream"]})
+    for base in ("/v1/stream", "/v1/streams", "/v1"):
+        source = server.put(f"{base}/{base[1:]}/own", b"x", TEXT)
+        assert source.headers["Location"].endswith(f"{base}/{base[1:]}/own")
+        forked = server.put(
+            "/v1/stream/" + f"fork{base}", headers={"Stream-Forked-From": f"{base}/{base[1:]}/own"}
+        )
+        assert forked.status_int == 201
+    names = server.store.storage.names("", "", 10)
+    # Below /v1/streams and /v1/stream a name of /v1 would be shadowed: the longest base counts.
+    assert sorted(names) == sorted(
+        [*(f"{base}/own" for base in ("v1/stream", "v1/streams", "v1"))]
+        + [f"fork/{base}" for base in ("v1/stream", "v1/streams", "v1")]
+    )
+
+
+@pytest.mark.parametrize(
+    ("target", "status"),
+    [
+        ("/v1/stream/s", 200),
+        ("/v1/stream/s?offset=%2F", 400),
+        ("/%76%31/stream/s", 200),
+        ("http://localhost/v1/stream/s", 200),
+        ("/v1/stream/a%2Fb", 200),
+        ("http://localhost/v1/stream/a%2Fb", 200),
+        ("/v1/stream%2Fs", 404),
+        ("/v1%2Fstream/s", 404),
+        ("/v1%2fstream/s", 404),
+        ("http://localhost/v1%2Fstream/s", 404),
+    ],
+)
+def test_an_encoded_slash_is_part_of_a_name_and_never_of_the_base(
+    server: Server, target: str, status: int
+) -> None:
+    """In a name it is the same as a slash, which RFC 3986 leaves to the server: WSGI passes on the decoded path alone.
+
+    The base path belongs to whoever routes, and a proxy that guards `/v1/stream` must not be led past its rule.
+    """
+    for name in ("s", "a/b"):
+        server.put(name, b"x", TEXT)
+    path, _, query = target.removeprefix("http://localhost").partition("?")
+    answer = server.request("GET", f"{path}?{query}", RAW_URI=target)
+    assert answer.status_int == status
 
 
 def test_streams_at_the_root_leave_the_routes_of_the_app_alone(open_server: OpenServer) -> None:
