@@ -16,7 +16,7 @@ from gevent.event import Event
 
 from durable_streams.config.settings import LimitSettings
 from durable_streams.eventloop.loop_calls import LoopCalls, LoopUnavailable
-from durable_streams.protocol.content import check_content_type, to_array
+from durable_streams.protocol.content import check_content_type
 from durable_streams.protocol.errors import (
     RequestBodyTooLarge,
     StreamNotFound,
@@ -119,7 +119,7 @@ class _Access:
         found = self.store.read(state, position, min(bytes_max, self.limits.max_read_bytes))
         self.store.touch(state)
         return Page(
-            to_array(found.data) if state.config.is_json else found.data,
+            found.body,
             found.next_offset,
             state.config.content_type,
             found.at_tail,

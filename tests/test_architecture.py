@@ -49,7 +49,7 @@ LAYERS = {
     "extras": layer(),
     "protocol": layer("protocol"),
     # The one exception: a JSON parser that keeps every token as it was sent.
-    "protocol.content": layer("protocol", others="msgspec"),
+    "protocol.messages.splitting": layer("protocol", others="msgspec"),
     "config": layer("config", "storage.modes", others="tomli pydantic pydantic_core"),
     "telemetry": layer("telemetry", "config", "storage.modes"),
     "eventloop": layer("eventloop", others="gevent"),
@@ -58,6 +58,7 @@ LAYERS = {
     "storage.abilities": layer("storage.on_disk.report"),
     # The table of modes imports a storage when it is built.
     "storage.modes": layer("storage", "extras"),
+    "storage.finding": layer("storage.contract", "protocol", others="gevent"),
     "storage.memory": layer("storage.memory", *PORT),
     "storage.on_disk": layer("storage.on_disk", "storage.modes", "protocol"),
     "storage.on_disk.background": layer(others="gevent"),
@@ -74,12 +75,17 @@ LAYERS = {
     "storage.postgres": layer(
         "storage.postgres", "storage.abilities", *PORT, others="gevent msgspec psycopg"
     ),
-    "streams": layer("streams", "storage.contract", "storage.abilities", "protocol"),
+    "streams": layer("streams", "storage.contract", "storage.abilities", "storage.finding", "protocol"),
     "streams.pipeline": layer(
-        "streams", "storage.contract", "storage.abilities", "protocol", others="gevent"
+        "streams",
+        "storage.contract",
+        "storage.abilities",
+        "storage.finding",
+        "protocol",
+        others="gevent",
     ),
     "streams.sweeper": layer("streams", "eventloop", "protocol", others="gevent"),
-    "streams.finding": layer("streams", "storage.contract", "protocol", others="gevent"),
+    "streams.splitting": layer("streams", "eventloop", "protocol", others="gevent"),
     "live": layer(
         "live", "eventloop", "streams", "storage.contract", "storage.abilities", "protocol", others="gevent"
     ),

@@ -179,6 +179,12 @@ class LimitSettings(Section):
     max_request_body_bytes: ByteCount = setting(
         10 * 1024 * 1024, "The longest request body.", unit="bytes", ge=1
     )
+    max_messages_per_request: int = setting(
+        100_000,
+        "The most JSON messages in one request, which is answered with 413 if it has more; 0 is no limit.",
+        unit="messages",
+        ge=0,
+    )
     max_read_bytes: ByteCount = setting(
         1024 * 1024, "The longest page of a catch-up read.", unit="bytes", ge=1
     )

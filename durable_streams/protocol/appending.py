@@ -6,19 +6,22 @@ the answer, and nothing of the request is kept.
 
 from __future__ import annotations
 
-from durable_streams.protocol.content import media_type, to_appended_messages
+from durable_streams.protocol.content import media_type
 from durable_streams.protocol.errors import (
     BadRequest,
     ContentTypeMismatch,
+    EmptyArray,
     EmptyBody,
+    ProtocolError,
     StreamClosed,
     StreamSeqRegression,
     TooLarge,
 )
 from durable_streams.protocol.expiry import require_live
+from durable_streams.protocol.messages.splitting import to_messages
 from durable_streams.protocol.outcomes import Appended, Decision
 from durable_streams.protocol.producers import is_duplicate
-from durable_streams.protocol.requests import Append, Producer
+from durable_streams.protocol.requests import Append, Create, Producer
 from durable_streams.protocol.state import ProducerState, StreamState, evolve
 
 
@@ -42,9 +45,20 @@ def decide_append(found: StreamState | None, request: Append, now: float, stream
     _check_stream_seq(state, request.stream_seq)
     data = request.body
     if data and state.config.is_json:
-        data = to_appended_messages(data)
+        data = stored_messages(request)
+        if not data:
+            # Section 9.1.3: ``[]`` is no append.
+            raise EmptyArray()
     check_size(state.own_bytes + len(data), stream_bytes_max)
     return _accept(state, request, data, now)
+
+
+def stored_messages(request: Append | Create) -> bytes:
+    """The body of a JSON request as it is stored; raises what it is refused for."""
+    messages = request.messages
+    if isinstance(messages, ProtocolError):
+        raise messages
+    return to_messages(request.body) if messages is None else messages
 
 
 def check_size(own_bytes: int, stream_bytes_max: int) -> None:

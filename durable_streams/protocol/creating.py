@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from durable_streams.protocol.appending import check_size
-from durable_streams.protocol.content import DEFAULT_CONTENT_TYPE, media_type, to_messages
+from durable_streams.protocol.appending import check_size, stored_messages
+from durable_streams.protocol.content import DEFAULT_CONTENT_TYPE, media_type
 from durable_streams.protocol.errors import DocumentChanged, PathBlocked, StaleDecision, StreamExists
 from durable_streams.protocol.expiry import has_expired
 from durable_streams.protocol.outcomes import Created, Decision, Done
@@ -33,8 +33,9 @@ def decide_create(found: StreamState | None, request: Create, now: float, stream
         request.inherited_expiry or request.expiry,
         request.fork_point,
         request.life,
+        request.old_messages,
     )
-    data = to_messages(request.body) if request.body and config.is_json else request.body
+    data = stored_messages(request) if request.body and config.is_json else request.body
     check_size(len(data), stream_bytes_max)
     state = StreamState(config, config.forked_at + len(data), now, closed=request.closed)
     point = request.fork_point

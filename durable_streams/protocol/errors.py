@@ -247,6 +247,13 @@ class TooManyRequests(ProtocolError):
         super().__init__(detail, [("Retry-After", str(retry_after_s))])
 
 
+class TooManyMessages(TooLarge):
+    type, title, code = "/errors/too-many-messages", "Too Many Messages", "TOO_MANY_MESSAGES"
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"The request holds more JSON messages than the limit of {limit}")
+
+
 class InternalError(ProtocolError):
     """What went wrong is logged with ``cause``; the client is told no more than that it did."""
 

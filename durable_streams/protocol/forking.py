@@ -110,6 +110,7 @@ def fork_request(request: Create, source: StreamState, point: ForkPoint) -> Crea
         content_type=request.content_type or source.config.content_type,
         fork_point=point,
         inherited_expiry=fork_expiry(source.config.expiry, request.expiry),
+        old_messages=source.config.old_messages,
     )
 
 

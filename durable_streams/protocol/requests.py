@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from durable_streams.protocol.errors import ProtocolError
 from durable_streams.protocol.offsets import Offset
 from durable_streams.protocol.state import Expiry, ForkPoint
 
@@ -27,9 +28,13 @@ class ForkSource:
     sub_offset: int
 
 
+Messages = bytes | ProtocolError | None
+"""The body of a JSON request as it is stored, or why it is refused; None: it has not been split yet."""
+
+
 @dataclass(frozen=True, slots=True)
 class Create:
-    """PUT (section 5.1). The last four are filled in by the store."""
+    """PUT (section 5.1). What follows ``fork`` is filled in by the store."""
 
     name: str
     content_type: str | None
@@ -42,6 +47,8 @@ class Create:
     fork_point: ForkPoint | None = None
     inherited_expiry: Expiry | None = None
     """The source's, when a fork asks for none of its own."""
+    old_messages: bool = False
+    messages: Messages = None
 
 
 @dataclass(slots=True)
@@ -54,6 +61,7 @@ class Append:
     close: bool = False
     stream_seq: str | None = None
     producer: Producer | None = None
+    messages: Messages = None
 
 
 @dataclass(frozen=True, slots=True)

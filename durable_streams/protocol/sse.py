@@ -5,19 +5,16 @@ As a compatible extension every event carries ``id:`` = the offset after it, so 
 
 from __future__ import annotations
 
-import re
 from base64 import b64encode
 from codecs import utf_8_decode
 from typing import Final
 
-from durable_streams.protocol.content import is_text, to_array
+from durable_streams.protocol.content import is_text
+from durable_streams.protocol.messages.framing import to_array
 from durable_streams.protocol.state import StreamConfig
 
 HEARTBEAT: Final = b":\n\n"
 CONTENT_TYPE: Final = "text/event-stream"
-
-# A reader drops one space after the colon, so a line that begins with a space is given a second one.
-_LINE_START = re.compile(rb"(?:\r\n|\r|\n)( ?)")
 
 
 def is_base64(content_type: str) -> bool:
@@ -28,15 +25,23 @@ def is_base64(content_type: str) -> bool:
 def data_event(config: StreamConfig, data: bytes, next_offset: str) -> bytes:
     """A data event that carries the stored bytes ``data`` of a stream; ``next_offset`` is the offset after them."""
     if config.is_json:
-        payload = to_array(data)
+        payload = to_array(data, old_messages=config.old_messages)
     elif is_text(config.content_type):
-        payload = data
+        payload = _lines(data)
     else:
         payload = b64encode(data)
-    # Every line gets the field's name, so nothing in the data can end the event or begin another.
-    lines = _LINE_START.sub(rb"\ndata:\1\1", payload)
-    space = b" " if payload.startswith(b" ") else b""
-    return b"event: data\ndata:%b%b\nid: %b\n\n" % (space, lines, next_offset.encode("ascii"))
+    return b"event: data\ndata:%b\nid: %b\n\n" % (payload, next_offset.encode("ascii"))
+
+
+def _lines(text: bytes) -> bytes:
+    """Every line gets the field's name, so nothing in the text can end the event or begin another.
+
+    A reader drops one space after the colon, so a line that begins with a space is given a second one.
+    """
+    if b"\r" in text:
+        text = text.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    space = b" " if text.startswith(b" ") else b""
+    return space + text.replace(b"\n", b"\ndata:").replace(b"\ndata: ", b"\ndata:  ")
 
 
 def control_event(next_offset: str, cursor: str | None, up_to_date: bool, closed: bool) -> bytes:

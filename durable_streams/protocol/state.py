@@ -62,6 +62,8 @@ class StreamConfig:
     fork: ForkPoint | None
     life: int
     """When it was created, in microseconds since 1970; the first field of its offsets. See `streams.lives`."""
+    old_messages: bool = False
+    """Some of its JSON messages may be stored as earlier versions did; see `protocol.messages.framing`."""
     media_type: str = field(init=False, repr=False, compare=False)
     is_json: bool = field(init=False, repr=False, compare=False)
 

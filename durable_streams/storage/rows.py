@@ -17,10 +17,12 @@ Row, version 2, field by field. A later version appends fields and raises the nu
     12 producers     {id: (epoch, seq)}
     13 forks         {fork uid: (fork name, taken_at)}; a fork name alone in version 1
     14 deleted       bool
-    15 revision      int     since version 2; before it every state counts as revision 1
+    15 old_messages  bool
+    16 revision      int
 
-Version 1 knew no lives: field 6 was the creation time in seconds, a float, and ``fork`` ended before its life. Such a
-stream gets its creation time as its life, and such a fork writes the offset of its fork point in its own life.
+Version 1 ended with field 14. Field 6 was the creation time in seconds, a float, and ``fork`` ended before its life.
+Such a stream gets its creation time as its life, and such a fork writes the offset of its fork point in its own life.
+It is at its first revision, and its messages are stored in the old form.
 """
 
 from __future__ import annotations
@@ -74,6 +76,7 @@ def to_row(state: StreamState) -> tuple[Any, ...]:
         {name: (producer.epoch, producer.seq) for name, producer in state.producers.items()},
         {uid: tuple(reference) for uid, reference in state.forks.items()},
         state.deleted,
+        config.old_messages,
         state.revision,
     )
 
@@ -94,6 +97,7 @@ def from_row(row: Sequence[Any]) -> StreamState:
         expiry=Expiry(*row[4]) if row[4] else NO_EXPIRY,
         fork=ForkPoint(*row[5]) if row[5] else None,
         life=row[6],
+        old_messages=row[15],
     )
     return StreamState(
         config=config,
@@ -105,14 +109,14 @@ def from_row(row: Sequence[Any]) -> StreamState:
         producers={name: ProducerState(*pair) for name, pair in row[12].items()} or NO_PRODUCERS,
         forks={uid: to_reference(value) for uid, value in row[13].items()} or NO_FORKS,
         deleted=row[14],
-        revision=row[15],
+        revision=row[16],
     )
 
 
 def _from_version_1(row: Sequence[Any]) -> Sequence[Any]:
     life = max(1, int(row[6] * 1_000_000))
     fork = (*row[5], life) if row[5] else None
-    return (ROW_VERSION, *row[1:5], fork, life, *row[7:15], 1)
+    return (ROW_VERSION, *row[1:5], fork, life, *row[7:15], True, 1)
 
 
 def to_reference(value: Any) -> ForkReference:

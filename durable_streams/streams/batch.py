@@ -15,14 +15,20 @@ from durable_streams.streams.deciding import decide
 
 
 class Limits:
-    """What the store refuses to exceed; 0 means no limit for the two sizes in bytes."""
+    """What the store refuses to exceed; 0 means no limit for sizes in bytes and for ``messages_max``."""
 
     def __init__(
-        self, stream_bytes_max: int = 0, memory_bytes_max: int = 0, pending_writes_max: int = 100_000
+        self,
+        stream_bytes_max: int = 0,
+        memory_bytes_max: int = 0,
+        pending_writes_max: int = 100_000,
+        messages_max: int = 0,
     ) -> None:
+        """``messages_max``: JSON messages in one request."""
         self.stream_bytes_max = stream_bytes_max
         self.memory_bytes_max = memory_bytes_max
         self.pending_writes_max = pending_writes_max
+        self.messages_max = messages_max
 
 
 class MemoryBudget:

@@ -25,19 +25,27 @@ from durable_streams.streams.lives import Lives, new_uid
 from durable_streams.streams.pipeline import Pipeline
 from durable_streams.streams.reading import Reader
 from durable_streams.streams.references import References
+from durable_streams.streams.splitting import Splitter
 
 
 class Forks:
     """Creates the forks of one storage."""
 
     def __init__(
-        self, storage: Storage, pipeline: Pipeline, reader: Reader, references: References, lives: Lives
+        self,
+        storage: Storage,
+        pipeline: Pipeline,
+        reader: Reader,
+        references: References,
+        lives: Lives,
+        splitter: Splitter,
     ) -> None:
         self._storage = storage
         self._pipeline = pipeline
         self._reader = reader
         self._references = references
         self._lives = lives
+        self._splitter = splitter
 
     def create(self, request: Create, fork: ForkSource, now: float) -> Created:
         """A fork, or the one that is there by now; raises the ProtocolError that refuses it."""
@@ -49,7 +57,7 @@ class Forks:
         check_fork_position(source, position)
         point = fork_point(request, source, anchor, position, self._reader.life_at(source, position))
         new = replace(request, uid=new_uid(), life=self._lives.begin(now, source.config.life))
-        resolved = fork_request(new, source, point)
+        resolved = self._splitter.split_create(fork_request(new, source, point))
         if self._storage.joins(request.name, source.name):
             return cast(Created, self._pipeline.submit(resolved))
         return self._create_in_two_steps(resolved, source)

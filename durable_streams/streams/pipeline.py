@@ -31,9 +31,9 @@ from durable_streams.protocol.outcomes import Outcome
 from durable_streams.protocol.requests import Request
 from durable_streams.protocol.state import StreamState
 from durable_streams.storage.contract import NOTHING_LOST, RESTS_ON_NOTHING, Change, Found, Lost, Storage
+from durable_streams.storage.finding import finder
 from durable_streams.streams.batch import Batch, Limits, MemoryBudget
 from durable_streams.streams.deciding import decide
-from durable_streams.streams.finding import finder
 from durable_streams.streams.touches import Touches
 
 log = logging.getLogger("durable_streams.streams")

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from durable_streams.protocol.content import check_boundary, check_position, pass_messages
+from durable_streams.protocol.content import check_position
 from durable_streams.protocol.forking import lost_source
+from durable_streams.protocol.messages.framing import MESSAGE_END, check_boundary, pass_messages, to_array
 from durable_streams.protocol.offsets import Offset, format_offset, life_at, position_of
 from durable_streams.protocol.state import StreamState
 from durable_streams.storage.contract import Storage
-from durable_streams.streams.finding import Find
+from durable_streams.storage.finding import Find
 
 SCAN_BYTES = 1 << 20
 """Bytes read at once while message ends are searched."""
@@ -28,6 +29,12 @@ class Page:
     data: bytes
     next_offset: str
     """The offset of ``stop``."""
+
+    @property
+    def body(self) -> bytes:
+        """The bytes as clients get them: in JSON mode an array of the messages."""
+        config = self.state.config
+        return to_array(self.data, old_messages=config.old_messages) if config.is_json else self.data
 
     @property
     def at_tail(self) -> bool:
@@ -103,7 +110,7 @@ class Reader:
         data = self.read(state, start - before, stop)
         if before:
             check_boundary(data[:1])
-        end = len(data) if stop == state.tail else data.rfind(b"\n") + 1
+        end = len(data) if stop == state.tail else data.rfind(MESSAGE_END) + 1
         data = data[before:end] if end > before else self._whole_message(state, data[before:], stop)
         return self._page(state, start, data)
 
@@ -116,7 +123,7 @@ class Reader:
         while True:
             more = self.read(state, stop, min(state.tail, stop + SCAN_BYTES))
             stop += len(more)
-            end = more.find(b"\n") + 1
+            end = more.find(MESSAGE_END) + 1
             parts.append(more[:end] if end else more)
             if end or not more:
                 return b"".join(parts)

@@ -28,6 +28,7 @@ from durable_streams.streams.lives import Lives, new_uid
 from durable_streams.streams.pipeline import Pipeline
 from durable_streams.streams.reading import Page, Reader
 from durable_streams.streams.references import References
+from durable_streams.streams.splitting import Splitter
 from durable_streams.streams.touches import Touches
 
 __all__ = ["Page", "StreamStore"]
@@ -49,13 +50,18 @@ class StreamStore:
         """``announce`` is told of all changes of a batch once they are durable; ``clock`` gives seconds since 1970."""
         self.storage = storage
         self.is_open = False
-        self._announce = announce
         self._touches = Touches(storage.shared)
         self._lives = Lives()
-        self._pipeline = Pipeline(storage, limits, self._changed, self._touches, clock)
+        self._splitter = Splitter(limits.messages_max)
+
+        def changed(changes: Sequence[Change]) -> None:
+            self._settle(changes)
+            announce(changes)
+
+        self._pipeline = Pipeline(storage, limits, changed, self._touches, clock)
         self._references = references = References(self._pipeline)
         self._reader = Reader(storage, self._pipeline.recorded)
-        self._forks = Forks(storage, self._pipeline, self._reader, references, self._lives)
+        self._forks = Forks(storage, self._pipeline, self._reader, references, self._lives, self._splitter)
         self._lifetimes = Lifetimes(storage, self._pipeline, self._touches, references)
         self.documents = Documents(storage, self._pipeline)
         # Of a storage that one process owns, nobody else competes for its leases.
@@ -125,6 +131,7 @@ class StreamStore:
 
     def append(self, request: Append) -> Appended:
         """Sections 5.2 and 5.3; raises the ProtocolError that refuses it."""
+        self._splitter.split_append(request)
         outcome = cast(Appended, self._pipeline.submit(request))
         if outcome.duplicate and (state := self.storage.known(request.name)) is not None:
             # It wrote nothing, but it was a write that was accepted.
@@ -133,6 +140,7 @@ class StreamStore:
 
     def create(self, request: Create) -> Created:
         """Section 5.1, and 4.2 for forks; raises the ProtocolError that refuses it."""
+        request = self._splitter.split_create(request)
         for _ in range(STALE_DECISIONS_MAX):
             try:
                 return self._create(request)
@@ -178,9 +186,8 @@ class StreamStore:
         names = [name for name in found if name < RESERVED_END and not is_reserved(name)]
         return names + self.storage.names(prefix, max(after, RESERVED_END), limit - len(names))
 
-    def _changed(self, changes: Sequence[Change]) -> None:
+    def _settle(self, changes: Sequence[Change]) -> None:
         for change in changes:
             self._touches.settle(change)
             if change.before is not None and (change.after is None or change.is_new):
                 self._lives.end(change.before.config.life)
-        self._announce(changes)

@@ -55,7 +55,13 @@ class StreamsBlueprint(Blueprint):
 def build_service(storage: Storage, config: Config) -> StreamService:
     limits = config.limits
     return StreamService(
-        storage, Limits(limits.max_stream_bytes, limits.max_memory_bytes, limits.max_pending_writes)
+        storage,
+        Limits(
+            limits.max_stream_bytes,
+            limits.max_memory_bytes,
+            limits.max_pending_writes,
+            limits.max_messages_per_request,
+        ),
     )
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Final
 
 from durable_streams.protocol.caching import NO_STORE
-from durable_streams.protocol.content import to_array
 from durable_streams.protocol.outcomes import Appended, Created
 from durable_streams.protocol.state import StreamState
 from durable_streams.streams.store import Page
@@ -67,7 +66,7 @@ def page(found: Page, cache_control: str, tag: str | None, cursor: str | None) -
         SANDBOX,
         *_position(found, cache_control, tag, cursor),
     ]
-    return Response(200, headers, to_array(found.data) if state.config.is_json else found.data)
+    return Response(200, headers, found.body)
 
 
 def not_modified(found: Page, cache_control: str, tag: str | None, cursor: str | None) -> Response:

@@ -1,5 +1,6 @@
 // Carries a file through a stream with the official JavaScript client: creates the stream, writes, tails, leaves,
-// resumes. Arguments: MODE (catch-up, long-poll, sse), KIND (text, bytes, json), URL, SOURCE file, RESULT file.
+// resumes. Arguments: MODE (catch-up, long-poll, sse), KIND (text, bytes, json), URL, SOURCE file, RESULT file. Of JSON the
+// text that the client hands on is written beside the result.
 import { readFile, writeFile } from "node:fs/promises"
 import { DurableStream, IdempotentProducer, stream } from "@durable-streams/client"
 
@@ -79,6 +80,17 @@ class Reader {
     })
   }
 
+  // What those get who take the text of a page and not its values.
+  async texts() {
+    const texts = []
+    let session
+    do {
+      session = await stream({ url, offset: session?.offset ?? "-1", live: false, warnOnHttp: false })
+      texts.push(await session.text())
+    } while (!session.upToDate)
+    return texts
+  }
+
   #add(items, offset) {
     for (const item of items) this.items.push(item)
     this.size += kind === "json" ? items.length : items.reduce((sum, item) => sum + item.length, 0)
@@ -129,4 +141,5 @@ process.on("exit", (code) => code === 13 && console.error(`the session ended aft
 if (mode === "catch-up") await carryByCatchingUp(handle, pieces, reader)
 else await carryByTailing(handle, pieces, reader, kind === "json" ? pieces.length : source.length)
 await writeFile(resultPath, reader.result())
+if (kind === "json") await writeFile(`${resultPath}.texts`, JSON.stringify(await reader.texts()))
 console.log(JSON.stringify({ offset: reader.offset, tail: (await handle.head()).offset }))

@@ -2,7 +2,7 @@
 
 Run by the interpreter of an environment that holds the client; it imports nothing of the server, whose
 package has the same import name. Arguments: MODE (catch-up, long-poll, sse), KIND (text, json), URL, SOURCE
-file, RESULT file.
+file, RESULT file. Of JSON the text that the client hands on is written beside the result.
 """
 
 from __future__ import annotations
@@ -60,6 +60,16 @@ class Reader:
                         return
             if self.mode == "catch-up":
                 return
+
+    def texts(self) -> list[str]:
+        """What those get who take the text of a page and not its values."""
+        texts, offset, is_all = [], "-1", False
+        while not is_all:
+            with stream(self.url, offset=offset, live=False, client=client) as session:
+                for event in session.iter_events(mode="text"):
+                    texts.append(event.data)
+                    offset, is_all = event.next_offset, event.up_to_date
+        return texts
 
     def _live(self) -> Any:
         return False if self.mode == "catch-up" else self.mode
@@ -140,6 +150,8 @@ def main() -> None:
     else:
         carry_by_tailing(handle, pieces, reader, len(source) if kind == "text" else len(pieces))
     Path(result_path).write_bytes(reader.result())
+    if kind == "json":
+        Path(f"{result_path}.texts").write_text(json.dumps(reader.texts()), encoding="utf-8")
     print(json.dumps({"offset": reader.offset, "tail": handle.head().offset}))
 
 

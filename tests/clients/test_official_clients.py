@@ -88,12 +88,27 @@ def _carry(
     expected, received = source.read_bytes(), result.read_bytes()
     if kind == "json":
         assert [json.loads(line) for line in received.splitlines()] == json_messages(), f"seed {SEED}"
+        _check_texts(json.loads((folder / "result.texts").read_text(encoding="utf-8")))
     else:
         assert received == expected, (
             f"seed {SEED}, first difference at {first_difference(received, expected)}"
         )
     ends = json.loads(finished.stdout.splitlines()[-1])
     assert ends["offset"] == ends["tail"]
+
+
+def _check_texts(pages: list[str]) -> None:
+    """The text of JSON is handed on by some clients as it is: the messages compact, with a comma alone between them."""
+    text = ",".join(page[1:-1] for page in pages)
+    assert text in (compact_text(ensure_ascii=False), compact_text(ensure_ascii=True)), f"seed {SEED}"
+    assert {page[:1] + page[-1:] for page in pages} == {"[]"}
+
+
+def compact_text(*, ensure_ascii: bool) -> str:
+    """The messages as a client with such a formatter wrote them, without white space between tokens."""
+    return ",".join(
+        json.dumps(message, ensure_ascii=ensure_ascii, separators=(",", ":")) for message in json_messages()
+    )
 
 
 def run_client(command: list[str], server: Server) -> subprocess.CompletedProcess[str]:

@@ -51,7 +51,7 @@ def test_json_messages_are_kept_as_lines(streams: Streams) -> None:
     streams.create(body=b"[]", content_type="application/json")
     streams.append(body=b'{"a": 1.0}', content_type="application/json")
     streams.append(body=b"[1e400, [2]]", content_type="Application/JSON; charset=utf-8")
-    assert streams.read() == b'{"a": 1.0},\n1e400,\n[2],\n'
+    assert streams.read() == b'{"a":1.0}\n1e400\n[2]\n'
 
 
 def test_streams_do_not_touch_each_other(streams: Streams) -> None:

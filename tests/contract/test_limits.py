@@ -82,7 +82,7 @@ def test_what_a_refused_append_names_is_not_remembered(small: Streams) -> None:
 
 def test_json_counts_as_it_is_stored(small: Streams) -> None:
     small.create(content_type="application/json")
-    small.append(body=b'"' + b"x" * (LIMIT - 4) + b'"', content_type="application/json")
+    small.append(body=b'"' + b"x" * (LIMIT - 3) + b'"', content_type="application/json")
     assert small.find().tail == LIMIT
     with pytest.raises(TooLarge):
         small.append(body=b"1", content_type="application/json")

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import random
+from dataclasses import replace
 
 import pytest
 
-from durable_streams.protocol.content import to_array
 from durable_streams.protocol.errors import InvalidOffset, StreamNotFound
-from tests.contract.driving import Streams
+from durable_streams.protocol.messages.framing import to_array
+from tests.contract.driving import Streams, create_request
 
 JSON = "application/json"
 LETTERS = b"abcdefghijklmnopqrstuvwxyz"
@@ -43,8 +44,8 @@ def test_a_position_beyond_the_tail_is_refused(streams: Streams, content_type: s
         streams.store.read(streams.find(), streams.find().tail + beyond, 10)
 
 
-MESSAGES = [b"1", b'"two"', b'{"three": [3, 3, 3]}', b"[[]]", b'"' + b"5" * 50 + b'"', b"6"]
-STORED = b"".join(message + b",\n" for message in MESSAGES)
+MESSAGES = [b"1", b'"two"', b'{"three":[3,3,3]}', b"[[]]", b'"' + b"5" * 50 + b'"', b"6"]
+STORED = b"".join(message + b"\n" for message in MESSAGES)
 BOUNDARIES = [0] + [end + 1 for end, byte in enumerate(STORED) if byte == 0x0A]
 
 
@@ -73,6 +74,20 @@ def test_a_json_page_ends_between_messages_and_holds_one_at_least(
     assert json_streams.read("s", page_bytes=page_bytes) == STORED
 
 
+def test_messages_that_an_earlier_version_stored_are_read_and_forked_like_others(streams: Streams) -> None:
+    create = create_request("s", b"[]", JSON)
+    old = replace(create, uid="old", life=1, messages=b'{"a": 1},\n2,\n', old_messages=True)
+    streams.store._pipeline.submit(old)
+    streams.append(body=b'[3, {"b": 4}]', content_type=JSON)
+    streams.fork("f", position=10, sub_offset=1, body=b"[5]")
+    for name, text in (("s", b'[{"a": 1},2,3,{"b":4}]'), ("f", b'[{"a": 1},2,5]')):
+        assert streams.store.read(streams.find(name), 0, 1000).body == text
+        assert b",".join(page.body[1:-1] for page in streams.pages(name, 0, 3)) == text[1:-1]
+    assert streams.store.read(streams.find(), 10, 1000).body == b'[2,3,{"b":4}]'
+    with pytest.raises(InvalidOffset, match="inside a JSON message"):
+        streams.store.read(streams.find(), 9, 1000)
+
+
 def test_a_position_inside_a_message_is_refused_wherever_it_is(json_streams: Streams) -> None:
     state = json_streams.find()
     for position in range(len(STORED) + 1):
@@ -90,7 +105,7 @@ def test_a_message_larger_than_pages_and_pieces_comes_whole(
     large = b'"' + b"x" * 5_000 + b'"'
     streams.create(body=b"[1, " + large + b", 2]", content_type=JSON)
     pages = [page.data for page in streams.pages("s", 0, 10)]
-    assert pages == [b"1,\n", large + b",\n", b"2,\n"]
+    assert pages == [b"1\n", large + b"\n", b"2\n"]
 
 
 def test_a_state_that_was_found_reads_the_same_whatever_happens_next(streams: Streams) -> None:

@@ -50,7 +50,7 @@ def as_sent(content_type: str, body: bytes) -> tuple[bytes, Content]:
         return body, body
     texts = [b"%d" % byte for byte in body[:4]] + [b'"%b"' % (b"x" * len(body[4:]))] * (len(body) > 4)
     sent = (b"[ " + b" , ".join(texts) + b"\n]") if texts else b""
-    return sent, tuple(text + b",\n" for text in texts)
+    return sent, tuple(text + b"\n" for text in texts)
 
 
 def stored(stream: Stream) -> bytes:

@@ -60,7 +60,7 @@ def test_a_stream_can_be_created_closed(body: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    ("body", "stored"), [(b"", b""), (b"[]", b""), (b"[1,[2]]", b"1,\n[2],\n"), (b"{}", b"{},\n")]
+    ("body", "stored"), [(b"", b""), (b"[]", b""), (b"[1,[2]]", b"1\n[2]\n"), (b"{}", b"{}\n")]
 )
 def test_a_json_stream_takes_messages(body: bytes, stored: bytes) -> None:
     created, data = create(content_type="application/json", body=body)

@@ -200,6 +200,14 @@ TABLE: list[tuple[ProtocolError, int, str, str, str, str]] = [
         "The server does not have enough storage capacity to complete the request.",
     ),
     (
+        errors.TooManyMessages(10),
+        413,
+        "too-many-messages",
+        "Too Many Messages",
+        "TOO_MANY_MESSAGES",
+        "The request holds more JSON messages than the limit of 10",
+    ),
+    (
         errors.InternalError("secret"),
         500,
         "internal",

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from durable_streams.protocol.content import to_messages
+from durable_streams.protocol.messages.splitting import to_messages
 from durable_streams.protocol.sse import control_event, data_event, is_base64, whole_characters
 from tests.event_streams import EventStream
 from tests.protocol.states import stream

@@ -36,7 +36,7 @@ FORKS = st.none() | st.builds(ForkPoint, TEXTS, TEXTS, NUMBERS, NUMBERS, NUMBERS
 PRODUCERS = st.dictionaries(TEXTS, st.builds(ProducerState, NUMBERS, NUMBERS), max_size=3)
 STATES = st.builds(
     StreamState,
-    st.builds(StreamConfig, TEXTS, TEXTS, TEXTS, EXPIRIES, FORKS, LIVES),
+    st.builds(StreamConfig, TEXTS, TEXTS, TEXTS, EXPIRIES, FORKS, LIVES, st.booleans()),
     NUMBERS,
     INSTANTS,
     st.booleans(),
@@ -116,6 +116,7 @@ def test_a_row_of_version_1_is_read_as_the_first_revision_and_with_the_life_of_i
         Expiry(ttl_s=60),
         ForkPoint("source", "its uid", 10, 8, 2, True, life),
         life,
+        old_messages=True,
     )
     expected = StreamState(
         config,

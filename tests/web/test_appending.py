@@ -147,17 +147,67 @@ def test_json_messages_come_back_token_for_token(server: Server) -> None:
         b"123456789012345678901234567890",
         b"1.0",
         b"1e400",
-        b'{"b": 1, "a": 2, "b": 3}',
+        b'{"b":1,"a":2,"b":3}',
         b'"\\u00e9\\/\\ud800\\n"',
         '"\u00e9\u2028"'.encode(),
-        b"[ ]",
+        b"[]",
         b"-0",
     ]
     server.put("s", b"[]", JSON)
     for text in texts:
         server.post("s", b"[%b]" % text, JSON)
     server.post("s", b"[%b]" % b" , ".join(texts), JSON)
-    assert server.get("s").body == b"[" + b",\n".join(texts * 2) + b"]"
+    assert server.get("s").body == b"[" + b",".join(texts * 2) + b"]"
+
+
+def test_a_long_body_is_taken_while_others_go_on_and_in_its_turn(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two long bodies: both give turns, and the second one is not begun before the first is done."""
+    monkeypatch.setattr("durable_streams.streams.splitting.TURN_S", 0.0)
+    server.put("s", b"[]", JSON)
+    long = b"[" + b"1, " * 90_000 + b"1]"
+    answered: list[str] = []
+
+    def post(name: str, body: bytes) -> None:
+        assert server.post("s", body, JSON).status_int == 204
+        answered.append(name)
+
+    greenlets = [gevent.spawn(post, name, long) for name in ("first", "second")]
+    gevent.sleep(0)
+    greenlets.append(gevent.spawn(post, "short", b"2"))
+    gevent.joinall(greenlets, raise_error=True)
+    assert answered == ["short", "first", "second"]
+    assert server.get("s").body[:5] == b"[2,1,"
+
+
+def test_what_is_wrong_with_a_body_is_said_after_what_is_wrong_with_the_request(server: Server) -> None:
+    server.put("s", b"[1]", {**JSON, **producer(0, 0)})
+    bad = b"[" + b"1," * 50_000 + b"]"
+    assert server.post("nobody", bad, JSON).status_int == 404
+    assert server.post("s", bad, TEXT).json["code"] == "CONTENT_TYPE_MISMATCH"
+    assert server.post("s", bad, {**JSON, **producer(0, 5)}).json["code"] == "SEQUENCE_CONFLICT"
+    assert server.post("s", bad, JSON).json["code"] == "INVALID_JSON"
+    server.post("s", headers=CLOSE)
+    assert server.post("s", bad, JSON).json["code"] == "STREAM_CLOSED"
+    assert server.put("s", bad, {**JSON, **CLOSE}).status_int == 200
+    assert server.put("new", bad, JSON).json["code"] == "INVALID_JSON"
+    assert server.put("fork", bad, {"Stream-Forked-From": "s"}).json["code"] == "INVALID_JSON"
+    assert server.get("new").status_int == server.get("fork").status_int == 404
+
+
+@pytest.mark.parametrize("limit", [0, 2, 50_000])
+def test_messages_in_one_request_have_a_limit(open_server: OpenServer, limit: int) -> None:
+    server = open_server(limits={"max_messages_per_request": limit})
+    server.put("s", b"[]", JSON)
+    for count in (limit or 70_000, limit + 1):
+        body = b"[" + b",".join([b"{}"] * count) + b"]"
+        expected = (204, "") if not limit or count <= limit else (413, "TOO_MANY_MESSAGES")
+        for answer in (server.post("s", body, JSON), server.put(f"created {count}", body, JSON)):
+            assert answer.status_int in (201, expected[0])
+            assert answer.status_int != 413 or answer.json["code"] == expected[1]
+    created = server.put("with too many", b"[" + b"1," * (limit + 1) + b"1]", JSON)
+    assert created.status_int == (413 if limit else 201)
 
 
 def test_racing_writers_close_once_and_lose_nothing(server: Server) -> None:

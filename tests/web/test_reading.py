@@ -66,6 +66,19 @@ def test_json_pages_hold_whole_messages_and_at_least_one(paged: Server) -> None:
     assert all(answer.json for answer in answers)
 
 
+def test_json_messages_are_joined_by_commas_alone_in_every_read_mode(server: Server) -> None:
+    """The very text, since there are clients that hand it on as it is."""
+    server.put("s", headers=JSON)
+    server.post("s", b'{"msg": "first"}', JSON)
+    server.post("s", b'[ {"msg" : "second, and more"},\r\n\t{ "n": [1.50, 2] } ]', {**JSON, **CLOSE})
+    text = '[{"msg":"first"},{"msg":"second, and more"},{"n":[1.50,2]}]'
+    for query in ("", "?offset=-1", "?offset=-1&live=long-poll"):
+        assert server.get(f"s{query}").text == text
+    data, control = server.reading("s?offset=-1&live=sse").rest().split(b"\n\n")[:2]
+    assert data.startswith(b"event: data\ndata:" + text.encode() + b"\nid: ")
+    assert control.startswith(b"event: control\ndata:")
+
+
 def test_an_empty_json_page_is_an_empty_array(server: Server) -> None:
     server.put("s", b"[]", JSON)
     assert server.get("s").body == b"[]"

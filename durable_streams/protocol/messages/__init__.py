@@ -1,0 +1,1 @@
+"""JSON mode (section 9): how messages are checked, stored and sent, token for token."""

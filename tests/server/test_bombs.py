@@ -1,0 +1,85 @@
+"""Small requests that could cost much work: while each is served, the requests of others go on.
+
+What counts is the order of answers, not how long they take: of requests that another client makes one after the other,
+many are answered between the last byte of a bomb and its own answer.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from uuid import uuid4
+
+import pytest
+
+from tests.server.sockets import Exchange
+from tests.servers import Server, ServerKind, running_server
+
+BODY_BYTES = 10_000_000
+ANSWERS_MIN = 10
+"""Of the other client during one bomb; without turns there is one at most."""
+
+JSON_BOMBS = {
+    "digits": (b"1,", b"1", 204),
+    "empty objects": (b"{},", b"{}", 204),
+    "lone surrogates": (rb'"\ud800",', b"1", 204),
+    "digits without an end": (b"1,", b"", 400),
+    "empty objects with a last mistake": (b"{},", b"{]", 400),
+}
+
+pytestmark = pytest.mark.server
+
+
+@pytest.fixture(scope="module")
+def server(server_kind: ServerKind, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    settings = {
+        "DS_LIMITS__MAX_REQUEST_BODY_BYTES": str(BODY_BYTES + 100),
+        "DS_LIMITS__MAX_MESSAGES_PER_REQUEST": "0",
+        **server_kind.environ,
+    }
+    with running_server(tmp_path_factory.mktemp("bombs"), settings) as running:
+        yield running
+
+
+class Bystander(threading.Thread):
+    """Another client: one small request after the other until it is told to leave."""
+
+    def __init__(self, port: int) -> None:
+        super().__init__(daemon=True)
+        self.answers = 0
+        self._port = port
+        self._leaves = threading.Event()
+
+    def run(self) -> None:
+        with Exchange(self._port) as exchange:
+            while not self._leaves.is_set():
+                exchange.send_request("GET", "/healthz")
+                assert exchange.read_answer()[0] == 200
+                self.answers += 1
+
+    def leave(self) -> None:
+        self._leaves.set()
+        self.join()
+
+
+@pytest.mark.parametrize(("element", "last", "status"), JSON_BOMBS.values(), ids=JSON_BOMBS)
+def test_others_are_served_while_a_json_bomb_is_split(
+    server: Server, element: bytes, last: bytes, status: int
+) -> None:
+    target = f"/v1/stream/bombs/{uuid4().hex}"
+    server.request("PUT", target, b"[]", {"Content-Type": "application/json"})
+    body = b"[" + element * (BODY_BYTES // len(element)) + last + (b"]" if last else b"")
+    bystander = Bystander(server.port)
+    bystander.start()
+    with Exchange(server.port) as bomber:
+        bomber.send_request("POST", target, body, Content_Type="application/json")
+        before = bystander.answers
+        answered, _, problem = bomber.read_answer()
+        during = bystander.answers - before
+    bystander.leave()
+    assert answered == status, problem
+    assert during >= ANSWERS_MIN
+    if status == 400:
+        assert json.loads(problem)["code"] == "INVALID_JSON"
+    assert server.request("DELETE", target).status == 204
