@@ -22,7 +22,7 @@ from durable_streams.protocol.errors import (
     StreamNotFound,
     Unavailable,
 )
-from durable_streams.protocol.headers import parse_expiry
+from durable_streams.protocol.headers import parse_expected_offset, parse_expiry
 from durable_streams.protocol.names import check_name
 from durable_streams.protocol.offsets import FROM_START, parse_offset, parse_read_offset
 from durable_streams.protocol.requests import Append, Create, ForkSource, Producer
@@ -191,16 +191,19 @@ class Streams:
         close: bool = False,
         seq: str | None = None,
         producer: Producer | None = None,
+        expected_offset: str | None = None,
     ) -> Appended:
         """Append ``data``, which is of the stream's content type, and ``close`` the stream with it (section 5.2).
 
-        ``seq`` is Stream-Seq; ``producer`` makes a repeated append recognisable (section 5.2.1).
+        ``seq`` is Stream-Seq; ``producer`` makes a repeated append recognisable (section 5.2.1). With
+        ``expected_offset``, raises ExpectedOffsetMismatch unless the stream ends there.
         """
         checked, body = self._access.name(name), self._access.body(data)
+        expected = None if expected_offset is None else parse_expected_offset(expected_offset)
 
         def step() -> Appended:
             content_type = self._access.store.find(checked).config.content_type if body else None
-            request = Append(checked, content_type, body, close, seq, producer)
+            request = Append(checked, content_type, body, close, seq, producer, expected)
             outcome = self._access.store.append(request)
             return Appended(outcome.state.next_offset, outcome.closed, outcome.duplicate)
 

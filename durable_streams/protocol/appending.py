@@ -1,17 +1,19 @@
 """Appending and closing: what one POST does to a stream (sections 5.2, 5.2.1 and 5.3).
 
-Checked in this order: exists, closed, content type, producer, Stream-Seq, body, size. The first check that fails is
-the answer, and nothing of the request is kept.
+Checked in this order: exists, closed, content type, producer, expected offset, Stream-Seq, preconditions, body, size.
+The first check that fails is the answer, and nothing of the request is kept.
 """
 
 from __future__ import annotations
 
+from durable_streams.protocol.caching import check_precondition
 from durable_streams.protocol.content import media_type
 from durable_streams.protocol.errors import (
     BadRequest,
     ContentTypeMismatch,
     EmptyArray,
     EmptyBody,
+    ExpectedOffsetMismatch,
     ProtocolError,
     StreamClosed,
     StreamSeqRegression,
@@ -19,6 +21,7 @@ from durable_streams.protocol.errors import (
 )
 from durable_streams.protocol.expiry import require_live
 from durable_streams.protocol.messages.splitting import to_messages
+from durable_streams.protocol.offsets import parse_offset
 from durable_streams.protocol.outcomes import Appended, Decision
 from durable_streams.protocol.producers import is_duplicate
 from durable_streams.protocol.requests import Append, Create, Producer
@@ -42,7 +45,10 @@ def decide_append(found: StreamState | None, request: Append, now: float, stream
         known = state.producers.get(producer.id)
         if is_duplicate(known, producer):
             return _unchanged(state, known)
+    if request.expected_offset is not None and parse_offset(state.next_offset) != request.expected_offset:
+        raise ExpectedOffsetMismatch(state.next_offset)
     _check_stream_seq(state, request.stream_seq)
+    check_precondition(state, request.precondition)
     data = request.body
     if data and state.config.is_json:
         data = stored_messages(request)
@@ -113,4 +119,4 @@ def _check_content_type(state: StreamState, received: str | None) -> None:
 def _check_stream_seq(state: StreamState, received: str | None) -> None:
     # Header values are Latin-1 text, so text order is the byte order that section 5.2 asks for.
     if received is not None and state.stream_seq is not None and received <= state.stream_seq:
-        raise StreamSeqRegression(state.stream_seq, received)
+        raise StreamSeqRegression(state.stream_seq, received, state.next_offset)

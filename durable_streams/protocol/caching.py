@@ -1,10 +1,15 @@
-"""What caches are told: entity tags, Cache-Control and cursors (section 10)."""
+"""What caches are told, entity tags, Cache-Control and cursors (section 10), and what writers say of tags.
+
+Of If-Match and If-None-Match in a write (RFC 9110, section 13): the current tags of a stream are those of reads that
+reach its end now, wherever they begin and however they are coded.
+"""
 
 from __future__ import annotations
 
 from decimal import Context, Decimal
-from typing import Final
+from typing import Final, NamedTuple
 
+from durable_streams.protocol.errors import PreconditionFailed
 from durable_streams.protocol.state import StreamState
 
 CURSOR_EPOCH_S: Final = 1_728_432_000
@@ -33,6 +38,51 @@ def tag_matches(if_none_match: str, tag: str) -> bool:
         return True
     candidates = [part.strip().removeprefix("W/") for part in if_none_match.split(",")]
     return tag in candidates or candidates == ["*"]
+
+
+class Precondition(NamedTuple):
+    """If-Match and If-None-Match as they were sent."""
+
+    if_match: str | None
+    if_none_match: str | None
+
+
+def check_precondition(state: StreamState | None, precondition: Precondition | None) -> None:
+    """Raise PreconditionFailed unless ``state`` (None: there is no such stream) is what the client expects.
+
+    To be asked last: a request that is refused anyway is refused for that reason.
+    """
+    if precondition is None:
+        return
+    if_match, if_none_match = precondition
+    if if_match is not None and not _names(if_match, state, weakly=False):
+        raise PreconditionFailed("If-Match", _tail(state))
+    if if_none_match is not None and _names(if_none_match, state, weakly=True):
+        raise PreconditionFailed("If-None-Match", _tail(state))
+
+
+def _names(tags: str, state: StreamState | None, *, weakly: bool) -> bool:
+    if state is None:
+        return False
+    candidates = [tag.strip() for tag in tags.split(",")]
+    if candidates == ["*"]:
+        return True
+    if weakly:
+        candidates = [tag.removeprefix("W/") for tag in candidates]
+    return any(_is_current(tag, state) for tag in candidates)
+
+
+def _is_current(tag: str, state: StreamState) -> bool:
+    """See ``entity_tag`` for the fields."""
+    if not (len(tag) > 1 and tag.startswith('"') and tag.endswith('"')):
+        return False
+    uid, _, fields = tag[1:-1].partition(":")
+    _, stop, *marks = [*fields.split(":"), ""]
+    return uid == state.config.uid and stop == str(state.tail) and ("c" in marks) == state.closed
+
+
+def _tail(state: StreamState | None) -> str | None:
+    return None if state is None else state.next_offset
 
 
 def cache_control(state: StreamState, start: int, stop: int, now: float, visibility: str) -> str:

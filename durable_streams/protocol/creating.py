@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from durable_streams.protocol.appending import check_size, stored_messages
+from durable_streams.protocol.caching import check_precondition
 from durable_streams.protocol.content import DEFAULT_CONTENT_TYPE, media_type
 from durable_streams.protocol.errors import DocumentChanged, PathBlocked, StaleDecision, StreamExists
 from durable_streams.protocol.expiry import has_expired
@@ -23,6 +24,7 @@ def decide_create(found: StreamState | None, request: Create, now: float, stream
         if has_expired(found, now):
             raise StaleDecision("the stream has expired meanwhile")
         check_same(found, request)
+        check_precondition(found, request.precondition)
         return Decision(found, b"", Created(found, existed=True))
     if request.fork is not None and request.fork_point is None:
         raise StaleDecision("the fork has gone meanwhile")
@@ -30,13 +32,14 @@ def decide_create(found: StreamState | None, request: Create, now: float, stream
         request.name,
         request.uid,
         request.content_type or DEFAULT_CONTENT_TYPE,
-        request.inherited_expiry or request.expiry,
+        request.inherited.expiry or request.expiry,
         request.fork_point,
         request.life,
-        request.old_messages,
+        request.inherited.old_messages,
     )
     data = stored_messages(request) if request.body and config.is_json else request.body
     check_size(len(data), stream_bytes_max)
+    check_precondition(None, request.precondition)
     state = StreamState(config, config.forked_at + len(data), now, closed=request.closed)
     point = request.fork_point
     reference = AddFork(point.source, point.source_uid, request.uid, request.name) if point else None

@@ -181,8 +181,27 @@ class SequenceConflict(Conflict):
 
 
 class StreamSeqRegression(SequenceConflict):
-    def __init__(self, last: str, received: str) -> None:
-        super().__init__(f"Stream-Seq ordering violation: last={last}, received={received}")
+    def __init__(self, last: str, received: str, next_offset: str) -> None:
+        super().__init__(
+            f"Stream-Seq ordering violation: last={last}, received={received}",
+            [("Stream-Next-Offset", next_offset)],
+        )
+
+
+class ExpectedOffsetMismatch(Conflict):
+    """Stream-Expected-Offset is not the offset of the tail, which the answer names."""
+
+    type, title, code = (
+        "/errors/expected-offset-mismatch",
+        "Expected Offset Mismatch",
+        "EXPECTED_OFFSET_MISMATCH",
+    )
+
+    def __init__(self, next_offset: str) -> None:
+        super().__init__(
+            f"The stream does not end at the expected offset, but at {next_offset}",
+            [("Stream-Next-Offset", next_offset)],
+        )
 
 
 class ProducerSeqGap(SequenceConflict):
@@ -225,6 +244,19 @@ class OffsetGone(ProtocolError):
         super().__init__(
             f"The offset belongs to an earlier stream, and {name} was created after it; read again from offset -1"
         )
+
+
+class PreconditionFailed(ProtocolError):
+    """If-Match or If-None-Match does not hold for the stream as it is (RFC 9110, section 13)."""
+
+    status, type = 412, "/errors/precondition-failed"
+    title, code = "Precondition Failed", "PRECONDITION_FAILED"
+
+    def __init__(self, header: str, next_offset: str | None) -> None:
+        detail = f"{header} does not hold: " + (
+            "there is no such stream" if next_offset is None else f"the stream ends at {next_offset}"
+        )
+        super().__init__(detail, [] if next_offset is None else [("Stream-Next-Offset", next_offset)])
 
 
 class TooLarge(ProtocolError):

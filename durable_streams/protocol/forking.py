@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final
 
+from durable_streams.protocol.caching import check_precondition
 from durable_streams.protocol.content import media_type
 from durable_streams.protocol.errors import (
     BadRequest,
@@ -17,7 +18,7 @@ from durable_streams.protocol.errors import (
 from durable_streams.protocol.expiry import has_expired, require_live
 from durable_streams.protocol.names import is_reserved
 from durable_streams.protocol.outcomes import Decision, Done, Removed
-from durable_streams.protocol.requests import AddFork, Create, Remove, RemoveFork, Touch
+from durable_streams.protocol.requests import AddFork, Create, Inherited, Remove, RemoveFork, Touch
 from durable_streams.protocol.state import (
     NO_EXPIRY,
     NO_FORKS,
@@ -109,8 +110,7 @@ def fork_request(request: Create, source: StreamState, point: ForkPoint) -> Crea
         request,
         content_type=request.content_type or source.config.content_type,
         fork_point=point,
-        inherited_expiry=fork_expiry(source.config.expiry, request.expiry),
-        old_messages=source.config.old_messages,
+        inherited=Inherited(fork_expiry(source.config.expiry, request.expiry), source.config.old_messages),
     )
 
 
@@ -173,6 +173,7 @@ def decide_remove(found: StreamState | None, request: Remove, now: float, stream
     """DELETE, or expiry of one uid: the stream goes, or is kept out of sight for its forks (section 5.4)."""
     if request.uid is None:
         state = require_live(found, request.name, now)
+        check_precondition(state, request.precondition)
     elif found is None or found.deleted or found.config.uid != request.uid or not has_expired(found, now):
         return Decision(found, b"", Done(found))
     else:

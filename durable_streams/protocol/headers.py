@@ -7,7 +7,8 @@ from datetime import datetime
 from typing import Final
 
 from durable_streams.protocol.content import HEADER_SPACE
-from durable_streams.protocol.errors import BadRequest, InvalidHeader
+from durable_streams.protocol.errors import BadRequest, InvalidHeader, InvalidOffset
+from durable_streams.protocol.offsets import START, Offset, parse_offset
 from durable_streams.protocol.requests import Producer
 from durable_streams.protocol.state import NO_EXPIRY, Expiry
 
@@ -43,6 +44,17 @@ def parse_expiry(ttl: str | None, expires_at: str | None) -> Expiry:
         text = expires_at.strip(HEADER_SPACE)
         return Expiry(expires_at=parse_instant("Stream-Expires-At", text), expires_at_text=text)
     return NO_EXPIRY
+
+
+def parse_expected_offset(text: str) -> Offset:
+    """Stream-Expected-Offset: an offset in form; ``-1`` and ``now`` name no place that a stream can end at."""
+    try:
+        offset = parse_offset(text.strip(HEADER_SPACE))
+    except InvalidOffset as exc:
+        raise InvalidHeader("Stream-Expected-Offset", exc.detail) from None
+    if offset == START:
+        raise InvalidHeader("Stream-Expected-Offset", f"{text!r} is a place to read from, and not an offset")
+    return offset
 
 
 def parse_instant(name: str, text: str) -> float:

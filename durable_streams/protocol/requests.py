@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
+from durable_streams.protocol.caching import Precondition
 from durable_streams.protocol.errors import ProtocolError
 from durable_streams.protocol.offsets import Offset
 from durable_streams.protocol.state import Expiry, ForkPoint
@@ -28,13 +29,24 @@ class ForkSource:
     sub_offset: int
 
 
+class Inherited(NamedTuple):
+    """What a fork gets from its source beside the bytes."""
+
+    expiry: Expiry | None = None
+    """None, unless the fork asks for none of its own."""
+    old_messages: bool = False
+    """See ``StreamConfig.old_messages``."""
+
+
+NOTHING_INHERITED: Final = Inherited()
+
 Messages = bytes | ProtocolError | None
 """The body of a JSON request as it is stored, or why it is refused; None: it has not been split yet."""
 
 
 @dataclass(frozen=True, slots=True)
 class Create:
-    """PUT (section 5.1). What follows ``fork`` is filled in by the store."""
+    """PUT (section 5.1). ``uid`` to ``messages`` are filled in by the store."""
 
     name: str
     content_type: str | None
@@ -45,10 +57,9 @@ class Create:
     uid: str = ""
     life: int = 0
     fork_point: ForkPoint | None = None
-    inherited_expiry: Expiry | None = None
-    """The source's, when a fork asks for none of its own."""
-    old_messages: bool = False
+    inherited: Inherited = NOTHING_INHERITED
     messages: Messages = None
+    precondition: Precondition | None = None
 
 
 @dataclass(slots=True)
@@ -61,6 +72,9 @@ class Append:
     close: bool = False
     stream_seq: str | None = None
     producer: Producer | None = None
+    expected_offset: Offset | None = None
+    """Where the stream has to end for the request to be carried out."""
+    precondition: Precondition | None = None
     messages: Messages = None
 
 
@@ -70,6 +84,7 @@ class Remove:
 
     name: str
     uid: str | None = None
+    precondition: Precondition | None = None
 
 
 @dataclass(frozen=True, slots=True)

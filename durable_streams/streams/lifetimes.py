@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from typing import Final, cast
 
+from durable_streams.protocol.caching import Precondition
 from durable_streams.protocol.errors import ProtocolError, StreamDamaged, Unavailable
 from durable_streams.protocol.expiry import has_expired, unrecorded_s
 from durable_streams.protocol.outcomes import Outcome, Removed
@@ -91,10 +92,10 @@ class Lifetimes:
 
     # -- ends --------------------------------------------------------------------------------------------------
 
-    def remove(self, name: str) -> Removed:
-        """DELETE; raises StreamNotFound or StreamGone."""
+    def remove(self, name: str, precondition: Precondition | None) -> Removed:
+        """DELETE; raises StreamNotFound, StreamGone or PreconditionFailed."""
         state = self._pipeline.find(name, self._pipeline.clock())
-        return cast(Removed, self._end(state, Remove(name)))
+        return cast(Removed, self._end(state, Remove(name, precondition=precondition)))
 
     def expire(self, state: StreamState) -> None:
         """Remove one uid if its time has come."""

@@ -11,6 +11,7 @@ from dataclasses import replace
 from time import time
 from typing import cast
 
+from durable_streams.protocol.caching import Precondition
 from durable_streams.protocol.errors import StaleDecision
 from durable_streams.protocol.expiry import has_expired, require_live
 from durable_streams.protocol.names import RESERVED_END, is_reserved
@@ -159,9 +160,9 @@ class StreamStore:
         new = replace(request, uid=new_uid(), life=self._lives.begin(now))
         return cast(Created, self._pipeline.submit(new))
 
-    def remove(self, name: str) -> Removed:
-        """Section 5.4; raises StreamNotFound or StreamGone."""
-        return self._lifetimes.remove(name)
+    def remove(self, name: str, precondition: Precondition | None = None) -> Removed:
+        """Section 5.4; raises StreamNotFound, StreamGone or PreconditionFailed."""
+        return self._lifetimes.remove(name, precondition)
 
     def sweep(self, limit: int = 1000) -> int:
         """Remove what has expired and what no fork reads any more; returns for how many streams that worked."""

@@ -8,6 +8,7 @@ from functools import lru_cache
 from typing import Final
 from urllib.parse import unquote_to_bytes
 
+from durable_streams.protocol.caching import Precondition
 from durable_streams.protocol.content import HEADER_SPACE, check_content_type
 from durable_streams.protocol.errors import (
     BadRequest,
@@ -16,7 +17,13 @@ from durable_streams.protocol.errors import (
     InvalidStreamName,
     ProtocolError,
 )
-from durable_streams.protocol.headers import is_true, parse_expiry, parse_integer, parse_producer
+from durable_streams.protocol.headers import (
+    is_true,
+    parse_expected_offset,
+    parse_expiry,
+    parse_integer,
+    parse_producer,
+)
 from durable_streams.protocol.offsets import Offset, parse_offset, parse_read_offset
 from durable_streams.protocol.requests import Append, Create, ForkSource
 from durable_streams.web.response import Environ
@@ -89,11 +96,13 @@ def parse_create(environ: Environ, name: str, body: bytes, source: str | None) -
         is_true(environ.get("HTTP_STREAM_CLOSED")),
         body,
         _fork(environ, source),
+        precondition=parse_precondition(environ),
     )
 
 
 def parse_append(environ: Environ, name: str, body: bytes) -> Append:
     closed = environ.get("HTTP_STREAM_CLOSED")
+    expected = environ.get("HTTP_STREAM_EXPECTED_OFFSET")
     producer = (
         environ.get("HTTP_PRODUCER_ID"),
         environ.get("HTTP_PRODUCER_EPOCH"),
@@ -107,7 +116,17 @@ def parse_append(environ: Environ, name: str, body: bytes) -> Append:
         closed is not None and is_true(closed),
         environ.get("HTTP_STREAM_SEQ"),
         None if producer == _NO_PRODUCER else parse_producer(*producer),
+        None if expected is None else parse_expected_offset(expected),
+        parse_precondition(environ),
     )
+
+
+def parse_precondition(environ: Environ) -> Precondition | None:
+    """What the client wants the stream to be, for a request that writes."""
+    if_match, if_none_match = environ.get("HTTP_IF_MATCH"), environ.get("HTTP_IF_NONE_MATCH")
+    if if_match is None and if_none_match is None:
+        return None
+    return Precondition(if_match, if_none_match)
 
 
 def parse_read(environ: Environ) -> Read:

@@ -25,6 +25,7 @@ from durable_streams.web.parsing import (
     parse_append,
     parse_create,
     parse_fork_source,
+    parse_precondition,
     parse_read,
 )
 from durable_streams.web.problems import request_path
@@ -123,7 +124,7 @@ class StreamRoutes:
         return rendering.metadata(self._store.find(exchange.name))
 
     def _delete(self, exchange: Exchange) -> Response:
-        self._store.remove(exchange.name)
+        self._store.remove(exchange.name, parse_precondition(exchange.environ))
         return Response(204)
 
     def _catch_up(self, exchange: Exchange) -> Response:

@@ -9,12 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from durable_streams.protocol.appending import decide_append
+from durable_streams.protocol.caching import Precondition
 from durable_streams.protocol.errors import (
     BadRequest,
     ContentTypeMismatch,
     EmptyArray,
     EmptyBody,
+    ExpectedOffsetMismatch,
     InvalidJson,
+    PreconditionFailed,
     ProducerSeqGap,
     ProtocolError,
     StaleEpoch,
@@ -24,6 +27,7 @@ from durable_streams.protocol.errors import (
     StreamSeqRegression,
     TooLarge,
 )
+from durable_streams.protocol.offsets import Offset
 from durable_streams.protocol.outcomes import Appended
 from durable_streams.protocol.requests import Append, Producer
 from durable_streams.protocol.state import Expiry, ForkPoint, ProducerState, StreamState
@@ -115,6 +119,41 @@ REFUSED: list[tuple[str, StreamState | None, dict[str, Any], type[ProtocolError]
         {"stream_seq": "a", "producer": Producer("p", 0, 0)},
         StreamSeqRegression,
     ),
+    ("another end", stream(5), {"expected_offset": Offset(LIFE, 4)}, ExpectedOffsetMismatch),
+    ("the end of another life", stream(5), {"expected_offset": Offset(LIFE - 1, 5)}, ExpectedOffsetMismatch),
+    (
+        "a closure at another end",
+        stream(5),
+        {"expected_offset": Offset(LIFE, 6), "body": b"", "close": True},
+        ExpectedOffsetMismatch,
+    ),
+    (
+        "the end, but an old sequence",
+        stream(5, stream_seq="b"),
+        {"expected_offset": Offset(LIFE, 5), "stream_seq": "a"},
+        StreamSeqRegression,
+    ),
+    (
+        "another end, and an old sequence",
+        stream(5, stream_seq="b"),
+        {"expected_offset": Offset(LIFE, 4), "stream_seq": "a"},
+        ExpectedOffsetMismatch,
+    ),
+    (
+        "another end, and a gap",
+        stream(5),
+        {"expected_offset": Offset(LIFE, 4), "producer": Producer("p", 0, 1)},
+        ProducerSeqGap,
+    ),
+    ("closed, and another end", stream(5, closed=True), {"expected_offset": Offset(LIFE, 4)}, StreamClosed),
+    ("another tag", stream(5), {"precondition": Precondition('"x:0:5"', None)}, PreconditionFailed),
+    (
+        "another tag, and an old sequence",
+        stream(5, stream_seq="b"),
+        {"precondition": Precondition('"x:0:5"', None), "stream_seq": "a"},
+        StreamSeqRegression,
+    ),
+    ("no stream, and any tag", None, {"precondition": Precondition("*", None)}, StreamNotFound),
     ("no body", stream(), {"body": b""}, EmptyBody),
     ("no body, but a producer", stream(), {"body": b"", "producer": Producer("p", 0, 0)}, EmptyBody),
     ("too large", stream(5), {"body": b"12345", "limit": 9}, TooLarge),
@@ -129,6 +168,30 @@ def test_the_first_check_that_fails_is_the_answer(
 ) -> None:
     with pytest.raises(error):
         append(state, **request_)
+
+
+@pytest.mark.parametrize("body", [b"", b"x"])
+def test_an_append_is_carried_out_where_the_stream_ends_as_expected(body: bytes) -> None:
+    """A fork that has appended nothing ends at the offset of its source."""
+    point = ForkPoint("t", "j", 5, 5, 0, True, LIFE - 1)
+    for state, life in ((stream(5), LIFE), (stream(5, fork=point), LIFE - 1), (stream(6, fork=point), LIFE)):
+        after, data, _ = append(state, body, close=True, expected_offset=Offset(life, state.tail))
+        assert (after.closed, data) == (True, body)
+
+
+def test_a_repeated_append_of_a_producer_is_none_whatever_it_expects() -> None:
+    state = stream(5, producers={"p": ProducerState(0, 3)})
+    for more in ({"expected_offset": Offset(LIFE, 0)}, {"precondition": Precondition('"x"', None)}):
+        _, _, outcome = append(state, producer=Producer("p", 0, 3), **more)
+        assert outcome.duplicate
+
+
+def test_a_refused_sequence_names_the_end() -> None:
+    for more in ({"stream_seq": "a"}, {"expected_offset": Offset(LIFE, 4)}):
+        state = stream(5, stream_seq="b")
+        with pytest.raises(ProtocolError) as refused:
+            append(state, **more)
+        assert dict(refused.value.headers) == {"Stream-Next-Offset": state.next_offset}
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from durable_streams.protocol.errors import (
 )
 from durable_streams.protocol.offsets import Offset
 from durable_streams.protocol.outcomes import Created
-from durable_streams.protocol.requests import Create, ForkSource
+from durable_streams.protocol.requests import Create, ForkSource, Inherited
 from durable_streams.protocol.state import NO_EXPIRY, Expiry, ForkPoint, StreamState
 from tests.protocol.states import LIFE, NOW, references, stream
 
@@ -84,7 +84,7 @@ def test_a_fork_begins_where_it_left_its_source() -> None:
     created, data = create(
         fork=ForkSource("t", Offset(LIFE - 1, 38), 2),
         fork_point=point,
-        inherited_expiry=Expiry(ttl_s=5),
+        inherited=Inherited(Expiry(ttl_s=5)),
         body=b"xy",
     )
     state = created.state

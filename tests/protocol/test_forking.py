@@ -31,7 +31,15 @@ from durable_streams.protocol.forking import (
 )
 from durable_streams.protocol.offsets import Offset
 from durable_streams.protocol.outcomes import Decision, Done, Removed
-from durable_streams.protocol.requests import AddFork, Create, ForkSource, Remove, RemoveFork, Touch
+from durable_streams.protocol.requests import (
+    AddFork,
+    Create,
+    ForkSource,
+    Inherited,
+    Remove,
+    RemoveFork,
+    Touch,
+)
 from durable_streams.protocol.state import NO_EXPIRY, Expiry, ForkPoint, StreamState
 from tests.protocol.states import LIFE, NOW, references, stream
 
@@ -118,7 +126,7 @@ def test_a_fork_request_carries_what_the_fork_gets_from_its_source() -> None:
     point = fork_point(asked, source, 3, 4, LIFE)
     assert point == ForkPoint("s", "i", 4, 3, 1, inherits_expiry=True, life=LIFE)
     resolved = fork_request(asked, source, point)
-    assert resolved == replace(asked, content_type="text/plain", fork_point=point, inherited_expiry=TTL)
+    assert resolved == replace(asked, content_type="text/plain", fork_point=point, inherited=Inherited(TTL))
 
 
 @pytest.mark.parametrize("name", ["__ds", "__ds/leases/sweeper"])
