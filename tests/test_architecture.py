@@ -122,6 +122,7 @@ LAYERS = {
         "protocol",
         "eventloop",
         "storage.contract",
+        "storage.abilities",
         "streams",
         "live",
         "subscriptions",

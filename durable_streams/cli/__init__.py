@@ -7,6 +7,8 @@ usage exits with 2, like every program that uses argparse; the other codes are t
 from __future__ import annotations
 
 import argparse
+import os
+import sys
 from collections.abc import Sequence
 from typing import Final
 
@@ -35,9 +37,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     command: Command = getattr(parsed, "command", SERVE)
     try:
-        return command.run(options, parsed)
+        code = command.run(options, parsed)
+        # None where it was closed before the start.
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except KeyboardInterrupt:
         return ExitCode.INTERRUPTED
+    except OSError as exc:
+        # Of all that the other commands do, they report what fails themselves.
+        if command is SERVE:
+            raise
+        return _say_output_failed(command.name, exc)
+    return code
+
+
+def _say_output_failed(name: str, exc: OSError) -> ExitCode:
+    """Standard output took not all of it: the disk behind it is full, or its reader has gone."""
+    # Python would try once more at its end, and end with a code of its own.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if not isinstance(exc, BrokenPipeError):
+        print(f"{PROGRAM} {name}: standard output: {exc.strerror}", file=sys.stderr)
+    return ExitCode.INPUT_OUTPUT
 
 
 def _parser() -> argparse.ArgumentParser:

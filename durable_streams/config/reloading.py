@@ -16,6 +16,7 @@ RELOADABLE: Final = frozenset(
         "server.write_timeout_secs",
         "server.shutdown_grace_secs",
         "http.cors_origins",
+        "http.cors_allowed_headers",
         "http.stream_base_path",
         "http.cache_visibility",
         "http.compression",

@@ -12,7 +12,7 @@ from gunicorn.glogging import Logger
 
 from durable_streams.config import Config, ConfigError, ConfigLoadOptions
 from durable_streams.serving import start_checks, tls, worker_hooks
-from durable_streams.serving.arbiter_signals import take_over_signals
+from durable_streams.serving.arbiter import adapt_arbiter
 from durable_streams.serving.served import SERVING, Handover, load, timeouts
 from durable_streams.startup import ExitCode, Phase, load_config_or_exit, refuse_start
 from durable_streams.storage.modes import mode_of
@@ -118,11 +118,16 @@ def check_start(arbiter: Any) -> None:
     reason = start_checks.listening_obstacle(arbiter)
     if reason is not None:
         _refuse(arbiter, Phase.BIND_LISTENER, reason)
+    if not arbiter.cfg.worker_tmp_dir:
+        folder = start_checks.heartbeat_folder(served_config())
+        if folder is None:
+            _refuse(arbiter, Phase.START_SERVER, start_checks.NO_HEARTBEAT)
+        arbiter.cfg.set("worker_tmp_dir", folder)
     shortage = start_checks.raise_descriptor_limit(arbiter.cfg.worker_connections)
     if shortage is not None:
         _log.warning("%s", shortage)
     SERVING.handover = Handover()
-    take_over_signals(arbiter, mode)
+    adapt_arbiter(arbiter, mode)
 
 
 def _refuse(arbiter: Any, phase: Phase, reason: str) -> None:

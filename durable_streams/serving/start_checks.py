@@ -9,12 +9,15 @@ import errno
 import os
 import resource
 import socket
+import tempfile
+import time
 from typing import Any, Final
 
 from gunicorn.util import is_ipv6
 
+from durable_streams.config import Config
 from durable_streams.extras import MissingExtra
-from durable_streams.storage.modes import Mode
+from durable_streams.storage.modes import Mode, mode_of
 
 ONE_WORKER: Final = (
     "workers = {count}: storage mode {mode} lives in one process, and workers would each answer from their own; "
@@ -23,6 +26,14 @@ ONE_WORKER: Final = (
 PRELOAD: Final = (
     "preload: storage opens in the worker, after gevent has patched the standard library; leave it out"
 )
+NO_HEARTBEAT: Final = (
+    "no folder can be written to for the sign of life of a worker: mount a tmpfs at /dev/shm or /tmp, or name a folder "
+    "with GUNICORN_CMD_ARGS=--worker-tmp-dir=FOLDER"
+)
+SHARED_MEMORY: Final = "/dev/shm"
+PORT_WAIT_SECS: Final = 3.0
+"""A worker whose master was killed listens until its next look, up to a second, and until it has ended."""
+PORT_POLL_SECS: Final = 0.05
 # Files of storage, listeners, pipes and libraries, beside one descriptor a connection.
 SPARE_DESCRIPTORS: Final = 1024
 
@@ -46,6 +57,29 @@ def unfit_setting(cfg: Any, mode: Mode) -> str | None:
     return None
 
 
+def heartbeat_folder(config: Config) -> str | None:
+    """A folder for the file by whose time a worker says that it lives; also where the root file system is read-only."""
+    candidates = [SHARED_MEMORY, *_temporary_folders()]
+    if mode_of(config.storage).place == "storage.data_dir":
+        candidates.append(str(config.storage.data_dir))
+    return next((folder for folder in candidates if _is_writable(folder)), None)
+
+
+def _temporary_folders() -> list[str]:
+    try:
+        return [tempfile.gettempdir()]
+    except FileNotFoundError:
+        return []
+
+
+def _is_writable(folder: str) -> bool:
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            return True
+    except OSError:
+        return False
+
+
 def listening_obstacle(arbiter: Any) -> str | None:
     """Why an address cannot be listened on. gunicorn itself would try for five seconds and say so five
     times.
@@ -61,15 +95,22 @@ def listening_obstacle(arbiter: Any) -> str | None:
 
 
 def address_obstacle(host: str, port: int) -> str | None:
-    """Why `host`:`port` cannot be listened on, found out by binding it for a moment."""
-    family = socket.AF_INET6 if is_ipv6(host) else socket.AF_INET
-    try:
-        with socket.socket(family) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind((host, port))
-    except OSError as exc:
-        return f"cannot listen on {_authority(host, port)}: {_plain_reason(exc)}"
-    return None
+    """Why `host`:`port` cannot be listened on, found out by binding it for a moment. Waits for a port in use."""
+    deadline = time.monotonic() + PORT_WAIT_SECS
+    while True:
+        try:
+            _bind(host, port)
+            return None
+        except OSError as exc:
+            if exc.errno != errno.EADDRINUSE or time.monotonic() > deadline:
+                return f"cannot listen on {_authority(host, port)}: {_plain_reason(exc)}"
+        time.sleep(PORT_POLL_SECS)
+
+
+def _bind(host: str, port: int) -> None:
+    with socket.socket(socket.AF_INET6 if is_ipv6(host) else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind((host, port))
 
 
 def _plain_reason(exc: OSError) -> str:

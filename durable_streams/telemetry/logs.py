@@ -8,28 +8,31 @@ call this.
 from __future__ import annotations
 
 import logging
-import sys
 from typing import IO, Final
 
 from durable_streams.config.log_filter import OUR_TARGET, TRACE, LogFilter
 from durable_streams.config.settings import LogSettings
 from durable_streams.telemetry.formats import formatter_for
+from durable_streams.telemetry.output import Output, PlainOutput, standard_output
 
 
 class LineHandler(logging.Handler):
-    """Writes one record as UTF-8 bytes with one flush, whatever the locale of the process is."""
+    """Writes one record as UTF-8 bytes at once, whatever the locale of the process is."""
 
-    def __init__(self, stream: IO[bytes]) -> None:
+    def __init__(self, output: Output) -> None:
         super().__init__()
-        self._stream = stream
+        self._output = output
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
             line = self.format(record) + "\n"
-            self._stream.write(line.encode("utf-8", "backslashreplace"))
-            self._stream.flush()
+            self._output.write(line.encode("utf-8", "backslashreplace"))
         except Exception:
             self.handleError(record)
+
+    def flush(self) -> None:
+        """Called once, when the process ends."""
+        self._output.drain()
 
 
 def install_logging(settings: LogSettings, stream: IO[bytes] | None = None) -> None:
@@ -39,7 +42,7 @@ def install_logging(settings: LogSettings, stream: IO[bytes] | None = None) -> N
     """
     remove_logging()
     logging.addLevelName(TRACE, "TRACE")
-    handler = LineHandler(stream or sys.stdout.buffer)
+    handler = LineHandler(standard_output() if stream is None else PlainOutput(stream))
     handler.setFormatter(formatter_for(settings.format))
     root = logging.getLogger()
     root.addHandler(handler)

@@ -16,7 +16,9 @@ from werkzeug.routing import BaseConverter, Rule
 
 from durable_streams.config import Config
 from durable_streams.embedding import Streams
+from durable_streams.eventloop.server_check import ServerCheck
 from durable_streams.service import StreamService
+from durable_streams.storage.abilities import Shared
 from durable_streams.storage.contract import Storage
 from durable_streams.streams.batch import Limits
 from durable_streams.telemetry import RequestLog
@@ -109,7 +111,8 @@ def build_blueprint(
         # A second blueprint of one app is kept beside the first: a server opens both at its start.
         extensions = state.app.extensions
         extensions[state.name if EXTENSION in extensions else EXTENSION] = service
-        _add_rules(state, endpoint, base_path)
+        is_shared = isinstance(storage, Shared)
+        _add_rules(state, endpoint, base_path, ServerCheck(is_shared))
 
     service.on_ready.append(lambda is_ready: _close_at_exit(service) if is_ready else None)
     blueprint = StreamsBlueprint(Streams(service, config.limits))
@@ -117,13 +120,16 @@ def build_blueprint(
     return blueprint
 
 
-def _add_rules(state: BlueprintSetupState, endpoint: StreamEndpoint, base_path: str) -> None:
+def _add_rules(
+    state: BlueprintSetupState, endpoint: StreamEndpoint, base_path: str, check_server: ServerCheck
+) -> None:
     state.app.url_map.converters["stream_path"] = _StreamPath
 
     def streams(raw_name: str = "") -> FlaskResponse:
         environ = request.environ
         if encodes_base(environ, base_path):
             abort(404)
+        check_server(environ)
         # Flask has decoded the name leniently; the endpoint needs the bytes that were sent.
         return _respond(endpoint, environ, environ["PATH_INFO"][len(base_path) + 1 :])
 

@@ -171,3 +171,25 @@ def test_printing_the_configuration_loads_no_server() -> None:
         [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert answer.stderr == "set()\n"
+
+
+def test_an_output_that_is_full_has_its_exit_code() -> None:
+    with open("/dev/full", "wb") as full:
+        ended = subprocess.run(
+            [sys.executable, "-m", "durable_streams", "config"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    assert ended.returncode == ExitCode.INPUT_OUTPUT == 74
+    assert ended.stderr == "durable-streams-server config: standard output: No space left on device\n"
+
+
+def test_a_reader_of_the_output_that_has_gone_is_told_nothing() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    ended = subprocess.run(
+        [sys.executable, "-m", "durable_streams", "config"], stdout=writing, stderr=subprocess.PIPE
+    )
+    os.close(writing)
+    assert (ended.returncode, ended.stderr) == (ExitCode.INPUT_OUTPUT, b"")

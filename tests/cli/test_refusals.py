@@ -75,6 +75,24 @@ def test_a_refused_start_is_one_line_with_its_phase(
     assert words in line
 
 
+# settings of the console script alone: gunicorn itself reads the variables before this server can
+REFUSALS_OF_THE_SCRIPT = [
+    ({"WEB_CONCURRENCY": "x"}, "WEB_CONCURRENCY = 'x': must be a whole number"),
+    ({"GUNICORN_CMD_ARGS": "--workers=2"}, "workers = 2"),
+    ({"GUNICORN_CMD_ARGS": "--config=mine.py"}, "GUNICORN_CMD_ARGS names a file of settings"),
+    ({"GUNICORN_CMD_ARGS": "mine:app"}, "GUNICORN_CMD_ARGS names a file of settings or an application"),
+]
+
+
+@pytest.mark.parametrize(("settings", "words"), REFUSALS_OF_THE_SCRIPT, ids=lambda value: str(value)[:30])
+def test_what_the_environment_says_to_gunicorn_is_checked(
+    settings: dict[str, str], words: str, tmp_path: Path
+) -> None:
+    returned, line = refused(SCRIPT, settings, tmp_path)
+    assert returned == ExitCode.CONFIGURATION
+    assert words in line
+
+
 @both_commands
 def test_a_port_in_use_is_one_line(command: tuple[str, ...], tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as occupant:

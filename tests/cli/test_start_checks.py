@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import resource
 import socket
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-from durable_streams.config import Config, ConfigLoadOptions, ServerSettings, TlsSettings
+from durable_streams.config import Config, ConfigLoadOptions, ServerSettings, StorageSettings, TlsSettings
 from durable_streams.serving import configure, gunicorn_settings, served_config, start_checks
 from durable_streams.serving.application import ServerApplication
 from durable_streams.serving.served import SERVING
@@ -88,6 +89,30 @@ def test_a_free_port_has_no_obstacle_and_is_free_again() -> None:
         assert "is in use" in str(start_checks.address_obstacle("127.0.0.1", port))
     assert start_checks.address_obstacle("127.0.0.1", port) is None
     assert start_checks.address_obstacle("127.0.0.1", port) is None
+
+
+def test_a_port_that_becomes_free_is_waited_for() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as occupant:
+        port = occupant.getsockname()[1]
+        threading.Timer(0.2, occupant.close).start()
+        assert start_checks.address_obstacle("127.0.0.1", port) is None
+
+
+def test_the_sign_of_life_goes_where_something_can_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    on_disk = Config(storage=StorageSettings(mode="file-durable", data_dir=data))
+    writable = {start_checks.SHARED_MEMORY, str(tmp_path), str(data)}
+    monkeypatch.setattr(start_checks, "_is_writable", lambda folder: folder in writable)
+    monkeypatch.setattr(start_checks, "_temporary_folders", lambda: [str(tmp_path)])
+    for expected in (start_checks.SHARED_MEMORY, str(tmp_path), str(data)):
+        assert start_checks.heartbeat_folder(on_disk) == expected
+        writable.remove(expected)
+    assert start_checks.heartbeat_folder(on_disk) is None
+    writable.add(str(data))
+    assert start_checks.heartbeat_folder(Config()) is None
 
 
 def test_a_port_that_needs_a_privilege_says_so() -> None:

@@ -11,6 +11,7 @@ import pytest
 from durable_streams.config import LogFilter
 from durable_streams.telemetry.formats import JsonFormatter, TextFormatter
 from durable_streams.telemetry.logs import LineHandler, remove_logging
+from durable_streams.telemetry.output import PlainOutput
 from tests.telemetry.conftest import CapturedLog
 
 Install = Callable[..., CapturedLog]
@@ -69,7 +70,7 @@ def test_messages_of_libraries_take_the_same_form(install: Install) -> None:
 def test_text_that_is_no_utf8_is_still_written(formatter: logging.Formatter) -> None:
     # Past pytest's own capturing, which could not hand such a text from one process to another.
     written = io.BytesIO()
-    handler = LineHandler(written)
+    handler = LineHandler(PlainOutput(written))
     handler.setFormatter(formatter)
     handler.handle(logging.LogRecord("x", logging.WARNING, "", 0, "a surrogate \udc80", (), None))
     assert rb"a surrogate \udc80" in written.getvalue()

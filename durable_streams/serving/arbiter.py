@@ -1,7 +1,7 @@
-"""What gunicorn's arbiter does on a signal, where its own way does not suit a storage that has one owner.
+"""gunicorn's arbiter, where its own way does not suit a storage that has one owner.
 
 SIGTERM and Ctrl-C are the same orderly stop. SIGHUP reloads without ending a worker. SIGUSR2, a second master beside
-the first, is refused where each master would have a storage of its own.
+the first, is refused where each master would have a storage of its own. A pause of both processes ends no worker.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from durable_streams.serving.reloading import reload
+from durable_streams.serving.worker_watch import WorkerWatch
 from durable_streams.storage.modes import Mode
 from durable_streams.telemetry import announce_stopping
 
@@ -22,13 +23,14 @@ SECOND_MASTER: Final = (
 _log: Final = logging.getLogger("durable_streams.serving")
 
 
-def take_over_signals(arbiter: Any, mode: Mode) -> None:
-    """Put the handlers of this module in the place of the arbiter's own. Called before it listens."""
+def adapt_arbiter(arbiter: Any, mode: Mode) -> None:
+    """Put what suits this server in the place of the arbiter's own methods. Called before it listens."""
     stop = arbiter.handle_term
     arbiter.handle_term = _stop_on("SIGTERM", stop)
     # gunicorn's own handler would break every connection.
     arbiter.handle_int = _stop_on("SIGINT", stop)
     arbiter.handle_hup = lambda: reload(arbiter)
+    arbiter.murder_workers = WorkerWatch(arbiter).end_silent
     if not mode.shared:
         arbiter.handle_usr2 = lambda: _log.warning(SECOND_MASTER, mode.name)
 
