@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Final
 
 from durable_streams.protocol.caching import check_precondition
 from durable_streams.protocol.content import media_type
@@ -28,11 +27,6 @@ from durable_streams.protocol.state import (
     StreamState,
     evolve,
 )
-
-ORPHAN_AGE_S: Final = 60.0
-"""How old a reference must be before the lack of its fork means that a crash came between the two: no request takes so
-long to create a fork.
-"""
 
 
 def fork_expiry(source: Expiry, requested: Expiry) -> Expiry:
@@ -131,7 +125,7 @@ def is_orphan(
     """
     if found is not None and found.config.uid == uid:
         return False
-    return now - reference.taken_at >= ORPHAN_AGE_S or reference.taken_at < settled_at
+    return now >= reference.certain_at or reference.taken_at < settled_at
 
 
 def release_of(state: StreamState) -> RemoveFork | None:

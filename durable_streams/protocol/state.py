@@ -18,6 +18,10 @@ NO_PRODUCERS: Final[Mapping[str, ProducerState]] = MappingProxyType({})
 NO_FORKS: Final[Mapping[str, ForkReference]] = MappingProxyType({})
 RECHECK_DELETED_S: Final = 3600.0
 """How often a soft-deleted stream is checked for forks that a crash has kept from releasing it."""
+ORPHAN_AGE_S: Final = 60.0
+"""How old a reference must be before the lack of its fork means that a crash came between the two: no request takes so
+long to create a fork.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +96,11 @@ class ForkReference(NamedTuple):
     taken_at: float
     """Seconds since 1970. A reference is older than its fork; 0 when it was recorded before references had a date."""
 
+    @property
+    def certain_at(self) -> float:
+        """From then on a reference without a fork is an orphan (seconds since 1970)."""
+        return self.taken_at + ORPHAN_AGE_S
+
 
 @dataclass(slots=True)
 class StreamState:
@@ -135,7 +144,9 @@ class StreamState:
     def due_at(self) -> float | None:
         """When the sweeper has to look at this stream again: at its deadline, or to see whether its forks live."""
         if self.deleted:
-            return self.touched_at + RECHECK_DELETED_S
+            # The last check could not tell of a reference younger than this whether it has a fork.
+            uncertain = (fork.certain_at for fork in self.forks.values() if fork.certain_at > self.touched_at)
+            return min(uncertain, default=self.touched_at + RECHECK_DELETED_S)
         expiry = self.config.expiry
         if expiry.ttl_s is not None:
             return self.touched_at + expiry.ttl_s

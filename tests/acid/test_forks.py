@@ -10,9 +10,8 @@ from time import time
 import pytest
 
 from durable_streams.protocol.errors import OutcomeUnknown, StreamGone
-from durable_streams.protocol.forking import ORPHAN_AGE_S
 from durable_streams.protocol.requests import Create, ForkSource
-from durable_streams.protocol.state import NO_EXPIRY, RECHECK_DELETED_S
+from durable_streams.protocol.state import NO_EXPIRY, ORPHAN_AGE_S, RECHECK_DELETED_S
 from durable_streams.streams.batch import Limits
 from durable_streams.streams.store import StreamStore
 from tests.acid.driving import build

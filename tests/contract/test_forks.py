@@ -20,10 +20,10 @@ from durable_streams.protocol.errors import (
     StreamGone,
     StreamNotFound,
 )
-from durable_streams.protocol.forking import ORPHAN_AGE_S
 from durable_streams.protocol.outcomes import Created
 from durable_streams.protocol.requests import AddFork, Remove, RemoveFork
-from durable_streams.protocol.state import RECHECK_DELETED_S, ForkPoint
+from durable_streams.protocol.state import ORPHAN_AGE_S, RECHECK_DELETED_S, ForkPoint
+from tests.contract.conftest import OpenStreams
 from tests.contract.driving import Streams, all_at_once, create_request, without_revisions
 
 NAMES = [f"fork/{number}" for number in range(6)]
@@ -424,10 +424,33 @@ def test_a_restart_makes_an_orphan_of_a_young_reference_where_nobody_else_can_be
 def test_an_orphan_that_was_young_when_its_stream_was_deleted_is_noticed(streams: Streams) -> None:
     streams.create(body=b"abc")
     take_reference(streams, "never")
+    streams.clock.now += 10
     streams.remove()
+    streams.clock.now += ORPHAN_AGE_S - 11
+    assert streams.sweep() == 0
     assert "s" in streams.contents()
-    streams.clock.now += RECHECK_DELETED_S
-    streams.sweep()
+    streams.clock.now += 1
+    assert streams.sweep() == 1
+    assert streams.contents() == {}
+
+
+def test_each_of_several_young_references_is_looked_at_in_its_time(open_streams: OpenStreams) -> None:
+    streams = open_streams()
+    begun_at = streams.clock.now
+    streams.create(body=b"abc")
+    take_reference(streams, "never")
+    streams.clock.now += 20
+    streams.fork("fork")
+    streams.clock.now += 20
+    take_reference(streams, "never either", "another")
+    streams.remove()
+    checks = []
+    for second in range(40, 240, 10):
+        streams.clock.now = begun_at + second
+        checks += [second] * streams.sweep()
+    assert checks == [60, 80, 100]
+    assert streams.read("fork") == b"abc"
+    streams.remove("fork")
     assert streams.contents() == {}
 
 
@@ -445,6 +468,7 @@ def test_a_reference_of_an_older_fork_of_that_name_holds_nothing(streams: Stream
 def test_a_fork_whose_end_was_not_told_to_its_source_is_noticed(streams: Streams) -> None:
     streams.create(body=b"abc")
     streams.fork("fork")
+    streams.clock.now += ORPHAN_AGE_S
     streams.remove()
     remove_without_release(streams, "fork")
     assert "s" in streams.contents()
