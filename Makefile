@@ -35,11 +35,11 @@ serve: $(VENV)/run.stamp ## Install what is missing and serve on port 4437
 	@exec $(BIN)/gunicorn -c gunicorn.conf.py wsgi:app
 
 .PHONY: test-fast
-test-fast: $(VENV)/dev.stamp ## Run what needs no server process: protocol, streams, storage, web, configuration (about a minute)
+test-fast: $(VENV)/dev.stamp ## Run what needs no server process: protocol, streams, storage, web, configuration (under a minute on two cores)
 	$(PYTEST) -m fast $(PYTEST_ARGS)
 
 .PHONY: test
-test: $(VENV)/dev.stamp $(CLIENT_VENV)/client.stamp node-packages ## Run that, every storage's contract, the official suite and clients (5 to 15 minutes)
+test: $(VENV)/dev.stamp $(CLIENT_VENV)/client.stamp node-packages ## Run that, every storage's contract, the official suite and clients (under 5 minutes on two cores)
 	$(PYTEST) -m "not long" $(PYTEST_ARGS)
 
 .PHONY: test-long

@@ -60,7 +60,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> PiecesSchedu
     return PiecesScheduling(config, log) if config.option.dist == "loadscope" else None
 
 
-@pytest.fixture(scope="module", params=[kind.param for kind in SERVER_KINDS])
+@pytest.fixture(scope="module", params=[kind.param() for kind in SERVER_KINDS])
 def server_kind(request: pytest.FixtureRequest) -> ServerKind:
     """Every kind of server in turn."""
     kind: ServerKind = request.param

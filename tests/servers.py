@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import pytest
 
@@ -43,10 +43,10 @@ class ServerKind:
     is_variant: bool = False
     """Whether it is asked only by `make test-long`."""
 
-    @property
-    def param(self) -> Any:
+    def param(self, *, is_long: bool = False) -> Any:
         """This kind as a parameter of a test or of a fixture."""
-        return pytest.param(self, id=self.name, marks=[pytest.mark.long] if self.is_variant else [])
+        marks = [pytest.mark.long] if self.is_variant or is_long else []
+        return pytest.param(self, id=self.name, marks=marks)
 
 
 # The conformance suite and the clients' runs are repeated for every line of this table.
@@ -55,7 +55,8 @@ SERVER_KINDS = (
     ServerKind(
         "memory-gevent", {"DS_STORAGE__MODE": "memory", "DS_SERVER__WORKER_CLASS": "gevent"}, is_variant=True
     ),
-    ServerKind("file-fast", {"DS_STORAGE__MODE": "file-fast"}),
+    # All of it but the order of syncs is file-durable's.
+    ServerKind("file-fast", {"DS_STORAGE__MODE": "file-fast"}, is_variant=True),
     ServerKind("file-durable", {"DS_STORAGE__MODE": "file-durable"}),
     ServerKind("acid", {"DS_STORAGE__MODE": "acid"}),
     ServerKind(
@@ -71,6 +72,14 @@ SERVER_KINDS = (
     ServerKind("postgres-3-workers", {"DS_STORAGE__MODE": "postgres", "WEB_CONCURRENCY": "3"}),
     ServerKind("postgres", {"DS_STORAGE__MODE": "postgres"}, is_variant=True),
 )
+
+USUAL_KIND: Final = "memory"
+"""What `make test` runs where the storage makes no difference."""
+
+
+def usual_params() -> list[Any]:
+    """Every kind as a parameter of a test that the storage makes no difference to."""
+    return [kind.param(is_long=kind.name != USUAL_KIND) for kind in SERVER_KINDS]
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,7 @@ def run(folder: Path, text: str, *options: str, ci: str = "") -> subprocess.Comp
     )
 
 
-@pytest.mark.parametrize("processes", ["0", "2"])
+@pytest.mark.parametrize("processes", ["0", pytest.param("2", marks=pytest.mark.long)])
 def test_a_failure_is_named_with_its_reason_as_it_happens(processes: str, tmp_path: Path) -> None:
     text = "def test_first():\n    assert 1 + 1 == 3\n\ndef test_second():\n    pass\n"
     finished = run(tmp_path, text, "-n", processes)
@@ -56,7 +56,7 @@ def test_a_failure_is_named_with_its_reason_as_it_happens(processes: str, tmp_pa
 WRITING = "from pathlib import Path\ndef test_it():\n    Path('left-behind').write_text('')\n"
 
 
-@pytest.mark.parametrize(("ci", "code"), [("", 0), ("true", 1)])
+@pytest.mark.parametrize(("ci", "code"), [pytest.param("", 0, marks=pytest.mark.long), ("true", 1)])
 def test_a_file_that_a_test_leaves_in_the_checkout_is_named(ci: str, code: int, tmp_path: Path) -> None:
     finished = run(tmp_path, WRITING, ci=ci)
     assert "changed during the run: left-behind" in finished.stdout
@@ -73,6 +73,7 @@ def test_a_run_that_writes_nothing_says_nothing_and_leaves_nothing(tmp_path: Pat
     assert [path.name for path in tmp_path.iterdir() if path.name not in ("pyproject.toml", "tests")] == []
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("tier", list(Tier))
 def test_a_tier_is_chosen_by_its_marker(tier: Tier, tmp_path: Path) -> None:
     text = "import pytest\n\ndef test_a():\n    pass\n\n@pytest.mark.long\ndef test_b():\n    pass\n"

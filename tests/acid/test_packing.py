@@ -11,6 +11,7 @@ from pathlib import Path
 from random import Random
 from time import monotonic
 
+import gevent
 import pytest
 
 from durable_streams.protocol.requests import Remove
@@ -22,6 +23,8 @@ from tests.acid.driving import by_shard, commit, opened, pack_all, script, shard
 from tests.disk.recording import FaultyDisk
 from tests.engines.driving import Model, append, contents, create, decide, read_all, record
 from tests.servers import ROOT
+
+PATIENCE_S = 60.0
 
 
 def shard_of(storage: AcidStorage) -> ShardFileStorage:
@@ -139,15 +142,11 @@ def test_a_file_is_packed_without_being_asked_when_half_is_garbage(tmp_path: Pat
         commit(storage, create("s"))
         file = shard_of(storage)
         largest = 0
-        import gevent
-
-        for _ in range(400):
-            commit(storage, append("s", bytes(100)))
-            largest = max(largest, file.getSize())
-            gevent.sleep(0.002)
-            if file.getSize() < largest:
-                break
-        assert file.getSize() < largest
+        with gevent.Timeout(PATIENCE_S):
+            while file.getSize() >= largest:
+                commit(storage, append("s", bytes(100)))
+                largest = max(largest, file.getSize())
+                gevent.sleep(0.001)
         assert read_all(storage, "s").strip(b"\0") == b""
 
 

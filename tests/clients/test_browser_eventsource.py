@@ -14,7 +14,7 @@ import pytest
 
 from tests.clients.source_text import SEED, text_of_many_scripts
 from tests.clients.test_official_clients import first_difference, run_client
-from tests.servers import ROOT, Server, ServerKind, running_server
+from tests.servers import ROOT, Server, running_server, usual_params
 
 CONNECTIONS_MIN = 3
 CHARACTERS = 40_000
@@ -22,9 +22,9 @@ CHARACTERS = 40_000
 pytestmark = [pytest.mark.server, pytest.mark.node]
 
 
-@pytest.fixture(scope="module")
-def server(server_kind: ServerKind, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    settings = {"DS_SERVER__SSE_RECONNECT_INTERVAL_SECS": "1", **server_kind.environ}
+@pytest.fixture(scope="module", params=usual_params())
+def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    settings = {"DS_SERVER__SSE_RECONNECT_INTERVAL_SECS": "1", **request.param.environ}
     with running_server(tmp_path_factory.mktemp("eventsource"), settings) as running:
         yield running
 

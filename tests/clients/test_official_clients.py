@@ -9,13 +9,12 @@ import os
 import subprocess
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 from uuid import uuid4
 
 import pytest
 
 from tests.clients.source_text import SEED, as_lines, json_messages, text_of_many_scripts
-from tests.servers import ROOT, SERVER_KINDS, Server, ServerKind, TlsFiles, running_server
+from tests.servers import ROOT, SERVER_KINDS, USUAL_KIND, Server, ServerKind, TlsFiles, running_server
 
 RUN_SECONDS_MAX = 120
 # Far less than the text, so that every client has to follow a page to the next one.
@@ -25,18 +24,35 @@ MODES = ("catch-up", "long-poll", "sse")
 # TLS ends in the worker, above all storages: https is repeated for the two workers.
 PLACES = [("http", kind) for kind in SERVER_KINDS]
 PLACES += [("https", kind) for kind in SERVER_KINDS if kind.environ["DS_STORAGE__MODE"] == "memory"]
-# What differs from mode to mode is held by the contract; `make test` carries the text through one and over TLS.
-USUAL = ("memory",)
+# What differs from mode to mode is held by the contract; `make test` carries every content through one mode, and one
+# content over TLS.
+USUAL_OVER_TLS = "text"
 
 pytestmark = pytest.mark.server
 
 
-def place_param(scheme: str, kind: ServerKind) -> Any:
-    marks = [] if kind.name in USUAL else [pytest.mark.long]
-    return pytest.param((scheme, kind), id=f"{scheme}-{kind.name}", marks=marks)
+def journeys(*contents: str) -> pytest.MarkDecorator:
+    """Every place, way of reading and content, as parameters of a test."""
+    rows = [
+        pytest.param(
+            place,
+            mode,
+            content,
+            id=f"{place[0]}-{place[1].name}-{mode}-{content}",
+            marks=[] if is_usual(*place, content) else [pytest.mark.long],
+        )
+        for place in PLACES
+        for mode in MODES
+        for content in contents
+    ]
+    return pytest.mark.parametrize(("server", "mode", "kind"), rows, indirect=["server"])
 
 
-@pytest.fixture(scope="module", params=[place_param(*place) for place in PLACES])
+def is_usual(scheme: str, kind: ServerKind, content: str) -> bool:
+    return kind.name == USUAL_KIND and (scheme == "http" or content == USUAL_OVER_TLS)
+
+
+@pytest.fixture(scope="module")
 def server(
     request: pytest.FixtureRequest, tls_files: TlsFiles, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Server]:
@@ -60,8 +76,7 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Path]:
     return paths
 
 
-@pytest.mark.parametrize("kind", ["text", "json"])
-@pytest.mark.parametrize("mode", MODES)
+@journeys("text", "json")
 def test_the_python_client_carries_a_text_through_a_stream(
     mode: str, kind: str, server: Server, python_client: Path, sources: Mapping[str, Path], tmp_path: Path
 ) -> None:
@@ -70,8 +85,7 @@ def test_the_python_client_carries_a_text_through_a_stream(
 
 
 @pytest.mark.node
-@pytest.mark.parametrize("kind", ["text", "bytes", "json"])
-@pytest.mark.parametrize("mode", MODES)
+@journeys("text", "bytes", "json")
 def test_the_javascript_client_carries_a_text_through_a_stream(
     mode: str, kind: str, server: Server, node: str, sources: Mapping[str, Path], tmp_path: Path
 ) -> None:

@@ -13,8 +13,11 @@ from tests.contract.driving import DURABLE_KINDS, KINDS, Kind, Streams
 
 OpenStreams = Callable[..., Streams]
 
+REOPENED_USUALLY = ("file-durable", "acid")
+"""Kinds that `make test` reopens after every change, one for each engine that must find its files again."""
 
-@pytest.fixture(params=KINDS, ids=lambda kind: kind.name)
+
+@pytest.fixture(params=[kind.param() for kind in KINDS])
 def kind(request: pytest.FixtureRequest) -> Kind:
     chosen: Kind = request.param
     return chosen
@@ -34,10 +37,16 @@ def open_streams(kind: Kind, tmp_path: Path) -> Iterator[OpenStreams]:
         streams.close()
 
 
-@pytest.fixture(
-    params=[*((kind, False) for kind in KINDS), *((kind, True) for kind in DURABLE_KINDS)],
-    ids=lambda param: f"{param[0].name}{'-reopened' if param[1] else ''}",
-)
+def once(kind: Kind) -> Any:
+    return pytest.param((kind, False), id=kind.name, marks=kind.param().marks)
+
+
+def reopened(kind: Kind) -> Any:
+    marks = [] if kind.name in REOPENED_USUALLY else [pytest.mark.long]
+    return pytest.param((kind, True), id=f"{kind.name}-reopened", marks=marks)
+
+
+@pytest.fixture(params=[*map(once, KINDS), *map(reopened, DURABLE_KINDS)])
 def streams(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Streams]:
     """An empty storage of every kind; and of those that last, one that is reopened after every change."""
     kind, reopens = request.param
@@ -46,7 +55,7 @@ def streams(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Streams]
     streams.close()
 
 
-@pytest.fixture(params=DURABLE_KINDS, ids=lambda kind: kind.name)
+@pytest.fixture(params=[kind.param() for kind in DURABLE_KINDS])
 def lasting(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Streams]:
     """An empty storage of every kind that lasts, for tests that reopen it themselves."""
     streams = Streams(request.param, tmp_path / "data", Limits())

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from zlib import crc32
 
 import gevent
+import pytest
 
 from durable_streams.protocol.errors import ProtocolError, StreamDamaged
 from durable_streams.protocol.expiry import RECORDED_PARTS
@@ -61,6 +62,13 @@ class Kind:
     name: str
     build: Callable[[Path], Storage]
     is_durable: bool = False
+    is_variant: bool = False
+    """Everything of it that the contract can see is also in another kind, so `make test-long` alone takes it."""
+
+    def param(self, *, is_long: bool = False) -> Any:
+        """This kind as a parameter of a test or of a fixture."""
+        marks = [pytest.mark.long] if self.is_variant or is_long else []
+        return pytest.param(self, id=self.name, marks=marks)
 
     @property
     def storage(self) -> Storage:
@@ -81,7 +89,7 @@ KINDS = [
     Kind("file-durable", partial(FileStorage, durable=True), is_durable=True),
     Kind("acid", AcidStorage, is_durable=True),
     Kind("acid-3-shards", partial(AcidStorage, shard_count=3), is_durable=True),
-    Kind("acid-in-memory", partial(AcidStorage, backend="in-memory")),
+    Kind("acid-in-memory", partial(AcidStorage, backend="in-memory"), is_variant=True),
     Kind("shared", lambda folder: SharedStorage()),
     Kind("postgres", postgres_in, is_durable=True),
 ]

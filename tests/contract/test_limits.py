@@ -31,7 +31,7 @@ def small(open_streams: OpenStreams) -> Streams:
     return open_streams(stream_bytes_max=LIMIT)
 
 
-@pytest.fixture(params=[kind for kind in KINDS if kind.storage.counts_as_memory], ids=lambda kind: kind.name)
+@pytest.fixture(params=[kind.param() for kind in KINDS if kind.storage.counts_as_memory])
 def crowded(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Streams]:
     """At most LIMIT bytes over all streams, where payload lies in memory."""
     streams = Streams(request.param, tmp_path / "data", Limits(memory_bytes_max=LIMIT))
@@ -201,9 +201,7 @@ def test_streams_that_come_and_go_in_one_breath_hold_nothing(crowded: Streams) -
 # -- waiting writes -------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "kind", [kind for kind in KINDS if not kind.storage.commits_inline], ids=lambda kind: kind.name
-)
+@pytest.mark.parametrize("kind", [kind.param() for kind in KINDS if not kind.storage.commits_inline])
 def test_more_writes_than_may_wait_are_asked_to_come_again(open_streams: OpenStreams) -> None:
     streams = open_streams(pending_writes_max=5)
     streams.create()
@@ -214,9 +212,7 @@ def test_more_writes_than_may_wait_are_asked_to_come_again(open_streams: OpenStr
     streams.append()
 
 
-@pytest.mark.parametrize(
-    "kind", [kind for kind in KINDS if not kind.storage.commits_inline], ids=lambda kind: kind.name
-)
+@pytest.mark.parametrize("kind", [kind.param() for kind in KINDS if not kind.storage.commits_inline])
 def test_large_writes_that_wait_together_make_several_batches(
     open_streams: OpenStreams, monkeypatch: pytest.MonkeyPatch
 ) -> None:

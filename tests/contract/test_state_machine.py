@@ -300,7 +300,7 @@ class Lives(RuleBasedStateMachine):
             assert self.real.read(name) == stored(answers[1])
 
 
-@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
+@pytest.mark.parametrize("kind", [kind.param() for kind in KINDS])
 @pytest.mark.parametrize(
     "examples", [pytest.param(FEW, id="few"), pytest.param(MANY, id="many", marks=pytest.mark.long)]
 )

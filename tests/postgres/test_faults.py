@@ -19,6 +19,8 @@ from durable_streams.streams.store import StreamStore
 from tests.contract.driving import append_request, create_request
 from tests.postgres.cluster import Cluster, new_schema, shared_cluster
 
+PATIENCE_S = 60.0
+
 
 @pytest.fixture
 def cluster() -> Cluster:
@@ -158,7 +160,9 @@ def test_a_crash_of_the_database_is_survived_by_workers_and_by_what_was_acknowle
             gevent.sleep(0.01)
 
     writers = [gevent.spawn(write, store, who) for who, store in enumerate(stores)]
-    gevent.sleep(0.1)
+    with gevent.Timeout(PATIENCE_S):
+        while len(acknowledged) < 10:
+            gevent.sleep(0.001)
     cluster.stop("immediate")
     cluster.start()
     gevent.joinall(writers, timeout=120, raise_error=True)

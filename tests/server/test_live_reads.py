@@ -6,12 +6,13 @@ import json
 import re
 from collections.abc import Iterator
 from contextlib import ExitStack
+from pathlib import Path
 from uuid import uuid4
 
 import pytest
 
 from tests.server.sockets import LAST_CHUNK, Exchange
-from tests.servers import Server, ServerKind, running_server
+from tests.servers import Server, ServerKind, running_server, usual_params
 
 TEXT = {"Content-Type": "text/plain"}
 WAITING_SECONDS = 3600
@@ -159,11 +160,10 @@ def test_a_reader_that_vanishes_disturbs_nobody(server: Server, stream: str) -> 
     assert "Traceback" not in server.log
 
 
-def test_an_event_stream_ends_after_its_time_at_the_end_of_an_event(
-    server_kind: ServerKind, tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    settings = {"DS_SERVER__SSE_RECONNECT_INTERVAL_SECS": "0.5", **server_kind.environ}
-    with running_server(tmp_path_factory.mktemp("ends"), settings) as server:
+@pytest.mark.parametrize("kind", usual_params())
+def test_an_event_stream_ends_after_its_time_at_the_end_of_an_event(kind: ServerKind, tmp_path: Path) -> None:
+    settings = {"DS_SERVER__SSE_RECONNECT_INTERVAL_SECS": "0.5", **kind.environ}
+    with running_server(tmp_path, settings) as server:
         server.request("PUT", "/v1/stream/ends", b"text", TEXT)
         with Exchange(server.port) as reader:
             reader.send_request("GET", "/v1/stream/ends?offset=-1&live=sse")

@@ -13,12 +13,12 @@ from tests.server.sockets import Exchange
 from tests.servers import SERVER_KINDS, Server, running_server
 
 TEXT = {"Content-Type": "text/plain"}
-KINDS = [kind for kind in SERVER_KINDS if kind.environ["DS_STORAGE__MODE"] == "memory"]
+KINDS = [kind.param() for kind in SERVER_KINDS if kind.environ["DS_STORAGE__MODE"] == "memory"]
 
 pytestmark = pytest.mark.server
 
 
-@pytest.fixture(scope="module", params=KINDS, ids=lambda kind: kind.name)
+@pytest.fixture(scope="module", params=KINDS)
 def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     settings = {
         "DS_LOG__FORMAT": "json",

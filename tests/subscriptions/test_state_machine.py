@@ -1,6 +1,6 @@
 """Random lives of a subscription: appends, workers, failures and restarts in any order, and what must hold always.
 
-STATE_MACHINE_EXAMPLES sets how many lives are led; a failure prints how to repeat it.
+STATE_MACHINE_EXAMPLES sets how many lives are led in `make test-long`; a failure prints how to repeat it.
 """
 
 from __future__ import annotations
@@ -42,7 +42,8 @@ from durable_streams.protocol.subscriptions.retrying import Step, next_step, res
 from durable_streams.protocol.subscriptions.state import Phase
 from tests.subscriptions.scene import ID, Scene, offset_at, pull_wake, webhook
 
-EXAMPLES = int(os.environ.get("STATE_MACHINE_EXAMPLES", "150"))
+FEW = 25
+MANY = int(os.environ.get("STATE_MACHINE_EXAMPLES", "150"))
 PATHS = st.sampled_from(["events/a", "events/b", "manual/c", "wake/pool", "dead"])
 CONFIGS: dict[str, Callable[[], SubscriptionConfig]] = {
     "pull-wake": lambda: pull_wake(pattern="**", streams=("manual/c",)),
@@ -255,10 +256,13 @@ class Lives(RuleBasedStateMachine):
         assert (scene.sub.wake, dict(scene.situation().behind)) == (None, {})
 
 
+@pytest.mark.parametrize(
+    "examples", [pytest.param(FEW, id="few"), pytest.param(MANY, id="many", marks=pytest.mark.long)]
+)
 @pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS.keys())
-def test_random_lives_keep_what_must_hold(config: Callable[[], SubscriptionConfig]) -> None:
+def test_random_lives_keep_what_must_hold(config: Callable[[], SubscriptionConfig], examples: int) -> None:
     kind = type("Lives", (Lives,), {"config": staticmethod(config)})
-    limits = settings(max_examples=EXAMPLES, stateful_step_count=40, deadline=None)
+    limits = settings(max_examples=examples, stateful_step_count=40, deadline=None)
     run_state_machine_as_test(kind, settings=limits)
 
 

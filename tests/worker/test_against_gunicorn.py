@@ -56,6 +56,7 @@ def test_the_same_holds_behind_a_unix_socket(sample: Sample) -> None:
         assert outcome(ours, sample) == outcome(theirs, sample)
 
 
+@pytest.mark.long
 @by_name
 def test_it_does_not_matter_where_a_request_is_cut(sample: Sample) -> None:
     worker = stream_worker()
