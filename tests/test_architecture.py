@@ -41,13 +41,14 @@ def layer(*ours: str, others: str = "") -> Layer:
     return Layer(frozenset(ours), frozenset(others.split()))
 
 
-PORT = ("protocol", "storage.contract", "storage.rows", "storage.deadlines")
+PORT = ("persistent_map", "protocol", "storage.contract", "storage.rows", "storage.deadlines")
 """What every storage stands on."""
 
 # A module's row is the longest name that its own begins with; a module with no row may import everything.
 LAYERS = {
     "extras": layer(),
-    "protocol": layer("protocol"),
+    "persistent_map": layer(),
+    "protocol": layer("protocol", "persistent_map"),
     # The one exception: a JSON parser that keeps every token as it was sent.
     "protocol.messages.splitting": layer("protocol", others="msgspec"),
     "config": layer("config", "storage.modes", others="tomli pydantic pydantic_core"),

@@ -36,6 +36,7 @@ FAST: Final = frozenset(
         "telemetry",
         "web",
         "test_architecture.py",
+        "test_persistent_map.py",
     }
 )
 """Folders and modules below tests/ whose tests start no server and wait for no disk."""

@@ -14,12 +14,20 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from benchmarks.storage.opening import create_many, measure_opening
+from benchmarks.storage.producers import measure_producers
 from benchmarks.storage.reading import measure_reading, write_large
 from benchmarks.storage.writing import measure_writing
 
 TRIALS: Final[dict[str, Callable[..., dict[str, Any]]]] = {
     function.__name__: function
-    for function in (measure_writing, write_large, measure_reading, create_many, measure_opening)
+    for function in (
+        measure_writing,
+        write_large,
+        measure_reading,
+        create_many,
+        measure_opening,
+        measure_producers,
+    )
 }
 
 

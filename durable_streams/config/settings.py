@@ -201,6 +201,13 @@ class LimitSettings(Section):
         aliases=("limits.max_storage_jobs",),
         ge=1,
     )
+    producer_ttl_secs: int = setting(
+        7 * 24 * 3600,
+        "How long a stream remembers an idempotent producer after its last accepted append;"
+        " one that comes back later has to start at sequence 0. 0 is for ever.",
+        unit="seconds",
+        ge=0,
+    )
 
 
 class StorageSettings(Section):

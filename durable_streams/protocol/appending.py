@@ -6,6 +6,7 @@ The first check that fails is the answer, and nothing of the request is kept.
 
 from __future__ import annotations
 
+from durable_streams.persistent_map import with_entry
 from durable_streams.protocol.caching import check_precondition
 from durable_streams.protocol.content import media_type
 from durable_streams.protocol.errors import (
@@ -23,16 +24,13 @@ from durable_streams.protocol.expiry import require_live
 from durable_streams.protocol.messages.splitting import to_messages
 from durable_streams.protocol.offsets import parse_offset
 from durable_streams.protocol.outcomes import Appended, Decision
-from durable_streams.protocol.producers import is_duplicate
-from durable_streams.protocol.requests import Append, Create, Producer
+from durable_streams.protocol.producers import drop_silent, is_duplicate, known_producer
+from durable_streams.protocol.requests import Append, Create, Producer, StreamLimits
 from durable_streams.protocol.state import ProducerState, StreamState, evolve
 
 
-def decide_append(found: StreamState | None, request: Append, now: float, stream_bytes_max: int) -> Decision:
-    """One append, one closure, or both as one step; raises the ProtocolError that refuses it.
-
-    ``stream_bytes_max`` is the most bytes that one stream may hold of its own; 0 means no limit.
-    """
+def decide_append(found: StreamState | None, request: Append, now: float, limits: StreamLimits) -> Decision:
+    """One append, one closure, or both as one step; raises the ProtocolError that refuses it."""
     state = require_live(found, request.name, now)
     if state.closed:
         return _repeated_close(state, request)
@@ -42,7 +40,7 @@ def decide_append(found: StreamState | None, request: Append, now: float, stream
         raise EmptyBody()
     producer = request.producer
     if producer is not None:
-        known = state.producers.get(producer.id)
+        known = known_producer(state.producers, producer.id, now, limits)
         if is_duplicate(known, producer):
             return _unchanged(state, known)
     if request.expected_offset is not None and parse_offset(state.next_offset) != request.expected_offset:
@@ -55,8 +53,8 @@ def decide_append(found: StreamState | None, request: Append, now: float, stream
         if not data:
             # Section 9.1.3: ``[]`` is no append.
             raise EmptyArray()
-    check_size(state.own_bytes + len(data), stream_bytes_max)
-    return _accept(state, request, data, now)
+    check_size(state.own_bytes + len(data), limits)
+    return _accept(state, request, data, now, limits)
 
 
 def stored_messages(request: Append | Create) -> bytes:
@@ -67,25 +65,27 @@ def stored_messages(request: Append | Create) -> bytes:
     return to_messages(request.body) if messages is None else messages
 
 
-def check_size(own_bytes: int, stream_bytes_max: int) -> None:
-    if stream_bytes_max and own_bytes > stream_bytes_max:
+def check_size(own_bytes: int, limits: StreamLimits) -> None:
+    if limits.bytes_max and own_bytes > limits.bytes_max:
         raise TooLarge("Stream size limit exceeded")
 
 
-def _accept(state: StreamState, request: Append, data: bytes, now: float) -> Decision:
+def _accept(state: StreamState, request: Append, data: bytes, now: float, limits: StreamLimits) -> Decision:
     after = evolve(state)
     after.tail += len(data)
     after.touched_at = now
     producer = request.producer
     accepted = None
+    entries: tuple[str, ...] = ()
     if producer is not None:
-        accepted = ProducerState(producer.epoch, producer.seq)
-        after.producers = {**state.producers, producer.id: accepted}
+        accepted = ProducerState(producer.epoch, producer.seq, int(now))
+        after.producers = with_entry(state.producers, producer.id, accepted)
+        entries = (producer.id, *drop_silent(after, now, limits))
     if request.stream_seq is not None:
         after.stream_seq = request.stream_seq
     if request.close:
         after.closed, after.closed_by = True, _closing_tuple(producer)
-    return Decision(after, data, Appended(after, accepted, bool(data)))
+    return Decision(after, data, Appended(after, accepted, bool(data)), None, entries)
 
 
 def _repeated_close(state: StreamState, request: Append) -> Decision:

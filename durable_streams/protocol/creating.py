@@ -8,11 +8,11 @@ from durable_streams.protocol.content import DEFAULT_CONTENT_TYPE, media_type
 from durable_streams.protocol.errors import DocumentChanged, PathBlocked, StaleDecision, StreamExists
 from durable_streams.protocol.expiry import has_expired
 from durable_streams.protocol.outcomes import Created, Decision, Done
-from durable_streams.protocol.requests import AddFork, Create, ForkSource, Replace
+from durable_streams.protocol.requests import AddFork, Create, ForkSource, Replace, StreamLimits
 from durable_streams.protocol.state import NO_EXPIRY, ForkPoint, StreamConfig, StreamState, evolve
 
 
-def decide_create(found: StreamState | None, request: Create, now: float, stream_bytes_max: int) -> Decision:
+def decide_create(found: StreamState | None, request: Create, now: float, limits: StreamLimits) -> Decision:
     """A new stream, or the one that is there when it is what was asked for; raises StreamExists or PathBlocked.
 
     Never appends the body to a stream that exists. Raises StaleDecision for an expired stream, which has to be removed
@@ -38,7 +38,7 @@ def decide_create(found: StreamState | None, request: Create, now: float, stream
         request.inherited.old_messages,
     )
     data = stored_messages(request) if request.body and config.is_json else request.body
-    check_size(len(data), stream_bytes_max)
+    check_size(len(data), limits)
     check_precondition(None, request.precondition)
     state = StreamState(config, config.forked_at + len(data), now, closed=request.closed)
     point = request.fork_point
@@ -46,9 +46,7 @@ def decide_create(found: StreamState | None, request: Create, now: float, stream
     return Decision(state, data, Created(state, existed=False), reference)
 
 
-def decide_replace(
-    found: StreamState | None, request: Replace, now: float, stream_bytes_max: int
-) -> Decision:
+def decide_replace(found: StreamState | None, request: Replace, now: float, limits: StreamLimits) -> Decision:
     """A document with another body, or none; raises DocumentChanged unless it is the life that is to be replaced."""
     if (None if found is None else found.config.uid) != request.expected:
         raise DocumentChanged(request.name)

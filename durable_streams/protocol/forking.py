@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from durable_streams.persistent_map import with_entry, without_entry
 from durable_streams.protocol.caching import check_precondition
 from durable_streams.protocol.content import media_type
 from durable_streams.protocol.errors import (
@@ -17,7 +18,15 @@ from durable_streams.protocol.errors import (
 from durable_streams.protocol.expiry import has_expired, require_live
 from durable_streams.protocol.names import is_reserved
 from durable_streams.protocol.outcomes import Decision, Done, Removed
-from durable_streams.protocol.requests import AddFork, Create, Inherited, Remove, RemoveFork, Touch
+from durable_streams.protocol.requests import (
+    AddFork,
+    Create,
+    Inherited,
+    Remove,
+    RemoveFork,
+    StreamLimits,
+    Touch,
+)
 from durable_streams.protocol.state import (
     NO_EXPIRY,
     NO_FORKS,
@@ -135,7 +144,7 @@ def release_of(state: StreamState) -> RemoveFork | None:
 
 
 def decide_add_fork(
-    found: StreamState | None, request: AddFork, now: float, stream_bytes_max: int
+    found: StreamState | None, request: AddFork, now: float, limits: StreamLimits
 ) -> Decision:
     """Record that a fork reads this stream; raises as ``require_source`` does, also for a newer uid."""
     state = require_source(found, request.name, now)
@@ -143,27 +152,27 @@ def decide_add_fork(
         raise StreamNotFound(request.name)
     if request.fork_uid in state.forks:
         return Decision(state, b"", Done(state))
-    forks = {**state.forks, request.fork_uid: ForkReference(request.fork_name, now)}
-    after = evolve(state, forks=forks)
-    return Decision(after, b"", Done(after))
+    reference = ForkReference(request.fork_name, now)
+    after = evolve(state, forks=with_entry(state.forks, request.fork_uid, reference))
+    return Decision(after, b"", Done(after), entries=(request.fork_uid,))
 
 
 def decide_remove_fork(
-    found: StreamState | None, request: RemoveFork, now: float, stream_bytes_max: int
+    found: StreamState | None, request: RemoveFork, now: float, limits: StreamLimits
 ) -> Decision:
     """Forget a fork; a soft-deleted stream goes with its last one, up the chain. Releasing twice is releasing once."""
     if found is None or found.config.uid != request.uid:
         return Decision(found, b"", Done(found))
-    forks = {uid: reference for uid, reference in found.forks.items() if uid != request.fork_uid}
+    forks = without_entry(found.forks, request.fork_uid)
     if found.deleted and not forks:
         return Decision(None, b"", Removed(found, retained=False), release_of(found))
-    if len(forks) == len(found.forks):
+    if forks is found.forks:
         return Decision(found, b"", Done(found))
     after = evolve(found, forks=forks or NO_FORKS)
-    return Decision(after, b"", Done(after))
+    return Decision(after, b"", Done(after), entries=(request.fork_uid,))
 
 
-def decide_remove(found: StreamState | None, request: Remove, now: float, stream_bytes_max: int) -> Decision:
+def decide_remove(found: StreamState | None, request: Remove, now: float, limits: StreamLimits) -> Decision:
     """DELETE, or expiry of one uid: the stream goes, or is kept out of sight for its forks (section 5.4)."""
     if request.uid is None:
         state = require_live(found, request.name, now)
@@ -177,7 +186,7 @@ def decide_remove(found: StreamState | None, request: Remove, now: float, stream
     return Decision(evolve(state, deleted=True, touched_at=now), b"", Removed(state, retained=True))
 
 
-def decide_touch(found: StreamState | None, request: Touch, now: float, stream_bytes_max: int) -> Decision:
+def decide_touch(found: StreamState | None, request: Touch, now: float, limits: StreamLimits) -> Decision:
     """Record a touch by reads, or the last check of a soft-deleted stream.
 
     A later touch that ``found`` has is recorded with it. A touch of another uid changes nothing.

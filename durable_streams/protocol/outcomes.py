@@ -70,3 +70,5 @@ class Decision:
     outcome: Outcome
     then: SourceStep | None = None
     """What happens to the source of a fork with this step: together where both can be committed as one."""
+    entries: tuple[str, ...] = ()
+    """Ids of the producers, and uids of the forks, whose entries in ``state`` are other ones than before."""

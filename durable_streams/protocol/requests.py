@@ -1,4 +1,7 @@
-"""What a client can ask to be written, as values that are checked already where one header can be checked alone."""
+"""What a client can ask to be written, as values that are checked already where one header can be checked alone.
+
+And the limits that a stream has while it is decided.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,19 @@ from durable_streams.protocol.caching import Precondition
 from durable_streams.protocol.errors import ProtocolError
 from durable_streams.protocol.offsets import Offset
 from durable_streams.protocol.state import Expiry, ForkPoint
+
+
+@dataclass(frozen=True, slots=True)
+class StreamLimits:
+    """Of one stream; each is a setting, and 0 means no limit."""
+
+    bytes_max: int = 0
+    """Own bytes that a stream may hold."""
+    producer_ttl_s: int = 0
+    """How long a producer is remembered after its last accepted append, in seconds."""
+
+
+UNLIMITED: Final = StreamLimits()
 
 
 class Producer(NamedTuple):

@@ -87,6 +87,8 @@ class ProducerState:
 
     epoch: int
     seq: int
+    seen_at: int
+    """When that was accepted, in whole seconds since 1970."""
 
 
 class ForkReference(NamedTuple):
@@ -115,6 +117,7 @@ class StreamState:
     """The (producer id, epoch, sequence) of the request that closed the stream, if it named one."""
     stream_seq: str | None = None
     producers: Mapping[str, ProducerState] = field(default_factory=lambda: NO_PRODUCERS)
+    """Id of the producer -> its state. Like ``forks``, changed with the functions of `persistent_map`."""
     forks: Mapping[str, ForkReference] = field(default_factory=lambda: NO_FORKS)
     """Forks that read this stream's bytes, by uid of the fork."""
     deleted: bool = False

@@ -61,6 +61,11 @@ class Change:
     before: StreamState | None
     after: StreamState | None
     appended: list[bytes] = field(default_factory=list)
+    entries: tuple[str, ...] = ()
+    """When both have the same uid: the ids of all producers, and uids of all forks, whose entries are not the same.
+
+    So a storage finds the few that have changed without a look at all of them.
+    """
 
     @property
     def name(self) -> str:

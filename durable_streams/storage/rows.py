@@ -14,7 +14,7 @@ Row, version 2, field by field. A later version appends fields and raises the nu
     9 closed         bool
     10 closed_by     None | (producer id, epoch, seq)
     11 stream_seq    None | str
-    12 producers     {id: (epoch, seq)}
+    12 producers     {id: (epoch, seq, seen_at)}
     13 forks         {fork uid: (fork name, taken_at)}; a fork name alone in version 1
     14 deleted       bool
     15 old_messages  bool
@@ -22,7 +22,8 @@ Row, version 2, field by field. A later version appends fields and raises the nu
 
 Version 1 ended with field 14. Field 6 was the creation time in seconds, a float, and ``fork`` ended before its life.
 Such a stream gets its creation time as its life, and such a fork writes the offset of its fork point in its own life.
-It is at its first revision, and its messages are stored in the old form.
+It is at its first revision, its messages are stored in the old form, and its producers, which were (epoch, seq), count
+as seen at the start of its window.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
+from durable_streams.persistent_map import compact
 from durable_streams.protocol.state import (
     NO_EXPIRY,
     NO_FORKS,
@@ -73,12 +75,22 @@ def to_row(state: StreamState) -> tuple[Any, ...]:
         state.closed,
         state.closed_by,
         state.stream_seq,
-        {name: (producer.epoch, producer.seq) for name, producer in state.producers.items()},
+        {id: producer_values(producer) for id, producer in state.producers.items()},
         {uid: tuple(reference) for uid, reference in state.forks.items()},
         state.deleted,
         config.old_messages,
         state.revision,
     )
+
+
+def producer_values(producer: ProducerState) -> tuple[int, int, int]:
+    return producer.epoch, producer.seq, producer.seen_at
+
+
+def read_producer(values: Sequence[int], touched_at: float) -> ProducerState:
+    """What ``producer_values`` gave, or the (epoch, seq) of version 1 with the start of the window."""
+    epoch, seq, *seen_at = values
+    return ProducerState(epoch, seq, seen_at[0] if seen_at else int(touched_at))
 
 
 def from_row(row: Sequence[Any]) -> StreamState:
@@ -106,8 +118,9 @@ def from_row(row: Sequence[Any]) -> StreamState:
         closed=row[9],
         closed_by=tuple(row[10]) if row[10] else None,
         stream_seq=row[11],
-        producers={name: ProducerState(*pair) for name, pair in row[12].items()} or NO_PRODUCERS,
-        forks={uid: to_reference(value) for uid, value in row[13].items()} or NO_FORKS,
+        producers=compact({id: read_producer(values, row[8]) for id, values in row[12].items()})
+        or NO_PRODUCERS,
+        forks=compact({uid: to_reference(value) for uid, value in row[13].items()}) or NO_FORKS,
         deleted=row[14],
         revision=row[16],
     )

@@ -8,14 +8,14 @@ from typing import NamedTuple
 
 from durable_streams.protocol.errors import ProtocolError, TooLarge
 from durable_streams.protocol.outcomes import Decision, Done, Outcome, Removed, SourceStep
-from durable_streams.protocol.requests import RemoveFork, Request
+from durable_streams.protocol.requests import RemoveFork, Request, StreamLimits
 from durable_streams.protocol.state import StreamState
 from durable_streams.storage.contract import Change, Unit
 from durable_streams.streams.deciding import decide
 
 
 class Limits:
-    """What the store refuses to exceed; 0 means no limit for sizes in bytes and for ``messages_max``."""
+    """What the store does not exceed. 0 means no limit, except for waiting writes."""
 
     def __init__(
         self,
@@ -23,9 +23,10 @@ class Limits:
         memory_bytes_max: int = 0,
         pending_writes_max: int = 100_000,
         messages_max: int = 0,
+        producer_ttl_s: int = 0,
     ) -> None:
         """``messages_max``: JSON messages in one request."""
-        self.stream_bytes_max = stream_bytes_max
+        self.of_stream = StreamLimits(stream_bytes_max, producer_ttl_s)
         self.memory_bytes_max = memory_bytes_max
         self.pending_writes_max = pending_writes_max
         self.messages_max = messages_max
@@ -111,7 +112,7 @@ class Batch:
             found = self._found[name]
         else:
             found = self._found[name] = self._known(name, self._now)
-        return found, decide(found, request, self._now, self._limits.stream_bytes_max)
+        return found, decide(found, request, self._now, self._limits.of_stream)
 
     def _take(self, name: str, found: StreamState | None, decision: Decision) -> None:
         """Raises TooLarge, and changes nothing, when there is no room for the bytes."""
@@ -122,9 +123,9 @@ class Batch:
         self.payload_bytes += len(data)
         change = self._changes.get(name)
         if change is None:
-            self._changes[name] = Change(found, after, [data] if data else [])
+            self._changes[name] = Change(found, after, [data] if data else [], decision.entries)
         else:
-            _continue(change, after, data)
+            _continue(change, decision)
 
     # -- units -----------------------------------------------------------------------------------------------
 
@@ -195,13 +196,15 @@ class Batch:
                 self._budget.take_back(change.before, change.after)
 
 
-def _continue(change: Change, after: StreamState | None, data: bytes) -> None:
+def _continue(change: Change, decision: Decision) -> None:
     """Add one more step to the change of a stream."""
-    pending = change.after
+    pending, after = change.after, decision.state
     if after is None or pending is None or after.config.uid != pending.config.uid:
         change.appended.clear()
-    if data:
-        change.appended.append(data)
+    if decision.data:
+        change.appended.append(decision.data)
+    if decision.entries:
+        change.entries += decision.entries
     change.after = after
 
 

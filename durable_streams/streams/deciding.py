@@ -22,11 +22,12 @@ from durable_streams.protocol.requests import (
     RemoveFork,
     Replace,
     Request,
+    StreamLimits,
     Touch,
 )
 from durable_streams.protocol.state import StreamState
 
-_RULES: Final[dict[type, Callable[[StreamState | None, Any, float, int], Decision]]] = {
+_RULES: Final[dict[type, Callable[[StreamState | None, Any, float, StreamLimits], Decision]]] = {
     Append: decide_append,
     Create: decide_create,
     Remove: decide_remove,
@@ -37,9 +38,9 @@ _RULES: Final[dict[type, Callable[[StreamState | None, Any, float, int], Decisio
 }
 
 
-def decide(found: StreamState | None, request: Request, now: float, stream_bytes_max: int) -> Decision:
+def decide(found: StreamState | None, request: Request, now: float, limits: StreamLimits) -> Decision:
     """What ``request`` does to ``found`` (None: no such stream) at ``now`` (seconds since 1970).
 
     Pure: changes nothing and may be asked again. Raises the ProtocolError that refuses the request.
     """
-    return _RULES[type(request)](found, request, now, stream_bytes_max)
+    return _RULES[type(request)](found, request, now, limits)

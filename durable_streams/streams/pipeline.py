@@ -151,13 +151,13 @@ class Pipeline:
     def _submit_inline(self, request: Request) -> Outcome:
         now = self.clock()
         found = self.known(request.name, now)
-        decision = decide(found, request, now, self.limits.stream_bytes_max)
+        decision = decide(found, request, now, self.limits.of_stream)
         if decision.then is not None:
             (outcome,) = self._commit_inline([request])
             return _raise_or(outcome)
         after = decision.state
         if after is not found:
-            change = Change(found, after, [decision.data])
+            change = Change(found, after, [decision.data], decision.entries)
             self._budget.add(found, after)
             try:
                 self._storage.commit(0, ((change,),), RESTS_ON_NOTHING)

@@ -55,16 +55,15 @@ class StreamsBlueprint(Blueprint):
 
 
 def build_service(storage: Storage, config: Config) -> StreamService:
-    limits = config.limits
-    return StreamService(
-        storage,
-        Limits(
-            limits.max_stream_bytes,
-            limits.max_memory_bytes,
-            limits.max_pending_writes,
-            limits.max_messages_per_request,
-        ),
+    given = config.limits
+    limits = Limits(
+        stream_bytes_max=given.max_stream_bytes,
+        memory_bytes_max=given.max_memory_bytes,
+        pending_writes_max=given.max_pending_writes,
+        messages_max=given.max_messages_per_request,
+        producer_ttl_s=given.producer_ttl_secs,
     )
+    return StreamService(storage, limits)
 
 
 def build_hooks(config: Config, gates: Sequence[Gate] = (), observers: Sequence[Observer] = ()) -> Hooks:

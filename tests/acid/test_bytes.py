@@ -27,6 +27,7 @@ from durable_streams.storage.zodb.model import (
     SEGMENT_BYTES,
 )
 from tests.acid.driving import QUIET, commit, opened
+from tests.contract.shared_storage import changed_entries
 from tests.disk.recording import HastyDisk
 from tests.engines.driving import append, create, read_all, record
 
@@ -112,7 +113,7 @@ def _state(tail: int, **more: object) -> StreamState:
 @pytest.mark.parametrize("count", [INLINE_ENTRIES_MAX, INLINE_ENTRIES_MAX + 1, 1000])
 def test_many_producers_and_references_come_grow_change_and_go(tmp_path: Path, count: int) -> None:
     def producers(numbers: range, seq: int) -> dict[str, ProducerState]:
-        return {f"producer {number}": ProducerState(1, seq) for number in numbers}
+        return {f"producer {number}": ProducerState(1, seq, 1) for number in numbers}
 
     def references(numbers: range) -> dict[str, ForkReference]:
         return {f"uid {number}": ForkReference(f"fork {number}", number) for number in numbers}
@@ -130,7 +131,7 @@ def test_many_producers_and_references_come_grow_change_and_go(tmp_path: Path, c
     before = None
     for state in states:
         with opened(tmp_path / "data") as storage:
-            record(storage, [Change(before, state)])
+            record(storage, [Change(before, state, entries=changed_entries(before, state))])
         with opened(tmp_path / "data") as storage:
             found = storage.known("s")
             assert found is not None
@@ -141,11 +142,11 @@ def test_many_producers_and_references_come_grow_change_and_go(tmp_path: Path, c
 
 
 def test_producers_of_their_own_tree_do_not_make_every_append_larger(tmp_path: Path) -> None:
-    many = {f"producer {number}": ProducerState(1, 5) for number in range(5000)}
+    many = {f"producer {number}": ProducerState(1, 5, 1) for number in range(5000)}
     with opened(tmp_path / "data") as storage:
         state = _state(0, producers=many)
         record(storage, [Change(None, state)])
         size = storage._shards[0].storage.getSize()
-        after = replace(state, tail=1, producers=many | {"producer 7": ProducerState(1, 6)})
-        record(storage, [Change(state, after, [b"x"])])
+        after = replace(state, tail=1, producers=many | {"producer 7": ProducerState(1, 6, 1)})
+        record(storage, [Change(state, after, [b"x"], ("producer 7",))])
         assert storage._shards[0].storage.getSize() - size < 5000

@@ -14,7 +14,7 @@ from durable_streams.storage.zodb.database import ShardDatabase
 from durable_streams.storage.zodb.model import Head
 
 STATE = StreamState(StreamConfig("s", "uid", "text/plain", NO_EXPIRY, None, 1.0), tail=0, touched_at=1.0)
-MANY_PRODUCERS = {f"p{number}": ProducerState(0, number) for number in range(40)}
+MANY_PRODUCERS = {f"p{number}": ProducerState(0, number, 1) for number in range(40)}
 
 
 def heads() -> Iterator[Head]:

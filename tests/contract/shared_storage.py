@@ -105,7 +105,7 @@ class SharedStorage(Storage):
         return own[start - state.config.forked_at : stop - state.config.forked_at]
 
     def commit(self, shard: int, units: Sequence[Unit], rests_on: Mapping[str, StreamState | None]) -> Lost:
-        _check(self, shard, units, rests_on)
+        check_commit(self, shard, units, rests_on)
         gevent.sleep(0)
         self.before_commit()
         lost = {name for name, state in rests_on.items() if not self.database.is_recorded(name, state)}
@@ -137,12 +137,27 @@ def _is_due(state: StreamState, now: float) -> bool:
     return at is not None and at <= now
 
 
-def _check(
+def check_commit(
     storage: Storage, shard: int, units: Sequence[Unit], rests_on: Mapping[str, StreamState | None]
 ) -> None:
     """What the contract asks of the caller of ``commit``."""
-    names = [change.name for unit in units for change in unit] + list(rests_on)
+    changes = [change for unit in units for change in unit]
+    names = [change.name for change in changes] + list(rests_on)
     assert len(set(names)) == len(names)
     for unit in units:
+        assert unit
         assert shard in {storage.shard_of(change.name) for change in unit}
     assert not units or not rests_on or shard in {storage.shard_of(name) for name in names}
+    for change in changes:
+        if change.after is not None:
+            assert set(changed_entries(change.before, change.after)) <= set(change.entries)
+
+
+def changed_entries(before: StreamState | None, after: StreamState) -> tuple[str, ...]:
+    """What ``Change.entries`` has to name, found by comparing everything."""
+    if before is None or before.config.uid != after.config.uid:
+        return ()
+    found: set[str] = set()
+    for old, new in ((before.producers, after.producers), (before.forks, after.forks)):
+        found |= {key for key in {*old, *new} if old.get(key) is not new.get(key)}
+    return tuple(sorted(found))

@@ -8,7 +8,8 @@ import pytest
 
 from durable_streams.protocol.errors import BadRequest, ProducerSeqGap, StaleEpoch, StreamClosed
 from durable_streams.protocol.outcomes import Appended
-from tests.contract.driving import Streams, all_at_once, append_request
+from tests.contract.conftest import OpenStreams
+from tests.contract.driving import START, Streams, all_at_once, append_request
 
 
 def accepted(outcome: Appended) -> bool:
@@ -138,3 +139,46 @@ def test_many_producers_of_one_stream_are_all_remembered(streams: Streams) -> No
         all_at_once(*[partial(streams.store.append, request) for request in requests])
         assert set(streams.find().producers) == set(names)
         assert streams.find().tail == len(names)
+
+
+@pytest.mark.parametrize("count", [3, 40, 300])
+def test_producers_survive_a_restart_whether_few_or_many(lasting: Streams, count: int) -> None:
+    """First all in one batch, then one by one; each restart finds every epoch, sequence and time."""
+    lasting.create()
+    requests = [append_request(producer=(f"p{number}", number, 0)) for number in range(count)]
+    all_at_once(*[partial(lasting.store.append, request) for request in requests])
+    expected = {f"p{number}": (number, 0, int(START)) for number in range(count)}
+    assert remembered(lasting) == expected
+    lasting.reopen()
+    assert remembered(lasting) == expected
+    for number in range(count - 1, 0, -max(1, count // 20)):
+        lasting.clock.now += 1
+        lasting.append(producer=(f"p{number}", number, 1))
+        expected[f"p{number}"] = (number, 1, int(lasting.clock.now))
+    lasting.reopen()
+    assert remembered(lasting) == expected
+
+
+def remembered(streams: Streams) -> dict[str, tuple[int, int, int]]:
+    producers = streams.find().producers
+    return {id: (known.epoch, known.seq, known.seen_at) for id, known in producers.items()}
+
+
+@pytest.mark.parametrize("count", [5, 300])
+def test_producers_that_are_silent_for_too_long_are_forgotten(open_streams: OpenStreams, count: int) -> None:
+    """At once by the rules, and by and by in the storage, also over a restart."""
+    streams = open_streams(producer_ttl_s=60)
+    streams.create()
+    for number in range(count):
+        streams.append(producer=(f"p{number}", 0, 0))
+    streams.clock.now += 61
+    streams.append(producer=("p0", 0, 0), body=b"begun again")
+    with pytest.raises(ProducerSeqGap):
+        streams.append(producer=("p1", 0, 1))
+    requests = [append_request(producer=("p0", 0, seq)) for seq in range(1, 16**3)]
+    for first in range(0, len(requests), 200):
+        all_at_once(*[partial(streams.store.append, each) for each in requests[first : first + 200]])
+    assert set(streams.find().producers) == {"p0"}
+    if streams.is_durable:
+        streams.reopen()
+        assert set(streams.find().producers) == {"p0"}

@@ -29,7 +29,7 @@ from durable_streams.protocol.errors import (
 )
 from durable_streams.protocol.offsets import Offset
 from durable_streams.protocol.outcomes import Appended
-from durable_streams.protocol.requests import Append, Producer
+from durable_streams.protocol.requests import Append, Producer, StreamLimits
 from durable_streams.protocol.state import Expiry, ForkPoint, ProducerState, StreamState
 from tests.protocol.states import LIFE, NOW, references, stream
 
@@ -38,14 +38,14 @@ def append(
     state: StreamState | None, body: bytes = b"x", limit: int = 0, now: float = NOW + 1, **more: Any
 ) -> tuple[StreamState, bytes, Appended]:
     more = {"content_type": "text/plain", **more}
-    decision = decide_append(state, Append("s", body=body, **more), now, limit)
+    decision = decide_append(state, Append("s", body=body, **more), now, StreamLimits(bytes_max=limit))
     assert decision.state is not None
     assert isinstance(decision.outcome, Appended)
     return decision.state, decision.data, decision.outcome
 
 
 def test_an_append_moves_the_tail_and_renews_the_window() -> None:
-    before = stream(5, stream_seq="a", producers={"p": ProducerState(0, 1)})
+    before = stream(5, stream_seq="a", producers={"p": ProducerState(0, 1, int(NOW))})
     after, data, outcome = append(before, b"abc")
     assert (after.tail, after.touched_at, after.closed, data) == (8, NOW + 1, False, b"abc")
     assert (after.stream_seq, dict(after.producers)) == ("a", dict(before.producers))
@@ -87,7 +87,7 @@ REFUSED: list[tuple[str, StreamState | None, dict[str, Any], type[ProtocolError]
     ("closed, and a sequence", stream(closed=True, stream_seq="b"), {"stream_seq": "a"}, StreamClosed),
     (
         "closed, and an old epoch",
-        stream(closed=True, producers={"p": ProducerState(5, 0)}),
+        stream(closed=True, producers={"p": ProducerState(5, 0, int(NOW))}),
         {"producer": Producer("p", 4, 0)},
         StreamClosed,
     ),
@@ -95,13 +95,13 @@ REFUSED: list[tuple[str, StreamState | None, dict[str, Any], type[ProtocolError]
     ("no content type", stream(), {"content_type": None}, BadRequest),
     (
         "another content type, and an old epoch",
-        stream(producers={"p": ProducerState(5, 0)}),
+        stream(producers={"p": ProducerState(5, 0, int(NOW))}),
         {"content_type": "text/html", "producer": Producer("p", 4, 0)},
         ContentTypeMismatch,
     ),
     (
         "an old epoch, and an old sequence",
-        stream(producers={"p": ProducerState(5, 0)}, stream_seq="b"),
+        stream(producers={"p": ProducerState(5, 0, int(NOW))}, stream_seq="b"),
         {"producer": Producer("p", 4, 0), "stream_seq": "a"},
         StaleEpoch,
     ),
@@ -248,7 +248,10 @@ def test_the_closing_request_of_a_producer_can_be_repeated(body: bytes) -> None:
 )
 def test_nobody_else_may_repeat_it(producer: Producer) -> None:
     closed = stream(
-        5, closed=True, closed_by=("p", 2, 2), producers={"p": ProducerState(2, 2), "q": ProducerState(2, 2)}
+        5,
+        closed=True,
+        closed_by=("p", 2, 2),
+        producers={"p": ProducerState(2, 2, int(NOW)), "q": ProducerState(2, 2, int(NOW))},
     )
     for close in (False, True):
         with pytest.raises(StreamClosed) as refused:
@@ -260,7 +263,7 @@ def test_nobody_else_may_repeat_it(producer: Producer) -> None:
 
 
 def test_an_accepted_batch_is_remembered_beside_the_other_producers() -> None:
-    before = stream(producers={"p": ProducerState(1, 4), "q": ProducerState(0, 9)})
+    before = stream(producers={"p": ProducerState(1, 4, int(NOW)), "q": ProducerState(0, 9, int(NOW))})
     after, _, outcome = append(before, producer=Producer("p", 1, 5))
     assert {key: (p.epoch, p.seq) for key, p in after.producers.items()} == {"p": (1, 5), "q": (0, 9)}
     assert {key: (p.epoch, p.seq) for key, p in before.producers.items()} == {"p": (1, 4), "q": (0, 9)}
@@ -269,7 +272,7 @@ def test_an_accepted_batch_is_remembered_beside_the_other_producers() -> None:
 
 
 def test_a_duplicate_changes_nothing_and_names_the_highest_sequence() -> None:
-    before = stream(5, producers={"p": ProducerState(1, 4)}, stream_seq="b")
+    before = stream(5, producers={"p": ProducerState(1, 4, int(NOW))}, stream_seq="b")
     after, data, outcome = append(before, b"other", producer=Producer("p", 1, 2), stream_seq="c", close=True)
     assert after is before
     assert (data, outcome.duplicate, outcome.closed) == (b"", True, False)
@@ -278,7 +281,7 @@ def test_a_duplicate_changes_nothing_and_names_the_highest_sequence() -> None:
 
 
 def test_a_duplicate_is_told_before_an_old_stream_seq() -> None:
-    before = stream(5, producers={"p": ProducerState(1, 4)}, stream_seq="b")
+    before = stream(5, producers={"p": ProducerState(1, 4, int(NOW))}, stream_seq="b")
     _, _, outcome = append(before, producer=Producer("p", 1, 4), stream_seq="b")
     assert outcome.duplicate
 

@@ -16,7 +16,7 @@ from durable_streams.protocol.errors import (
 )
 from durable_streams.protocol.offsets import Offset
 from durable_streams.protocol.outcomes import Created
-from durable_streams.protocol.requests import Create, ForkSource, Inherited
+from durable_streams.protocol.requests import Create, ForkSource, Inherited, StreamLimits
 from durable_streams.protocol.state import NO_EXPIRY, Expiry, ForkPoint, StreamState
 from tests.protocol.states import LIFE, NOW, references, stream
 
@@ -27,7 +27,7 @@ def request(**more: Any) -> Create:
 
 
 def create(found: StreamState | None = None, limit: int = 0, **more: Any) -> tuple[Created, bytes]:
-    decision = decide_create(found, request(**more), NOW, limit)
+    decision = decide_create(found, request(**more), NOW, StreamLimits(bytes_max=limit))
     assert isinstance(decision.outcome, Created)
     assert decision.state is decision.outcome.state
     return decision.outcome, decision.data

@@ -32,6 +32,7 @@ from durable_streams.protocol.forking import (
 from durable_streams.protocol.offsets import Offset
 from durable_streams.protocol.outcomes import Decision, Done, Removed
 from durable_streams.protocol.requests import (
+    UNLIMITED,
     AddFork,
     Create,
     ForkSource,
@@ -90,7 +91,7 @@ def test_only_a_stream_that_lives_can_be_forked(
     with pytest.raises(error):
         require_source(source, "s", now)
     with pytest.raises(error):
-        decide_add_fork(source, AddFork("s", "i", "k", "fork"), now, 0)
+        decide_add_fork(source, AddFork("s", "i", "k", "fork"), now, UNLIMITED)
 
 
 def test_a_closed_stream_can_be_forked() -> None:
@@ -148,11 +149,11 @@ def test_a_fork_without_its_source_is_damaged_unless_it_has_gone_itself() -> Non
 
 
 def take(state: StreamState, fork: str, uid: str = "i") -> Decision:
-    return decide_add_fork(state, AddFork("s", uid, fork, f"name of {fork}"), NOW, 0)
+    return decide_add_fork(state, AddFork("s", uid, fork, f"name of {fork}"), NOW, UNLIMITED)
 
 
 def release(state: StreamState | None, fork: str, uid: str = "i") -> Decision:
-    return decide_remove_fork(state, RemoveFork("s", uid, fork), NOW, 0)
+    return decide_remove_fork(state, RemoveFork("s", uid, fork), NOW, UNLIMITED)
 
 
 def state_of(decision: Decision) -> StreamState:
@@ -209,7 +210,7 @@ def test_a_soft_deleted_stream_that_nobody_reads_goes_at_any_release() -> None:
 
 
 def remove(state: StreamState | None, now: float = NOW, **more: Any) -> Decision:
-    return decide_remove(state, Remove("s", **more), now, 0)
+    return decide_remove(state, Remove("s", **more), now, UNLIMITED)
 
 
 def test_a_stream_that_nobody_reads_goes() -> None:
@@ -269,7 +270,7 @@ def test_expiry_takes_the_stream_it_was_meant_for_and_only_when_its_time_has_com
 @pytest.mark.parametrize(("at", "expected"), [(NOW + 5, NOW + 5), (NOW - 5, NOW), (NOW, NOW)])
 def test_a_renewal_moves_the_window_on_and_never_back(at: float, expected: float) -> None:
     state = stream(expiry=TTL)
-    decision = decide_touch(state, Touch("s", "i", at), NOW + 10, 0)
+    decision = decide_touch(state, Touch("s", "i", at), NOW + 10, UNLIMITED)
     assert state_of(decision).touched_at == expected
     assert decision.state is not state
     assert decision.data == b""
@@ -277,5 +278,5 @@ def test_a_renewal_moves_the_window_on_and_never_back(at: float, expected: float
 
 def test_a_renewal_of_a_stream_that_has_gone_changes_nothing() -> None:
     newer = stream(uid="j")
-    assert decide_touch(newer, Touch("s", "i", NOW + 5), NOW, 0).state is newer
-    assert decide_touch(None, Touch("s", "i", NOW + 5), NOW, 0).state is None
+    assert decide_touch(newer, Touch("s", "i", NOW + 5), NOW, UNLIMITED).state is newer
+    assert decide_touch(None, Touch("s", "i", NOW + 5), NOW, UNLIMITED).state is None

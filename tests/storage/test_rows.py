@@ -33,7 +33,7 @@ EXPIRIES = st.one_of(
     st.builds(Expiry, expires_at=INSTANTS, expires_at_text=TEXTS),
 )
 FORKS = st.none() | st.builds(ForkPoint, TEXTS, TEXTS, NUMBERS, NUMBERS, NUMBERS, st.booleans(), LIVES)
-PRODUCERS = st.dictionaries(TEXTS, st.builds(ProducerState, NUMBERS, NUMBERS), max_size=3)
+PRODUCERS = st.dictionaries(TEXTS, st.builds(ProducerState, NUMBERS, NUMBERS, NUMBERS), max_size=3)
 STATES = st.builds(
     StreamState,
     st.builds(StreamConfig, TEXTS, TEXTS, TEXTS, EXPIRIES, FORKS, LIVES, st.booleans()),
@@ -125,7 +125,7 @@ def test_a_row_of_version_1_is_read_as_the_first_revision_and_with_the_life_of_i
         True,
         ("p", 3, 0),
         "0007",
-        {"p": ProducerState(3, 0)},
+        {"p": ProducerState(3, 0, 1764290000)},
         {"uid of a fork": ForkReference("its name", 0.0)},
         False,
         revision=1,
@@ -161,7 +161,7 @@ def every_field() -> dict[str, Any]:
         "closed": True,
         "closed_by": ("p", 1, 2),
         "stream_seq": "a",
-        "producers": {"p": ProducerState(1, 2)},
+        "producers": {"p": ProducerState(1, 2, 1)},
         "forks": {"k": ForkReference("fork", 3.0)},
         "deleted": True,
         "revision": 7,

@@ -13,9 +13,10 @@ from zlib import crc32
 
 import msgspec
 
-from durable_streams.protocol.state import NO_FORKS, NO_PRODUCERS, ProducerState, StreamState, evolve
+from durable_streams.persistent_map import with_entry, without_entry
+from durable_streams.protocol.state import NO_FORKS, NO_PRODUCERS, StreamState, evolve
 from durable_streams.storage.on_disk.disk import Part
-from durable_streams.storage.rows import to_reference, to_row
+from durable_streams.storage.rows import producer_values, read_producer, to_reference, to_row
 
 _CHECKSUM = struct.Struct("<I")
 
@@ -184,17 +185,19 @@ def change_goes(id: int) -> Sequence[Any]:
     return (GOES, id)
 
 
-def change_moves(id: int, before: StreamState, after: StreamState, length: int) -> Sequence[Any]:
-    """``before`` and ``after`` are of one uid."""
+def change_moves(
+    id: int, before: StreamState, after: StreamState, length: int, entries: Sequence[str]
+) -> Sequence[Any]:
+    """``before`` and ``after`` are of one uid; ``entries`` as in ``Change``."""
     if after.config is not before.config and after.config != before.config:
         return change_begins(id, after, length)
-    fields = _fields(before, after)
+    fields = _fields(before, after, entries)
     if fields:
         return (MOVES, id, after.tail, after.touched_at, length, fields)
     return (MOVES, id, after.tail, after.touched_at, length)
 
 
-def _fields(before: StreamState, after: StreamState) -> dict[int, Any]:
+def _fields(before: StreamState, after: StreamState, entries: Sequence[str]) -> dict[int, Any]:
     fields: dict[int, Any] = {}
     if after.closed != before.closed:
         fields[_CLOSED] = after.closed
@@ -203,9 +206,13 @@ def _fields(before: StreamState, after: StreamState) -> dict[int, Any]:
     if after.stream_seq != before.stream_seq:
         fields[_STREAM_SEQ] = after.stream_seq
     if after.producers is not before.producers:
-        _mapping_fields(fields, _PRODUCERS, before.producers, after.producers)
+        came = _mapping_fields(fields, _PRODUCERS, before.producers, after.producers, entries)
+        if came:
+            fields[_PRODUCERS] = {key: producer_values(after.producers[key]) for key in came}
     if after.forks is not before.forks:
-        _mapping_fields(fields, _FORKS, before.forks, after.forks)
+        came = _mapping_fields(fields, _FORKS, before.forks, after.forks, entries)
+        if came:
+            fields[_FORKS] = {key: after.forks[key] for key in came}
     if after.deleted != before.deleted:
         fields[_DELETED] = after.deleted
     if after.revision != before.revision + 1:
@@ -214,49 +221,44 @@ def _fields(before: StreamState, after: StreamState) -> dict[int, Any]:
 
 
 def _mapping_fields(
-    fields: dict[int, Any], number: int, before: Mapping[str, Any], after: Mapping[str, Any]
-) -> None:
-    came = {key: value for key, value in after.items() if before.get(key) is not value}
-    if came:
-        fields[number] = {key: _plain(value) for key, value in came.items()}
-    if len(after) < len(before) + len(came):
-        gone = [key for key in before if key not in after]
-        if gone:
-            fields[number + 1] = gone
-
-
-def _plain(value: Any) -> Any:
-    return (value.epoch, value.seq) if isinstance(value, ProducerState) else value
+    fields: dict[int, Any],
+    number: int,
+    before: Mapping[str, Any],
+    after: Mapping[str, Any],
+    entries: Sequence[str],
+) -> list[str]:
+    """Note the keys that are gone, and return those with a new value."""
+    gone = [key for key in dict.fromkeys(entries) if key in before and key not in after]
+    if gone:
+        fields[number + 1] = gone
+    return [key for key in entries if key in after and before.get(key) is not after[key]]
 
 
 def moved_state(before: StreamState, change: Sequence[Any]) -> StreamState:
     """The state after a MOVES change of ``before``."""
+    touched_at = change[3]
     fields: Mapping[int, Any] = change[5] if len(change) > 5 else {}
     closed_by = fields.get(_CLOSED_BY, before.closed_by)
-    producers = before.producers
-    if _PRODUCERS in fields or _PRODUCERS_GONE in fields:
-        came = {key: ProducerState(*pair) for key, pair in fields.get(_PRODUCERS, {}).items()}
-        producers = _moved_mapping(producers, came, fields.get(_PRODUCERS_GONE, ())) or NO_PRODUCERS
-    forks = before.forks
-    if _FORKS in fields or _FORKS_GONE in fields:
-        taken = {uid: to_reference(value) for uid, value in fields.get(_FORKS, {}).items()}
-        forks = _moved_mapping(forks, taken, fields.get(_FORKS_GONE, ())) or NO_FORKS
+    came = {id: read_producer(values, touched_at) for id, values in fields.get(_PRODUCERS, {}).items()}
+    taken = {uid: to_reference(value) for uid, value in fields.get(_FORKS, {}).items()}
     return evolve(
         before,
         tail=change[2],
-        touched_at=change[3],
+        touched_at=touched_at,
         closed=fields.get(_CLOSED, before.closed),
         closed_by=tuple(closed_by) if closed_by else None,
         stream_seq=fields.get(_STREAM_SEQ, before.stream_seq),
-        producers=producers,
-        forks=forks,
+        producers=_moved(before.producers, came, fields.get(_PRODUCERS_GONE, ())) or NO_PRODUCERS,
+        forks=_moved(before.forks, taken, fields.get(_FORKS_GONE, ())) or NO_FORKS,
         deleted=fields.get(_DELETED, before.deleted),
         revision=fields.get(_REVISION, before.revision + 1),
     )
 
 
-def _moved_mapping(before: Mapping[str, Any], came: Mapping[str, Any], gone: Sequence[str]) -> dict[str, Any]:
-    after = {**before, **came}
+def _moved(before: Mapping[str, Any], came: Mapping[str, Any], gone: Sequence[str]) -> Mapping[str, Any]:
+    after = before
+    for key, value in came.items():
+        after = with_entry(after, key, value)
     for key in gone:
-        after.pop(key, None)
+        after = without_entry(after, key)
     return after

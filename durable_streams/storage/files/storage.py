@@ -200,7 +200,7 @@ class FileStorage(Storage):
                 record = None
             elif record is not None and after is not None:
                 length = _check_length(change, record.state.tail, after.tail)
-                journaled.append(change_moves(record.id, record.state, after, length))
+                journaled.append(change_moves(record.id, record.state, after, length, change.entries))
                 steps.append((record, 0, change))
             if record is None and after is not None:
                 length = _check_length(change, after.config.forked_at, after.tail)

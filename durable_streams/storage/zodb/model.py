@@ -7,7 +7,7 @@ names and deadlines are left to others; positions are positions in the stream.
 from __future__ import annotations
 
 import pickle
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from math import isnan, nan
 from struct import Struct, unpack_from
@@ -17,8 +17,9 @@ from BTrees.LOBTree import LOBTree
 from BTrees.OOBTree import OOBTree
 from persistent import Persistent
 
-from durable_streams.protocol.state import NO_FORKS, NO_PRODUCERS, ProducerState, StreamState
-from durable_streams.storage.rows import from_row, to_reference, to_row
+from durable_streams.persistent_map import compact
+from durable_streams.protocol.state import NO_FORKS, NO_PRODUCERS, StreamState
+from durable_streams.storage.rows import from_row, producer_values, read_producer, to_reference, to_row
 
 INLINE_BYTES_MAX: Final = 2048
 """As many bytes stay in the head: writing them again costs less than a second object."""
@@ -26,6 +27,8 @@ SEGMENT_BYTES: Final = 64 << 10
 """So many bytes in chunks are put together to segments, each of at least this and less than twice this length."""
 INLINE_ENTRIES_MAX: Final = 32
 """More producers, or references, than this have a tree of their own instead of being written with every append."""
+ENTRIES_READ_AT_ONCE: Final = 2000
+"""About 3 ms; then the event loop runs."""
 CHUNK_BYTES: Final = 16 << 10
 """So many bytes in small chunks are put together to one, so that a head never refers to many."""
 HEAD_VERSION: Final = 1
@@ -201,12 +204,15 @@ class Head(Persistent):  # type: ignore[misc]
 
     # -- state -------------------------------------------------------------------------------------------------
 
-    def state(self) -> StreamState:
+    def state(self, yield_to_loop: Callable[[], None] = lambda: None) -> StreamState:
+        """The recorded state; ``yield_to_loop`` is called now and then while trees are read."""
         state = from_row(pickle.loads(self.row))
         if self.producers is not None:
-            state.producers = {id: ProducerState(*pair) for id, pair in self.producers.items()}
+            found = _entries(self.producers, yield_to_loop)
+            state.producers = compact({id: read_producer(values, state.touched_at) for id, values in found})
         if self.references is not None:
-            state.forks = {uid: to_reference(value) for uid, value in self.references.items()}
+            taken = _entries(self.references, yield_to_loop)
+            state.forks = compact({uid: to_reference(value) for uid, value in taken})
         return state
 
     @property
@@ -216,12 +222,17 @@ class Head(Persistent):  # type: ignore[misc]
             self._v_revision = from_row(pickle.loads(self.row)).revision
         return self._v_revision
 
-    def record(self, before: StreamState | None, after: StreamState) -> list[Persistent]:
-        """Make ``after`` the recorded state instead of ``before``; returns the objects that are not needed any more."""
+    def record(
+        self, before: StreamState | None, after: StreamState, entries: Sequence[str] = ()
+    ) -> list[Persistent]:
+        """Make ``after`` the recorded state instead of ``before``; returns the objects that are not needed any more.
+
+        ``entries`` as in ``Change``.
+        """
         unneeded: list[Persistent] = []
         producers, references = after.producers, after.forks
         if (self.producers, self.references) != (None, None) or _are_many(producers) or _are_many(references):
-            unneeded = self._record_trees(before, after)
+            unneeded = self._record_trees(before, after, entries)
             after = replace(
                 after,
                 producers=producers if self.producers is None else NO_PRODUCERS,
@@ -231,12 +242,14 @@ class Head(Persistent):  # type: ignore[misc]
         self._v_revision = after.revision
         return unneeded
 
-    def _record_trees(self, before: StreamState | None, after: StreamState) -> list[Persistent]:
+    def _record_trees(
+        self, before: StreamState | None, after: StreamState, entries: Sequence[str]
+    ) -> list[Persistent]:
         unneeded: list[Persistent] = []
         old_producers = before.producers if before else NO_PRODUCERS
         old_forks = before.forks if before else NO_FORKS
-        producers = _follow(self.producers, old_producers, after.producers, _pair)
-        references = _follow(self.references, old_forks, after.forks, tuple)
+        producers = _follow(self.producers, old_producers, after.producers, producer_values, entries)
+        references = _follow(self.references, old_forks, after.forks, tuple, entries)
         if producers is not self.producers:
             unneeded += tree_parts(self.producers)
             self.producers = producers
@@ -265,27 +278,32 @@ def _are_many(entries: Mapping[str, Any]) -> bool:
     return len(entries) > INLINE_ENTRIES_MAX
 
 
-def _pair(producer: ProducerState) -> tuple[int, int]:
-    return producer.epoch, producer.seq
-
-
 def _follow(
-    tree: OOBTree | None, before: Mapping[str, Any], after: Mapping[str, Any], plain: Any
+    tree: OOBTree | None,
+    before: Mapping[str, Any],
+    after: Mapping[str, Any],
+    plain: Callable[[Any], Any],
+    entries: Sequence[str],
 ) -> OOBTree | None:
     """The tree that holds ``after``: None when it is small, a new one, or the old one with what has changed."""
     if not _are_many(after):
         return None
     if tree is None:
         return OOBTree({key: plain(value) for key, value in after.items()})
-    if before is after:
-        return tree
-    for key, value in after.items():
-        if before.get(key) is not value:
+    for key in entries if before is not after else ():
+        value = after.get(key)
+        if value is None:
+            tree.pop(key, None)
+        elif before.get(key) is not value:
             tree[key] = plain(value)
-    if len(before) > len(after) or before.keys() - after.keys():
-        for key in before.keys() - after.keys():
-            del tree[key]
     return tree
+
+
+def _entries(tree: OOBTree, yield_to_loop: Callable[[], None]) -> Iterator[tuple[str, Any]]:
+    for number, entry in enumerate(tree.items(), 1):
+        if number % ENTRIES_READ_AT_ONCE == 0:
+            yield_to_loop()
+        yield entry
 
 
 def tree_parts(tree: Any) -> Iterator[Persistent]:

@@ -62,6 +62,8 @@ class Shard:
         """``objects_max``, ``bytes_max``: how much each of the two connections keeps in memory."""
         self.storage = storage
         self._yield_to_loop = yield_to_loop
+        self._yield_reading = yield_to_loop if isinstance(storage, ShardFileStorage) else lambda: None
+        """In memory a commit may take away what a reader that has yielded still needs."""
         self._db = ShardDatabase(storage, cache_size=objects_max, cache_size_bytes=bytes_max)
         self._manager = transaction.TransactionManager(explicit=True)
         self._writing = self._db.open(self._manager)
@@ -121,7 +123,7 @@ class Shard:
 
         def load(streams: OOBTree) -> StreamState | None:
             head = streams.get(name)
-            return None if head is None else head.state()
+            return None if head is None else head.state(self._yield_reading)
 
         try:
             return self._look(load)
@@ -248,7 +250,7 @@ def apply(streams: OOBTree, deadlines: OOTreeSet, change: Change) -> Iterator[Pe
         head = streams[name] = Head(after)
     if change.appended:
         unneeded += head.append(change.appended)
-    unneeded += head.record(before, after)
+    unneeded += head.record(before, after, change.entries)
     _queue(deadlines, head, after)
     return unneeded
 
