@@ -1,21 +1,29 @@
-"""How streams end: windows that reads and live readers touch, removal, expiry, and the sweep (sections 5.1 and 5.4)."""
+"""How streams begin and end: creation, windows that reads and live readers touch, removal, expiry, and the sweep.
+
+Sections 5.1 and 5.4.
+"""
 
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from typing import Final, cast
 
 from durable_streams.protocol.caching import Precondition
-from durable_streams.protocol.errors import ProtocolError, StreamDamaged, Unavailable
+from durable_streams.protocol.errors import ProtocolError, StaleDecision, StreamDamaged, Unavailable
 from durable_streams.protocol.expiry import has_expired, unrecorded_s
-from durable_streams.protocol.outcomes import Outcome, Removed
-from durable_streams.protocol.requests import Remove, Request, Touch
+from durable_streams.protocol.outcomes import Created, Outcome, Removed
+from durable_streams.protocol.requests import Create, Remove, Request, Touch
 from durable_streams.protocol.state import StreamState
 from durable_streams.storage.contract import Storage
+from durable_streams.streams.forks import Forks
+from durable_streams.streams.lives import Lives, new_uid
 from durable_streams.streams.pipeline import Pipeline
 from durable_streams.streams.references import References
 from durable_streams.streams.touches import HELD_CHECK_S_MAX, Touches, is_ahead
 
+STALE_DECISIONS_MAX: Final = 10
+"""How often a create is prepared anew when other requests come between; then its client is asked to retry."""
 HELD_AT_ONCE: Final = 512
 """Windows of live readers that are checked in one step."""
 
@@ -23,15 +31,45 @@ log = logging.getLogger("durable_streams.streams")
 
 
 class Lifetimes:
-    """The ends of the streams of one storage."""
+    """The beginnings and ends of the streams of one storage."""
 
     def __init__(
-        self, storage: Storage, pipeline: Pipeline, touches: Touches, references: References
+        self,
+        storage: Storage,
+        pipeline: Pipeline,
+        touches: Touches,
+        references: References,
+        forks: Forks,
+        lives: Lives,
     ) -> None:
         self._storage = storage
         self._pipeline = pipeline
         self._touches = touches
         self._references = references
+        self._forks = forks
+        self._lives = lives
+
+    # -- beginnings --------------------------------------------------------------------------------------------
+
+    def create(self, request: Create) -> Created:
+        """PUT, of a fork too; raises the ProtocolError that refuses it."""
+        for _ in range(STALE_DECISIONS_MAX):
+            try:
+                return self._create(request)
+            except StaleDecision:
+                continue
+        return self._create(request)
+
+    def _create(self, request: Create) -> Created:
+        now = self._pipeline.clock()
+        found = self._pipeline.find(request.name, now)
+        if found is not None and not found.deleted and has_expired(found, now):
+            self._end(found, Remove(found.name, found.config.uid))
+            found = self._pipeline.find(request.name, now)
+        if request.fork is not None and found is None:
+            return self._forks.create(request, request.fork, now)
+        new = replace(request, uid=new_uid(), life=self._lives.begin(now))
+        return cast(Created, self._pipeline.submit(new))
 
     # -- windows -----------------------------------------------------------------------------------------------
 
@@ -96,10 +134,6 @@ class Lifetimes:
         """DELETE; raises StreamNotFound, StreamGone or PreconditionFailed."""
         state = self._pipeline.find(name, self._pipeline.clock())
         return cast(Removed, self._end(state, Remove(name, precondition=precondition)))
-
-    def expire(self, state: StreamState) -> None:
-        """Remove one uid if its time has come."""
-        self._end(state, Remove(state.name, state.config.uid))
 
     def _end(self, state: StreamState | None, request: Remove) -> Outcome:
         self._references.release_orphans([state] if state else [])

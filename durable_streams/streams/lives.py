@@ -13,6 +13,8 @@ from __future__ import annotations
 import os
 from typing import Final
 
+from durable_streams.storage.contract import Change
+
 MICROSECONDS_A_SECOND: Final = 1_000_000
 
 
@@ -26,6 +28,11 @@ class Lives:
         """A life for a stream created at ``now`` (seconds since 1970), later than all known here and its source's."""
         self._newest = max(int(now * MICROSECONDS_A_SECOND), self._newest + 1, source_life + 1)
         return self._newest
+
+    def settle(self, change: Change) -> None:
+        """``change`` is recorded: a stream may have gone with it."""
+        if change.before is not None and (change.after is None or change.is_new):
+            self.end(change.before.config.life)
 
     def end(self, life: int) -> None:
         """A stream of that life has gone; those that follow begin later."""

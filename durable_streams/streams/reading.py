@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from durable_streams.protocol.content import check_position
 from durable_streams.protocol.forking import lost_source
 from durable_streams.protocol.messages.framing import MESSAGE_END, check_boundary, pass_messages, to_array
+from durable_streams.protocol.names import RESERVED_END, is_reserved
 from durable_streams.protocol.offsets import Offset, format_offset, life_at, position_of
 from durable_streams.protocol.state import StreamState
 from durable_streams.storage.contract import Storage
@@ -103,6 +104,15 @@ class Reader:
             count, passed = pass_messages(data, count)
             position += passed
         return position + count
+
+    def names(self, prefix: str, after: str, limit: int) -> list[str]:
+        """Up to ``limit`` names that start with ``prefix`` and sort after ``after``, in order; no internal ones."""
+        found = self._storage.names(prefix, after, limit)
+        if not any(map(is_reserved, found)):
+            return found
+        # Internal names sort together: the list goes on behind them.
+        names = [name for name in found if name < RESERVED_END and not is_reserved(name)]
+        return names + self._storage.names(prefix, max(after, RESERVED_END), limit - len(names))
 
     def _page_of_messages(self, state: StreamState, start: int, stop: int) -> Page:
         """``stop`` moves back to the end of a message, or on to the end of one that is larger than a page."""

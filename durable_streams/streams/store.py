@@ -7,14 +7,11 @@ Changes of one stream go to the pipeline as they are.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from time import time
 from typing import cast
 
 from durable_streams.protocol.caching import Precondition
-from durable_streams.protocol.errors import StaleDecision
-from durable_streams.protocol.expiry import has_expired, require_live
-from durable_streams.protocol.names import RESERVED_END, is_reserved
+from durable_streams.protocol.expiry import require_live
 from durable_streams.protocol.offsets import Offset
 from durable_streams.protocol.outcomes import Appended, Created, Removed
 from durable_streams.protocol.requests import Append, Create
@@ -25,7 +22,7 @@ from durable_streams.streams.documents import Documents, TransientDocuments
 from durable_streams.streams.forks import Forks
 from durable_streams.streams.leases import Leases
 from durable_streams.streams.lifetimes import Lifetimes
-from durable_streams.streams.lives import Lives, new_uid
+from durable_streams.streams.lives import Lives
 from durable_streams.streams.pipeline import Pipeline
 from durable_streams.streams.reading import Page, Reader
 from durable_streams.streams.references import References
@@ -33,9 +30,6 @@ from durable_streams.streams.splitting import Splitter
 from durable_streams.streams.touches import Touches
 
 __all__ = ["Page", "StreamStore"]
-
-STALE_DECISIONS_MAX = 10
-"""How often a create is prepared anew when other requests come between; then its client is asked to retry."""
 
 
 class StreamStore:
@@ -51,20 +45,22 @@ class StreamStore:
         """``announce`` is told of all changes of a batch once they are durable; ``clock`` gives seconds since 1970."""
         self.storage = storage
         self.is_open = False
-        self._touches = Touches(storage.shared)
-        self._lives = Lives()
-        self._splitter = Splitter(limits.messages_max)
+        self._touches = touches = Touches(storage.shared)
+        lives = Lives()
 
         def changed(changes: Sequence[Change]) -> None:
-            self._settle(changes)
+            for change in changes:
+                touches.settle(change)
+                lives.settle(change)
             announce(changes)
 
-        self._pipeline = Pipeline(storage, limits, changed, self._touches, clock)
-        self._references = references = References(self._pipeline)
-        self._reader = Reader(storage, self._pipeline.recorded)
-        self._forks = Forks(storage, self._pipeline, self._reader, references, self._lives, self._splitter)
-        self._lifetimes = Lifetimes(storage, self._pipeline, self._touches, references)
-        self.documents = Documents(storage, self._pipeline)
+        self._splitter = splitter = Splitter(limits.messages_max)
+        self._pipeline = pipeline = Pipeline(storage, limits, changed, touches, clock)
+        self._references = references = References(pipeline)
+        self._reader = reader = Reader(storage, pipeline.recorded)
+        forks = Forks(storage, pipeline, reader, references, lives, splitter)
+        self._lifetimes = Lifetimes(storage, pipeline, touches, references, forks, lives)
+        self.documents = Documents(storage, pipeline)
         # Of a storage that one process owns, nobody else competes for its leases.
         records = self.documents if storage.shared else TransientDocuments()
         self.leases = Leases(records, lambda: self.clock())
@@ -141,24 +137,7 @@ class StreamStore:
 
     def create(self, request: Create) -> Created:
         """Section 5.1, and 4.2 for forks; raises the ProtocolError that refuses it."""
-        request = self._splitter.split_create(request)
-        for _ in range(STALE_DECISIONS_MAX):
-            try:
-                return self._create(request)
-            except StaleDecision:
-                continue
-        return self._create(request)
-
-    def _create(self, request: Create) -> Created:
-        now = self.clock()
-        found = self._pipeline.find(request.name, now)
-        if found is not None and not found.deleted and has_expired(found, now):
-            self._lifetimes.expire(found)
-            found = self._pipeline.find(request.name, now)
-        if request.fork is not None and found is None:
-            return self._forks.create(request, request.fork, now)
-        new = replace(request, uid=new_uid(), life=self._lives.begin(now))
-        return cast(Created, self._pipeline.submit(new))
+        return self._lifetimes.create(self._splitter.split_create(request))
 
     def remove(self, name: str, precondition: Precondition | None = None) -> Removed:
         """Section 5.4; raises StreamNotFound, StreamGone or PreconditionFailed."""
@@ -180,15 +159,4 @@ class StreamStore:
 
         Soft-deleted and expired streams are named too, internal ones are not.
         """
-        found = self.storage.names(prefix, after, limit)
-        if not any(map(is_reserved, found)):
-            return found
-        # Internal names sort together: the list goes on behind them.
-        names = [name for name in found if name < RESERVED_END and not is_reserved(name)]
-        return names + self.storage.names(prefix, max(after, RESERVED_END), limit - len(names))
-
-    def _settle(self, changes: Sequence[Change]) -> None:
-        for change in changes:
-            self._touches.settle(change)
-            if change.before is not None and (change.after is None or change.is_new):
-                self._lives.end(change.before.config.life)
+        return self._reader.names(prefix, after, limit)
