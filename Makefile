@@ -8,6 +8,9 @@ SHELL := /bin/sh
 PYTHON ?= $(shell for candidate in python3 python3.14 python3.13 python3.12 python3.11 python; do \
 	"$$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo "$$candidate"; break; }; done)
 
+# `make serve` is for trying it out, also from another machine or from outside a container.
+HOST ?= 0.0.0.0
+
 VENV := .venv
 CLIENT_VENV := .venv-client
 LOCK_VENV := .venv-lock
@@ -31,8 +34,8 @@ help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' Makefile
 
 .PHONY: serve
-serve: $(VENV)/run.stamp ## Install what is missing and serve on port 4437
-	@exec $(BIN)/gunicorn -c gunicorn.conf.py wsgi:app
+serve: $(VENV)/run.stamp ## Install what is missing and serve on port 4437 (HOST=127.0.0.1: for this machine alone)
+	@DS_SERVER__HOST="$${DS_SERVER__HOST:-$(HOST)}" exec $(BIN)/gunicorn -c gunicorn.conf.py wsgi:app
 
 .PHONY: test-fast
 test-fast: $(VENV)/dev.stamp ## Run what needs no server process: protocol, streams, storage, web, configuration (under a minute on two cores)

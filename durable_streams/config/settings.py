@@ -70,7 +70,10 @@ class Section(BaseModel):
 class ServerSettings(Section):
     """Where the server listens and how long it waits."""
 
-    host: Host = setting("0.0.0.0", "The address or host name to listen on; `::` is every IPv6 address.")
+    host: Host = setting(
+        "127.0.0.1",
+        "The address or host name to listen on; `0.0.0.0` is every IPv4 address, `::` every IPv6 address.",
+    )
     port: int = setting(4437, "The TCP port to listen on; 0 takes any free one.", ge=0, le=65535)
     worker_class: Literal["stream", "gevent"] = setting(
         "stream", "The gunicorn worker: `stream` is the fast one of this package, `gevent` is gunicorn's own."

@@ -123,9 +123,10 @@ def check_start(arbiter: Any) -> None:
         if folder is None:
             _refuse(arbiter, Phase.START_SERVER, start_checks.NO_HEARTBEAT)
         arbiter.cfg.set("worker_tmp_dir", folder)
-    shortage = start_checks.raise_descriptor_limit(arbiter.cfg.worker_connections)
-    if shortage is not None:
-        _log.warning("%s", shortage)
+    connections = arbiter.cfg.worker_connections
+    for warning in (start_checks.exposure(arbiter.cfg), start_checks.raise_descriptor_limit(connections)):
+        if warning is not None:
+            _log.warning("%s", warning)
     SERVING.handover = Handover()
     adapt_arbiter(arbiter, mode)
 

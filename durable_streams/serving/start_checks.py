@@ -11,6 +11,7 @@ import resource
 import socket
 import tempfile
 import time
+from ipaddress import ip_address
 from typing import Any, Final
 
 from gunicorn.util import is_ipv6
@@ -29,6 +30,10 @@ PRELOAD: Final = (
 NO_HEARTBEAT: Final = (
     "no folder can be written to for the sign of life of a worker: mount a tmpfs at /dev/shm or /tmp, or name a folder "
     "with GUNICORN_CMD_ARGS=--worker-tmp-dir=FOLDER"
+)
+EXPOSED: Final = (
+    "{host} is every address of this machine, and there is no access control: whoever reaches the port may read, write "
+    "and delete every stream; set DS_SERVER__HOST=127.0.0.1, or put a proxy or a firewall in front"
 )
 SHARED_MEMORY: Final = "/dev/shm"
 PORT_WAIT_SECS: Final = 3.0
@@ -133,6 +138,19 @@ def listener_url(listener: socket.socket, scheme: str) -> str:
 
 def _authority(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def exposure(cfg: Any) -> str | None:
+    """What to warn of when everybody who reaches this machine may do everything."""
+    hosts = [address[0] for address in cfg.address if isinstance(address, tuple) and _is_any(address[0])]
+    return EXPOSED.format(host=hosts[0]) if hosts else None
+
+
+def _is_any(host: str) -> bool:
+    try:
+        return not host or ip_address(host).is_unspecified
+    except ValueError:
+        return False
 
 
 def raise_descriptor_limit(connections: int) -> str | None:

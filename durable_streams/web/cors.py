@@ -62,6 +62,11 @@ SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _TOKEN: Final = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 _HEADER_LIST: Final = re.compile(rf"{_TOKEN}(?:[ \t]*,[ \t]*{_TOKEN})*")
 
+# RFC 6761 section 6.3: every name below localhost is this machine.
+_LOCAL_HOST: Final = re.compile(
+    r"(?:(?:[a-z0-9-]+\.)*localhost|127(?:\.\d{1,3}){3}|\[::1\])\.?(?::\d+)?", re.IGNORECASE
+)
+
 
 class CorsHeaders:
     """The headers for one setting of ``http.cors_origins``: ``("*",)``, a list of origins, or none."""
@@ -78,8 +83,8 @@ class CorsHeaders:
             self.of_all = FOR_ANY
         elif not origins:
             self.of_all = SECURITY
-        self.refuse_foreign_write = None if self._allows_any else self._refuse_foreign_write
-        """Raises CrossOriginWrite for a write by a page of an origin that is not allowed; None where all are."""
+        self.refuse_foreign_write = _refuse_foreign_delete if self._allows_any else self._refuse_foreign_write
+        """Raises CrossOriginWrite for a write by a page of an origin that is not allowed."""
 
     def of(self, environ: Environ) -> list[Header]:
         """Headers to append to the response; the list is shared and must not be changed."""
@@ -112,6 +117,17 @@ class CorsHeaders:
             return
         if not _is_same_origin(environ, origin):
             raise CrossOriginWrite(origin)
+
+
+def _refuse_foreign_delete(environ: Environ) -> None:
+    """The star is the default, also on the machine of a developer: a page of the web must not delete there."""
+    if environ["REQUEST_METHOD"] != "DELETE":
+        return
+    origin = environ.get("HTTP_ORIGIN")
+    if origin is None or not _LOCAL_HOST.fullmatch(environ.get("HTTP_HOST", "")):
+        return
+    if not _LOCAL_HOST.fullmatch(origin.partition("://")[2]) and not _is_same_origin(environ, origin):
+        raise CrossOriginWrite(origin)
 
 
 def _is_same_origin(environ: Environ, origin: str) -> bool:

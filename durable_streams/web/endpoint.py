@@ -75,8 +75,7 @@ class StreamEndpoint:
         if exchange.environ["REQUEST_METHOD"] == "OPTIONS":
             exchange.operation = PREFLIGHT
             return self._cors.preflight(exchange.environ, self._streams.allowed_methods)
-        if self._refuse_foreign_write is not None:
-            self._refuse_foreign_write(exchange.environ)
+        self._refuse_foreign_write(exchange.environ)
         # Before the names are checked: control paths have their own rules.
         if raw_name.startswith(RESERVED) and is_reserved(raw_name):
             handler = self._control.route(exchange, raw_name)

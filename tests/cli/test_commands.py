@@ -121,7 +121,7 @@ def test_config_prints_toml_with_the_source_of_each_value(
     lines = [line.split() for line in printed.splitlines()]
     assert ["port", "=", "5000", "#", "environment", "variable", "DS_SERVER__PORT"] in lines
     assert ["format", "=", '"json"', "#", "config/prod.toml"] in lines
-    assert ["host", "=", '"0.0.0.0"', "#", "built-in", "default"] in lines
+    assert ["host", "=", '"127.0.0.1"', "#", "built-in", "default"] in lines
 
 
 def test_a_wrong_configuration_is_one_line_and_an_exit_code(

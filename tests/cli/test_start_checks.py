@@ -148,6 +148,26 @@ def test_the_address_of_a_listener_is_the_one_that_it_really_has(tmp_path: Path)
         assert start_checks.listener_url(listener, "http") == f"unix:{tmp_path / 's'}"
 
 
+@pytest.mark.parametrize(
+    ("host", "warned"),
+    [
+        ("0.0.0.0", True),
+        ("::", True),
+        ("127.0.0.1", False),
+        ("localhost", False),
+        ("192.0.2.1", False),
+    ],
+)
+def test_listening_on_every_address_is_warned_of(host: str, warned: bool) -> None:
+    found = start_checks.exposure(SimpleNamespace(address=[(host, 4437)]))
+    assert (found is not None) == warned
+    assert found is None or found.startswith(f"{host} is every address of this machine")
+
+
+def test_a_unix_socket_is_reached_by_this_machine_alone() -> None:
+    assert start_checks.exposure(SimpleNamespace(address=["/run/streams.sock"])) is None
+
+
 # soft and hard limit before, what is set, whether a shortage is reported, for 1000 connections (2024 files)
 LIMITS = [
     ((4096, 8192), None, False),

@@ -127,6 +127,42 @@ def test_any_header_may_be_sent_where_every_origin_is_allowed(
     assert names == asked if allowed else names.endswith(", Stream-TTL, X-Mine")
 
 
+# the Host of the request, the origin of the page, whether the page may delete
+DELETIONS = [
+    ("localhost:4437", "https://evil.example", False),
+    ("127.0.0.1:4437", "https://evil.example", False),
+    ("[::1]:4437", "http://evil.example:4437", False),
+    ("streams.localhost", "https://evil.example", False),
+    ("LOCALHOST:4437", "null", False),
+    ("localhost:4437", "https://localhost.evil.example", False),
+    ("localhost:4437", "http://127.0.0.1.evil.example", False),
+    ("localhost:4437", "http://localhost:5173", True),
+    ("127.0.0.1:4437", "http://app.localhost:3000", True),
+    ("localhost:4437", "http://localhost:4437", True),
+    ("localhost:4437", None, True),
+    ("streams.example", "https://app.example", True),
+    ("localhost.example", "https://app.example", True),
+]
+
+
+@pytest.mark.parametrize(("host", "origin", "allowed"), DELETIONS)
+def test_a_page_from_elsewhere_may_not_delete_on_localhost(
+    server: Server, host: str, origin: str | None, allowed: bool
+) -> None:
+    server.request("PUT", "s", headers=TEXT)
+    headers = {"Host": host} | ({} if origin is None else {"Origin": origin})
+    answer = server.request("DELETE", "s", headers=headers)
+    assert answer.status_int == (204 if allowed else 403)
+    assert answer.status_int == 204 or answer.json["code"] == "CROSS_ORIGIN_WRITE"
+    assert server.request("GET", "s").status_int == (404 if allowed else 200)
+
+
+def test_other_writes_stay_open_where_every_origin_is_allowed(server: Server) -> None:
+    headers = {**TEXT, "Host": "localhost:4437", "Origin": "https://evil.example"}
+    assert server.request("PUT", "s", headers=headers).status_int == 201
+    assert server.request("POST", "s", body=b"x", headers=headers).status_int == 204
+
+
 WRITES = [
     ("PUT", {}),
     ("POST", TEXT),
@@ -140,7 +176,7 @@ WRITES = [
 @pytest.mark.parametrize(
     ("origins", "origin", "refused"),
     [
-        (["*"], OTHER, False),
+        (["*"], "http://localhost:5173", False),
         ([ORIGIN], ORIGIN, False),
         ([ORIGIN], None, False),
         ([ORIGIN], OTHER, True),
