@@ -13,6 +13,7 @@ EXTRAS: Final = {
     "server": ("gunicorn", "gunicorn_h1c"),
     "acid": ("ZODB", "persistent", "transaction"),
     "postgres": ("psycopg",),
+    "subscriptions": ("cryptography", "urllib3"),
 }
 """Name of the extra -> the packages, by their import names, that it installs."""
 

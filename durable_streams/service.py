@@ -9,6 +9,7 @@ import gevent
 from gevent.event import Event
 from gevent.lock import Semaphore
 
+from durable_streams.config.subscriptions import SubscriptionSettings
 from durable_streams.eventloop import stopping
 from durable_streams.live.fanout import Fanout
 from durable_streams.live.hub import Hub
@@ -20,6 +21,7 @@ from durable_streams.streams.batch import Limits
 from durable_streams.streams.store import StreamStore
 from durable_streams.streams.sweeper import Sweeper
 from durable_streams.streams.wakes import Listener, Wakes
+from durable_streams.subscriptions.service import SubscriptionService
 
 LOOK_INTERVAL_S = 5.0
 """How late a reader learns of a change by another process whose wake was lost."""
@@ -33,7 +35,10 @@ class StreamService:
     While it is open, the stop of the process (``eventloop.stopping``) stops and closes it.
     """
 
-    def __init__(self, storage: Storage, limits: Limits) -> None:
+    def __init__(
+        self, storage: Storage, limits: Limits, subscriptions: SubscriptionSettings | None = None
+    ) -> None:
+        """Without ``subscriptions`` there are none."""
         self.listeners: list[Listener] = []
         """All that acts on wakes; an entry that is added later gets the wakes that follow."""
         self.wakes = Wakes(self.listeners)
@@ -41,6 +46,9 @@ class StreamService:
         self.hub = Hub()
         self.fanout = Fanout(self.store)
         self.listeners += (self.hub, self.fanout)
+        self.subscriptions: SubscriptionService | None = None
+        if subscriptions is not None and subscriptions.enabled:
+            self.subscriptions = SubscriptionService(self.store, subscriptions, self.listeners.append)
         self.on_ready: list[Callable[[bool], None]] = []
         """Told True when requests can be answered, and False when a stop has begun."""
         self._opening = Semaphore()
@@ -59,6 +67,8 @@ class StreamService:
             self.store.open()
             self._background = [gevent.spawn(Sweeper(self.store).run, self._closing)]
             self._join_others()
+            if self.subscriptions is not None:
+                self.subscriptions.open()
             stopping.on_drain(self.stop_live)
             stopping.on_stopped(self.close, last=True)
             self._tell(True)
@@ -75,6 +85,8 @@ class StreamService:
         self.stop_live()
         self._closing.set()
         with self._opening:
+            if self.subscriptions is not None:
+                self.subscriptions.close()
             gevent.joinall(self._background)
             self.store.close()
             stopping.forget(self.stop_live, self.close)

@@ -97,7 +97,9 @@ LAYERS = {
         "storage.contract",
         "protocol",
         "config",
-        others="gevent cryptography msgspec",
+        "extras",
+        "__version__",
+        others="gevent cryptography itsdangerous msgspec urllib3",
     ),
     "service": layer(
         "live",
@@ -107,6 +109,7 @@ LAYERS = {
         "storage.contract",
         "storage.abilities",
         "protocol",
+        "config",
         others="gevent",
     ),
     "embedding": layer(
@@ -131,7 +134,7 @@ LAYERS = {
         "config",
         "extras",
         "__version__",
-        others="flask werkzeug gevent zstandard",
+        others="flask werkzeug gevent msgspec zstandard",
     ),
 }
 

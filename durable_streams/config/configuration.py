@@ -10,16 +10,17 @@ from pydantic import PrivateAttr, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
 
+from durable_streams.config.declaring import Section
 from durable_streams.config.settings import (
     HttpSettings,
     LimitSettings,
     LogSettings,
     PostgresSettings,
-    Section,
     ServerSettings,
     StorageSettings,
     TlsSettings,
 )
+from durable_streams.config.subscriptions import SubscriptionSettings
 from durable_streams.storage.modes import mode_of
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ class Config(Section):
     limits: LimitSettings = LimitSettings()
     storage: StorageSettings = StorageSettings()
     postgres: PostgresSettings = PostgresSettings()
+    subscriptions: SubscriptionSettings = SubscriptionSettings()
     tls: TlsSettings = TlsSettings()
     log: LogSettings = LogSettings()
 

@@ -8,19 +8,13 @@ environment.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    model_validator,
-)
+from pydantic import AfterValidator, BeforeValidator, model_validator
 from pydantic_core import PydanticCustomError
 
 from durable_streams.config import values
+from durable_streams.config.declaring import Section, setting
 from durable_streams.storage.modes import MODE_NAMES
 
 AcidBackend = Literal["file", "in-memory"]
@@ -43,28 +37,6 @@ else:
     StorageMode = Literal[MODE_NAMES]
 ModeName = Annotated[StorageMode, BeforeValidator(values.storage_mode_name)]
 AcidBackendName = Annotated[AcidBackend, BeforeValidator(values.acid_backend_name)]
-
-
-def setting(
-    default: Any,
-    sentence: str,
-    *,
-    unit: str = "",
-    aliases: tuple[str, ...] = (),
-    secret: bool = False,
-    **limits: Any,
-) -> Any:
-    """One declaration. `unit` is for people, `aliases` are further dotted names, `limits` go to the
-    validator.
-    """
-    extra: Any = {"unit": unit, "aliases": list(aliases), "secret": secret}
-    return Field(default, description=sentence, json_schema_extra=extra, **limits)
-
-
-class Section(BaseModel):
-    """One TOML table: frozen, strict about types, and without room for keys that nobody declared."""
-
-    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False)
 
 
 class ServerSettings(Section):

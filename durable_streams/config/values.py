@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from decimal import Decimal
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -108,6 +109,34 @@ def host(name: str) -> str:
     if ":" in bare and bare.count(":") < 2:
         raise ValueError("must be a host name or an address without a port")
     return bare
+
+
+def root_url(text: str) -> str:
+    """Empty, or an absolute URL that a path can be added to."""
+    if not text:
+        return text
+    parts = urlsplit(text)
+    bare = f"{parts.scheme}://{parts.netloc}{parts.path}"
+    if parts.scheme not in ("http", "https") or not parts.hostname or "@" in text or text != bare:
+        raise ValueError("must be a URL such as https://streams.example/v1/stream")
+    if text.endswith("/"):
+        raise ValueError("must not end with '/'")
+    return text
+
+
+def host_patterns(patterns: tuple[str, ...]) -> tuple[str, ...]:
+    for pattern in patterns:
+        bare = pattern.removeprefix("*.")
+        if not _HOST_CHARACTERS.fullmatch(bare) or "*" in bare:
+            raise ValueError(f"{pattern!r} is not a host name such as worker.example or *.example")
+    return tuple(pattern.lower() for pattern in patterns)
+
+
+def networks(texts: tuple[str, ...]) -> tuple[str, ...]:
+    try:
+        return tuple(str(ip_network(text)) for text in texts)
+    except ValueError as exc:
+        raise ValueError(f"{exc}; a network is written as 10.1.0.0/16") from None
 
 
 def directory(value: Any) -> Any:

@@ -12,6 +12,7 @@ from durable_streams.protocol.content import media_type
 from durable_streams.protocol.errors import (
     BadRequest,
     ContentTypeMismatch,
+    DocumentChanged,
     EmptyArray,
     EmptyBody,
     ExpectedOffsetMismatch,
@@ -23,9 +24,9 @@ from durable_streams.protocol.errors import (
 from durable_streams.protocol.expiry import require_live
 from durable_streams.protocol.messages.splitting import to_messages
 from durable_streams.protocol.offsets import parse_offset
-from durable_streams.protocol.outcomes import Appended, Decision
+from durable_streams.protocol.outcomes import Appended, Decision, Done
 from durable_streams.protocol.producers import drop_silent, is_duplicate, known_producer
-from durable_streams.protocol.requests import Append, Create, Producer, StreamLimits
+from durable_streams.protocol.requests import Append, Create, Extend, Producer, StreamLimits
 from durable_streams.protocol.state import ProducerState, StreamState, evolve
 
 
@@ -55,6 +56,17 @@ def decide_append(found: StreamState | None, request: Append, now: float, limits
             raise EmptyArray()
     check_size(state.own_bytes + len(data), limits)
     return _accept(state, request, data, now, limits)
+
+
+def decide_extend(found: StreamState | None, request: Extend, now: float, limits: StreamLimits) -> Decision:
+    """A document of the server with more in it; raises DocumentChanged unless it is what is to be extended.
+
+    The limits are for streams of clients.
+    """
+    if found is None or found.config.uid != request.expected or found.tail != request.size:
+        raise DocumentChanged(request.name)
+    after = evolve(found, tail=found.tail + len(request.data), touched_at=now)
+    return Decision(after, request.data, Done(after))
 
 
 def stored_messages(request: Append | Create) -> bytes:

@@ -50,6 +50,8 @@ def decide_replace(found: StreamState | None, request: Replace, now: float, limi
     """A document with another body, or none; raises DocumentChanged unless it is the life that is to be replaced."""
     if (None if found is None else found.config.uid) != request.expected:
         raise DocumentChanged(request.name)
+    if found is not None and request.size is not None and found.tail != request.size:
+        raise DocumentChanged(request.name)
     if request.body is None:
         return Decision(None, b"", Done(None))
     config = StreamConfig(request.name, request.uid, DEFAULT_CONTENT_TYPE, NO_EXPIRY, None, int(now * 1e6))

@@ -141,6 +141,18 @@ class Replace:
     """Of the new life."""
     body: bytes | None
     """None: the document goes."""
+    size: int | None = None
+    """Only if its body is still of this size, in bytes."""
 
 
-Request = Create | Append | Remove | AddFork | RemoveFork | Touch | Replace
+@dataclass(frozen=True, slots=True)
+class Extend:
+    """Add to a document of the server, if it still is the life ``expected`` with a body of ``size`` bytes."""
+
+    name: str
+    expected: str
+    size: int
+    data: bytes
+
+
+Request = Create | Append | Remove | AddFork | RemoveFork | Touch | Replace | Extend

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
-from durable_streams.protocol.appending import decide_append
+from durable_streams.protocol.appending import decide_append, decide_extend
 from durable_streams.protocol.creating import decide_create, decide_replace
 from durable_streams.protocol.forking import (
     decide_add_fork,
@@ -18,6 +18,7 @@ from durable_streams.protocol.requests import (
     AddFork,
     Append,
     Create,
+    Extend,
     Remove,
     RemoveFork,
     Replace,
@@ -35,6 +36,7 @@ _RULES: Final[dict[type, Callable[[StreamState | None, Any, float, StreamLimits]
     RemoveFork: decide_remove_fork,
     Touch: decide_touch,
     Replace: decide_replace,
+    Extend: decide_extend,
 }
 
 

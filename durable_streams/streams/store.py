@@ -11,16 +11,17 @@ from time import time
 from typing import cast
 
 from durable_streams.protocol.caching import Precondition
-from durable_streams.protocol.expiry import require_live
+from durable_streams.protocol.expiry import has_expired, require_live
 from durable_streams.protocol.offsets import Offset
 from durable_streams.protocol.outcomes import Appended, Created, Removed
 from durable_streams.protocol.requests import Append, Create
 from durable_streams.protocol.state import StreamState
 from durable_streams.storage.contract import Change, Storage
 from durable_streams.streams.batch import Limits
-from durable_streams.streams.documents import Documents, TransientDocuments
 from durable_streams.streams.forks import Forks
-from durable_streams.streams.leases import Leases
+from durable_streams.streams.internal.documents import Documents, TransientDocuments
+from durable_streams.streams.internal.histories import Histories
+from durable_streams.streams.internal.leases import Leases
 from durable_streams.streams.lifetimes import Lifetimes
 from durable_streams.streams.lives import Lives
 from durable_streams.streams.pipeline import Pipeline
@@ -61,6 +62,7 @@ class StreamStore:
         forks = Forks(storage, pipeline, reader, references, lives, splitter)
         self._lifetimes = Lifetimes(storage, pipeline, touches, references, forks, lives)
         self.documents = Documents(storage, pipeline)
+        self.histories = Histories(storage, pipeline)
         # Of a storage that one process owns, nobody else competes for its leases.
         records = self.documents if storage.shared else TransientDocuments()
         self.leases = Leases(records, lambda: self.clock())
@@ -95,6 +97,16 @@ class StreamStore:
         """The stream for a client; raises StreamNotFound or StreamGone."""
         now = self.clock()
         return require_live(self._pipeline.find(name, now), name, now)
+
+    def find_all(self, names: Sequence[str]) -> dict[str, StreamState]:
+        """Those of ``names`` that a client could read, found with one question."""
+        now = self.clock()
+        found = self._pipeline.find_all(names, now)
+        return {
+            name: state
+            for name, state in found.items()
+            if isinstance(state, StreamState) and not state.deleted and not has_expired(state, now)
+        }
 
     def position_of(self, state: StreamState, offset: Offset | None) -> int:
         """The position that a client means (None: the tail); raises OffsetGone or InvalidOffset.

@@ -12,9 +12,7 @@ from typing import Final
 from gevent.event import Event
 
 from durable_streams.eventloop.turns import yield_to_loop
-from durable_streams.protocol.errors import ProtocolError
-from durable_streams.streams.leases import Lease
-from durable_streams.streams.lives import new_uid
+from durable_streams.streams.internal.leases import Leadership
 from durable_streams.streams.store import StreamStore
 
 SWEEP_INTERVAL_S: Final = 1.0
@@ -25,7 +23,6 @@ Between two steps every connection gets one turn at the most, so a sweep outruns
 """
 LEASE_NAME: Final = "sweeper"
 LEASE_S: Final = 15.0
-RENEWAL_S: Final = 5.0
 PAUSE_S_MIN: Final = 0.05
 """Between two checks of held windows that are shorter than a second."""
 
@@ -37,17 +34,14 @@ class Sweeper:
 
     def __init__(self, store: StreamStore) -> None:
         self._store = store
-        self._holder = new_uid()
-        self._lease: Lease | None = None
-        self._ask_at = 0.0
-        """When to ask for the lease, or to renew it (seconds since 1970)."""
+        self._leadership = Leadership(store.leases, LEASE_NAME, store.clock, LEASE_S)
 
     def run(self, closing: Event) -> None:
         """Sweep each second until ``closing`` is set, then let another process take over."""
         pause_s = SWEEP_INTERVAL_S
         while not closing.wait(pause_s):
             pause_s = self._round(closing)
-        self._release()
+        self._leadership.resign()
 
     def _round(self, closing: Event) -> float:
         """Returns after how many seconds the next one is due."""
@@ -61,22 +55,7 @@ class Sweeper:
         return min(SWEEP_INTERVAL_S, max(PAUSE_S_MIN, again_at - self._store.clock()))
 
     def _sweep(self, closing: Event) -> None:
-        while self.leads() and not closing.is_set():
+        while self._leadership.leads() and not closing.is_set():
             if self._store.sweep(SWEEP_STREAMS_MAX) < SWEEP_STREAMS_MAX:
                 return
             yield_to_loop()
-
-    def leads(self) -> bool:
-        """Whether this process is the one that sweeps; takes the lease when it is free, and renews it in time."""
-        now = self._store.clock()
-        if now >= self._ask_at or (self._lease is not None and now >= self._lease.expires_at):
-            self._lease = self._store.leases.acquire(LEASE_NAME, self._holder, LEASE_S)
-            self._ask_at = now + RENEWAL_S
-        return self._lease is not None
-
-    def _release(self) -> None:
-        try:
-            if self._lease is not None:
-                self._store.leases.release(self._lease)
-        except ProtocolError as exc:
-            log.warning("the lease of the sweeper ends by itself: %r", exc)

@@ -24,10 +24,11 @@ from durable_streams.streams.batch import Limits
 from durable_streams.telemetry import RequestLog
 from durable_streams.web.cors import CorsHeaders
 from durable_streams.web.endpoint import StreamEndpoint
-from durable_streams.web.exchange import Gate, Hooks, Observer
+from durable_streams.web.exchange import Gate, Hooks, Observer, Routes
 from durable_streams.web.parsing import encodes_base
 from durable_streams.web.response import Environ
 from durable_streams.web.stream_routes import StreamRoutes
+from durable_streams.web.subscriptions.routes import SubscriptionRoutes
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication
@@ -63,7 +64,7 @@ def build_service(storage: Storage, config: Config) -> StreamService:
         messages_max=given.max_messages_per_request,
         producer_ttl_s=given.producer_ttl_secs,
     )
-    return StreamService(storage, limits)
+    return StreamService(storage, limits, config.subscriptions)
 
 
 def build_hooks(config: Config, gates: Sequence[Gate] = (), observers: Sequence[Observer] = ()) -> Hooks:
@@ -71,6 +72,13 @@ def build_hooks(config: Config, gates: Sequence[Gate] = (), observers: Sequence[
     request_log = RequestLog(config.log, config.storage.mode)
     logs: tuple[Observer, ...] = (request_log,) if request_log.wants_any else ()
     return Hooks(tuple(gates), (*logs, *observers))
+
+
+def build_control(service: StreamService, config: Config, base_path: str, hooks: Hooks) -> Routes | None:
+    """What is served below ``{base}/__ds``: subscriptions, unless they are switched off."""
+    if service.subscriptions is None:
+        return None
+    return SubscriptionRoutes(service.subscriptions, config, base_path, gated=bool(hooks.gates))
 
 
 def build_blueprint(
@@ -106,7 +114,8 @@ def build_blueprint(
         routes = StreamRoutes(
             service, config, [base_path], owns_connection=False, gated=bool(gates), read_only=read_only
         )
-        endpoint = StreamEndpoint(service, routes, CorsHeaders(config.http), hooks)
+        control = None if read_only else build_control(service, config, base_path, hooks)
+        endpoint = StreamEndpoint(service, routes, CorsHeaders(config.http), hooks, control)
         # A second blueprint of one app is kept beside the first: a server opens both at its start.
         extensions = state.app.extensions
         extensions[state.name if EXTENSION in extensions else EXTENSION] = service
@@ -217,7 +226,8 @@ def mount(app: Flask, service: StreamService, config: Config, hooks: Hooks) -> N
     # The longest first, since one may be below another.
     base_paths = sorted((path.rstrip("/") for path in config.http.stream_base_path), key=len, reverse=True)
     routes = StreamRoutes(service, config, base_paths, owns_connection=True, gated=bool(hooks.gates))
-    endpoint = StreamEndpoint(service, routes, CorsHeaders(config.http), hooks)
+    control = build_control(service, config, config.http.stream_base_path[0].rstrip("/"), hooks)
+    endpoint = StreamEndpoint(service, routes, CorsHeaders(config.http), hooks, control)
     app.extensions[EXTENSION] = service
     fixed_parts = [_fixed_part(rule) for rule in app.url_map.iter_rules()]
     for base_path in reversed(base_paths):

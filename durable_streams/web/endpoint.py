@@ -12,7 +12,7 @@ from durable_streams.service import StreamService
 from durable_streams.web.cors import CorsHeaders
 from durable_streams.web.exchange import Exchange, Handler, Hooks, Routes
 from durable_streams.web.parsing import readable
-from durable_streams.web.problems import as_protocol_error, problem_response, request_path
+from durable_streams.web.problems import as_protocol_error, request_path
 from durable_streams.web.response import Environ, Response
 from durable_streams.web.stream_routes import StreamRoutes
 
@@ -61,10 +61,10 @@ class StreamEndpoint:
             response = self._respond(exchange, raw_name)
         except ProtocolError as exc:
             error = exc
-            response = problem_response(error, environ)
+            response = exchange.error_response(error, environ)
         except Exception as exc:
             error = _unexpected(exc, environ)
-            response = problem_response(error, environ)
+            response = exchange.error_response(error, environ)
         if self._hooks is not None:
             self._hooks.finished(exchange, response.status, error)
             if exchange.live is not None and error is None:

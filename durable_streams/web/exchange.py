@@ -15,6 +15,7 @@ from typing import Final, Protocol
 
 from durable_streams.protocol.errors import ProtocolError
 from durable_streams.web.parsing import Read
+from durable_streams.web.problems import problem_response
 from durable_streams.web.response import Environ, Response
 
 UNROUTED: Final = "request"
@@ -44,6 +45,8 @@ class Exchange:
     ``operation``: what is asked for, such as ``append``. ``live``: ``long-poll``, ``sse`` or None.
     ``source``: the stream that a create forks from. ``principal``: who asks, if a gate has found out.
     ``read``: the query of a GET of a stream, unset otherwise. ``started_ns``: of ``perf_counter_ns``.
+    ``exempt``: what is asked for is public, or the request carries a token that its handler checks, so a gate that
+    asks for credentials lets it pass. ``error_response``: the form that errors take.
     ``sent_bytes`` and ``end`` belong to a live read; both are final once it has ended.
     """
 
@@ -54,6 +57,8 @@ class Exchange:
     read: Read
     sent_bytes = 0
     end: LiveEnd | None = None
+    exempt = False
+    error_response: Callable[[ProtocolError, Environ], Response] = staticmethod(problem_response)
 
     def __init__(self, environ: Environ, name: str = "", operation: str = UNROUTED) -> None:
         self.started_ns = perf_counter_ns()
@@ -67,7 +72,8 @@ Gate = Callable[[Exchange], None]
 """Raises a ProtocolError to refuse the request; may set ``principal``.
 
 It runs once the route is known and the name and the query are well-formed, before the body is read and before the
-stream is looked at. A preflight (OPTIONS) carries no credentials and passes no gate.
+stream is looked at. A preflight (OPTIONS) carries no credentials and passes no gate. A gate that asks for credentials
+lets an ``exempt`` exchange pass.
 """
 
 

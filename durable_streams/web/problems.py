@@ -25,7 +25,7 @@ def problem_response(error: ProtocolError, environ: Environ) -> Response:
         "detail": error.detail,
         "instance": request_path(environ),
     }
-    headers = [("Content-Type", PROBLEM_TYPE), ("Cache-Control", NO_STORE), *map(_one_line, error.headers)]
+    headers = [("Content-Type", PROBLEM_TYPE), ("Cache-Control", NO_STORE), *map(one_line, error.headers)]
     body = json.dumps(document).encode("ascii")
     if environ["REQUEST_METHOD"] == "HEAD":
         return Response(error.status, headers, iter(()))
@@ -60,6 +60,6 @@ def _headers_of(exc: HTTPException) -> list[tuple[str, str]]:
     return [(name, str(value)) for name, value in exc.get_headers() if name != "Content-Type"]
 
 
-def _one_line(header: tuple[str, str]) -> tuple[str, str]:
+def one_line(header: tuple[str, str]) -> tuple[str, str]:
     name, value = header
     return name, value.replace("\r", " ").replace("\n", " ")

@@ -9,5 +9,5 @@ runConformanceTests({
   baseUrl,
   // As long as the server's own time-out, or the suite passes over the answer 204 without having seen it.
   longPollTimeoutMs: Number(process.env.CONFORMANCE_LONG_POLL_MS),
-  subscriptions: process.env.CONFORMANCE_SUBSCRIPTIONS === "true",
+  subscriptions: true,
 })

@@ -11,7 +11,7 @@ import pytest
 from durable_streams.protocol.errors import DocumentChanged, ProtocolError, StorageFull, TooLarge
 from durable_streams.storage.contract import Storage
 from durable_streams.streams.batch import Limits
-from durable_streams.streams.documents import DOCUMENT_BYTES_MAX, Document, Documents, Save
+from durable_streams.streams.internal.documents import DOCUMENT_BYTES_MAX, Document, Documents, Save
 from tests.contract.driving import SECONDS_MAX, Kind, Streams, all_at_once
 from tests.contract.shared_storage import Database, SharedStorage
 from tests.faults import FaultyStorage

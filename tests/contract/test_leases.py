@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from durable_streams.streams.batch import Limits
-from durable_streams.streams.leases import Lease, Leases
+from durable_streams.streams.internal.leases import Lease, Leases
 from tests.contract.driving import START, Kind, Streams, all_at_once
 from tests.contract.shared_storage import Database, SharedStorage
 

@@ -516,7 +516,7 @@ def test_r62_a_clock_that_was_set_back_delays_nothing_for_long() -> None:
 
 def test_r63_status_is_failed_while_a_retry_is_scheduled() -> None:
     def status() -> Any:
-        document = subscription_document(scene.sub, scene.situation())
+        document = subscription_document(scene.sub, 0, 0)
         return document["status"], document["attempts"], document["last_error"], document["next_attempt_at"]
 
     scene = posted()
@@ -962,6 +962,7 @@ def test_without_max_attempts_a_wake_is_tried_for_ever() -> None:
 def test_events_that_no_decision_can_have_made_are_refused(event: events.Event) -> None:
     with pytest.raises(ValueError, match="without a subscription"):
         events.apply(None, event)
+    assert events.apply(None, events.Deleted(7, NOW)) is None
     with pytest.raises(ValueError, match="without a wake"):
         events.apply(pulling().sub, event)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import gevent
@@ -17,6 +17,7 @@ from durable_streams.service import StreamService
 from durable_streams.storage.contract import Storage
 from durable_streams.storage.memory import InMemoryStorage
 from durable_streams.web.blueprint import EXTENSION, build_blueprint
+from durable_streams.web.exchange import Gate
 from tests.event_streams import Event, EventStream
 
 BASE = "/v1/stream/"
@@ -45,14 +46,21 @@ class Server:
     """The application with some settings; requests name streams, not paths, unless they begin with a slash."""
 
     def __init__(
-        self, storage: Storage | None = None, *, embedded: bool = False, **sections: dict[str, Any]
+        self,
+        storage: Storage | None = None,
+        *,
+        embedded: bool = False,
+        gates: Sequence[Gate] = (),
+        **sections: dict[str, Any],
     ) -> None:
         """``sections`` are those of the configuration; logs are off unless ``log`` says otherwise.
 
         ``embedded``: as a blueprint in an app of somebody else, under the same path.
         """
         config = Config.model_validate({"log": {"rust_log": "off"}, **sections})
-        self.flask = _somebody_elses(config, storage) if embedded else create_app(config, storage)
+        self.flask = (
+            _somebody_elses(config, storage) if embedded else create_app(config, storage, gates=gates)
+        )
         self.service: StreamService = self.flask.extensions[EXTENSION]
         self.store = self.service.store
         self.clock = Clock()

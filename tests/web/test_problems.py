@@ -42,8 +42,6 @@ REFUSALS: list[tuple[str, str, bytes, Headers, int, str, str]] = [
     ("GET", "/v1/streams", b"", {}, 404, "not-found", "NOT_FOUND"),
     ("POST", "/healthz", b"", {}, 405, "method-not-allowed", "METHOD_NOT_ALLOWED"),
     ("DELETE", "/readyz", b"", {}, 405, "method-not-allowed", "METHOD_NOT_ALLOWED"),
-    ("GET", "__ds", b"", {}, 404, "not-found", "NOT_FOUND"),
-    ("PUT", "__ds/subscriptions/x", b"{}", JSON, 404, "not-found", "NOT_FOUND"),
 ]
 
 

@@ -236,9 +236,9 @@ def _acked_links(
     for path, offset in acks:
         stream = situation.stream(path)
         if stream is None or not found.is_linked(path):
-            if path not in told:
-                raise AckRefused(f"{path!r} is no linked stream with anything to ack")
-            # The worker was told of a stream that has gone since: it is right to ack it, and nothing is left to move.
+            if path not in told and path not in found.links:
+                raise AckRefused(f"{path!r} is not linked")
+            # The worker was told of a stream that is not there, or not any more: nothing is left to move.
             continue
         link = moved.get(path) or found.link_of(path, stream)
         moved[path] = _acked_link(link, stream, offset, told.get(path), situation)
@@ -294,7 +294,7 @@ def _expire(found: Subscription, request: Expire, situation: Situation) -> Decis
 def _attempt(found: Subscription, request: Attempt, situation: Situation) -> Decision:
     """The first attempt began with the wake; what follows it is noted, and has a lease of its own."""
     wake = _waking(found, request.wake_id)
-    if wake is None or not wake.attempts:
+    if wake is None or not wake.attempts or found.pulls:
         return NOTHING
     return Decision((events.Attempted(situation.now),))
 
@@ -303,6 +303,9 @@ def _succeed(found: Subscription, request: Succeed, situation: Situation) -> Dec
     wake = found.wake
     if wake is None or wake.id != request.wake_id or wake.phase is Phase.CONDEMNED:
         return NOTHING
+    if found.pulls:
+        # Announced: there is nothing to note unless it had failed before.
+        return Decision((events.Announced(),)) if wake.phase is Phase.WAKING and wake.attempts else NOTHING
     if not request.done:
         return Decision((events.Delivered(request.began_at),)) if wake.phase is Phase.WAKING else NOTHING
     acked = tuple(_acked_entries(found, wake, situation))

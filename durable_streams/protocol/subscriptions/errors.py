@@ -120,6 +120,23 @@ class UnsupportedMediaType(SubscriptionError):
         super().__init__(f"The body must be application/json, not {received}")
 
 
+class WebhooksMissing(SubscriptionError):
+    """The packages that webhooks need are not installed; the message says what to install."""
+
+    status, type, title, code = 501, "/errors/webhooks-missing", "Webhooks Missing", "WEBHOOKS_MISSING"
+
+
+class ClaimsClosed(SubscriptionError):
+    """Section 7.2 has claims carry a service's token, and nothing here could check it."""
+
+    status, type, title, code = 503, "/errors/claims-closed", "Claims Closed", "CLAIMS_CLOSED"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Claims need access control, or the setting subscriptions.allow_open_claims for development"
+        )
+
+
 class SubscriptionLimit(SubscriptionError):
     """One subscription, or one link, more than the settings allow."""
 

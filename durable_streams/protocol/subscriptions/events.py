@@ -52,6 +52,13 @@ class Unlinked:
 
 
 @dataclass(frozen=True, slots=True)
+class Dropped:
+    """Links of the pattern whose streams have gone, with cursors that say nothing any more."""
+
+    paths: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Paused:
     paused: bool
 
@@ -80,6 +87,11 @@ class Failed:
 
     error: str
     next_attempt_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Announced:
+    """The wake event stands in the wake stream, after attempts that had failed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,10 +156,12 @@ Event = (
     Created
     | Linked
     | Unlinked
+    | Dropped
     | Paused
     | Woken
     | Attempted
     | Failed
+    | Announced
     | Delivered
     | Claimed
     | Extended
@@ -165,11 +179,12 @@ def apply(found: Subscription | None, event: Event) -> Subscription | None:
     """
     if isinstance(event, Created):
         return _created(event)
+    if isinstance(event, Deleted):
+        # Alone, it is all that is left of a subscription.
+        return None
     if found is None:
         raise ValueError(f"{type(event).__name__} without a subscription")
-    if isinstance(event, Deleted):
-        return None
-    if isinstance(event, Linked | Unlinked | Paused | Acked):
+    if isinstance(event, Linked | Unlinked | Dropped | Paused | Acked):
         _apply_to_links(found, event)
     elif isinstance(event, Woken):
         found.wake = _woken(found, event)
@@ -195,7 +210,7 @@ def _created(event: Created) -> Subscription:
     )
 
 
-def _apply_to_links(found: Subscription, event: Linked | Unlinked | Paused | Acked) -> None:
+def _apply_to_links(found: Subscription, event: Linked | Unlinked | Dropped | Paused | Acked) -> None:
     match event:
         case Linked():
             found.links.update((link.path, link) for link in event.links)
@@ -204,6 +219,9 @@ def _apply_to_links(found: Subscription, event: Linked | Unlinked | Paused | Ack
             found.failures, found.last_error = 0, None
         case Paused():
             found.paused = event.paused
+        case Dropped():
+            for path in event.paths:
+                found.links.pop(path, None)
         case Unlinked():
             link = found.links.pop(event.path, None)
             if link is not None and link.uid is not None and found.matches(event.path):
@@ -221,7 +239,7 @@ def _woken(found: Subscription, event: Woken) -> Wake:
 def _apply_to_wake(
     found: Subscription,
     wake: Wake,
-    event: Attempted | Failed | Delivered | Claimed | Extended | Condemned | Ended,
+    event: Attempted | Failed | Announced | Delivered | Claimed | Extended | Condemned | Ended,
 ) -> None:
     lease_s = found.config.lease_ttl_s
     match event:
@@ -232,6 +250,9 @@ def _apply_to_wake(
             wake.next_attempt_at = event.next_attempt_at
             found.failures += 1
             found.last_error = event.error
+        case Announced():
+            wake.attempts, wake.next_attempt_at = 0, None
+            found.failures, found.last_error = 0, None
         case Delivered():
             wake.phase = Phase.HELD
             wake.lease_until = max(wake.lease_until, event.at + lease_s)

@@ -104,6 +104,11 @@ class Glob:
         self._tree: GlobTree[None] = GlobTree()
         self._tree.add(pattern, None)
 
+    @property
+    def prefix(self) -> str:
+        """What every name that matches begins with."""
+        return literal_prefix(self.pattern)
+
     def matches(self, name: str) -> bool:
         return bool(self._tree.matching(name))
 

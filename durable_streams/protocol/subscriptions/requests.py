@@ -108,7 +108,7 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class Succeed:
-    """A webhook was answered with 2xx; ``done``: and its worker has finished."""
+    """A webhook was answered with 2xx (``done``: and its worker has finished), or a wake event was appended."""
 
     wake_id: str
     done: bool

@@ -111,10 +111,11 @@ def config_document(config: SubscriptionConfig) -> Json:
     return document
 
 
-def subscription_document(found: Subscription, situation: Situation) -> Json:
+def subscription_document(found: Subscription, streams_behind: int, bytes_behind: int) -> Json:
     """Section 6.3 without the member `streams`; every member is there, null where it is unset.
 
-    What follows ``description`` is this server's: how far the subscription is behind, and how its delivery goes.
+    What follows ``description`` is this server's: how many linked streams are pending, with how many stored bytes
+    beyond their cursors, and how the delivery goes.
     """
     wake = found.wake
     return {
@@ -125,20 +126,12 @@ def subscription_document(found: Subscription, situation: Situation) -> Json:
         "status": "failed" if found.is_failing else "active",
         "paused": found.paused,
         "generation": found.generation,
-        "lag": lag_document(found, situation),
+        "lag": {"streams": streams_behind, "bytes": bytes_behind},
         "attempts": found.failures,
         "last_error": found.last_error,
         "next_attempt_at": timestamp(wake.next_attempt_at) if wake and wake.next_attempt_at else None,
         "wake": None if wake is None else wake_document(wake),
     }
-
-
-def lag_document(found: Subscription, situation: Situation) -> Json:
-    """How many linked streams are pending, and how many stored bytes they have beyond their cursors."""
-    ahead = sum(
-        stream.tail - found.link_of(path, stream).position for path, stream in situation.behind.items()
-    )
-    return {"streams": len(situation.behind), "bytes": ahead}
 
 
 def wake_document(wake: Wake) -> Json:

@@ -8,14 +8,18 @@ generation is part of what it writes. Processes compare their own clocks, which 
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final
 
-from durable_streams.protocol.errors import DocumentChanged
-from durable_streams.streams.documents import Records
+from durable_streams.protocol.errors import DocumentChanged, ProtocolError
+from durable_streams.streams.internal.documents import Records
+from durable_streams.streams.lives import new_uid
 
 _FOLDER: Final = "leases/"
+
+log = logging.getLogger("durable_streams.streams")
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,3 +93,37 @@ class Leases:
         except DocumentChanged:
             return None
         return lease
+
+
+class Leadership:
+    """One process of several does a task as long as it lives; the others ask now and then whether it still does."""
+
+    def __init__(self, leases: Leases, name: str, clock: Callable[[], float], lease_s: float = 15.0) -> None:
+        """``lease_s``: how long the task rests at most when its process dies, in seconds."""
+        self._leases = leases
+        self._name = name
+        self._clock = clock
+        self._lease_s = lease_s
+        self._holder = new_uid()
+        self._lease: Lease | None = None
+        self._ask_at = 0.0
+        """When to ask for the lease, or to renew it (seconds since 1970)."""
+
+    def leads(self) -> bool:
+        """Whether this process does the task now; takes the lease when it is free, and renews it in time.
+
+        Raises StreamDamaged or Unavailable.
+        """
+        now = self._clock()
+        if now >= self._ask_at or (self._lease is not None and now >= self._lease.expires_at):
+            self._lease = self._leases.acquire(self._name, self._holder, self._lease_s)
+            self._ask_at = now + self._lease_s / 3
+        return self._lease is not None
+
+    def resign(self) -> None:
+        """Let another process take over at once."""
+        try:
+            if self._lease is not None:
+                self._leases.release(self._lease)
+        except ProtocolError as exc:
+            log.warning("the lease %r ends by itself: %r", self._name, exc)

@@ -1,0 +1,1 @@
+"""Webhooks: keys that sign them, addresses that may receive them, and the client that sends them."""
