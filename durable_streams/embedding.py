@@ -16,6 +16,7 @@ from gevent.event import Event
 
 from durable_streams.config.settings import LimitSettings
 from durable_streams.eventloop.loop_calls import LoopCalls, LoopUnavailable
+from durable_streams.eventloop.turns import StreamedBody
 from durable_streams.protocol.content import check_content_type
 from durable_streams.protocol.errors import (
     RequestBodyTooLarge,
@@ -33,6 +34,9 @@ __all__ = ["Appended", "Page", "Producer", "StreamInfo", "Streams", "Tail"]
 
 LOOP_WAIT_S_MAX: Final = 30.0
 """A call of another thread that the loop has not begun by then raises Unavailable, and is not made."""
+
+TAIL_BYTES_MAX: Final = 1024 * 1024
+"""Stored bytes in a page of ``Streams.tail`` where no limit is set."""
 
 T = TypeVar("T")
 
@@ -115,11 +119,12 @@ class _Access:
 
         return self.run(opened)
 
-    def page(self, state: StreamState, position: int, bytes_max: int) -> Page:
-        found = self.store.read(state, position, min(bytes_max, self.limits.max_read_bytes))
+    def page(self, state: StreamState, position: int, bytes_max: int | None) -> Page:
+        """At most ``bytes_max`` stored bytes; None: all that there is."""
+        found = self.store.read(state, position, bytes_max)
         self.store.touch(state)
         return Page(
-            found.body,
+            found.body if found.more is None else b"".join(StreamedBody(found.pieces())),
             found.next_offset,
             state.config.content_type,
             found.at_tail,
@@ -221,15 +226,18 @@ class Streams:
     def read(self, name: str, offset: str = FROM_START, *, bytes_max: int | None = None) -> Page:
         """The data after ``offset`` (section 5.6). An empty page with ``up_to_date`` is the end of an open stream.
 
-        At most ``bytes_max`` stored bytes, and at most the setting ``limits.max_read_bytes``.
+        At most ``bytes_max`` stored bytes, and at most the setting ``limits.max_read_bytes``; without either all that
+        there is, in memory. ``tail`` gives a long stream page by page.
         """
         checked = self._access.name(name)
-        most = self._access.limits.max_read_bytes if bytes_max is None else bytes_max
+        limits = [
+            most for most in (bytes_max, self._access.limits.max_read_bytes or None) if most is not None
+        ]
 
         def step() -> Page:
             state = self._access.store.find(checked)
             position = self._access.store.position_of(state, parse_read_offset(offset))
-            return self._access.page(state, position, most)
+            return self._access.page(state, position, min(limits, default=None))
 
         return self._access.run_open(step)
 
@@ -278,7 +286,9 @@ class Tail(Iterator[Page]):
                 # ``now`` is a place from the first look on.
                 self.offset = service.store.offset_at(state, position)
                 if position != state.tail:
-                    page = self._access.page(state, position, self._access.limits.max_read_bytes)
+                    page = self._access.page(
+                        state, position, self._access.limits.max_read_bytes or TAIL_BYTES_MAX
+                    )
                     self.offset = page.offset
                     return page
                 if state.closed or service.hub.stopping or not self._wait(state, wake):

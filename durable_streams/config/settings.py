@@ -161,7 +161,10 @@ class LimitSettings(Section):
         ge=0,
     )
     max_read_bytes: ByteCount = setting(
-        1024 * 1024, "The longest page of a catch-up read.", unit="bytes", ge=1
+        0,
+        "The longest page of a catch-up read; 0 is one answer with all that there is, sent piece by piece.",
+        unit="bytes",
+        ge=0,
     )
     max_stream_name_bytes: ByteCount = setting(
         1024, "The longest stream name, percent-decoded.", unit="bytes", ge=1

@@ -1,8 +1,9 @@
-"""Turns: how long one greenlet works before every other one gets its turn."""
+"""Turns: how long one greenlet works before every other one gets its turn, and the bodies that give them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import errno
+from collections.abc import Generator, Iterator
 from typing import Final
 
 import gevent
@@ -38,3 +39,33 @@ class LargeBody:
             if start:
                 yield_to_loop()
             yield self.whole[start : start + TURN_BYTES]
+
+
+class StreamedBody:
+    """A response body that is read piece by piece while it is sent, and yields to the loop after each one.
+
+    A server that yields by itself sends ``pieces`` instead. Both are to be closed, as WSGI has it.
+    """
+
+    __slots__ = ("pieces",)
+
+    def __init__(self, pieces: Generator[bytes]) -> None:
+        self.pieces = pieces
+
+    def __iter__(self) -> Iterator[bytes]:
+        for piece in self.pieces:
+            yield piece
+            yield_to_loop()
+
+    def close(self) -> None:
+        self.pieces.close()
+
+
+class CutShort(ConnectionResetError):
+    """Raised by a body whose rest has been lost: the connection must end short of the response's length.
+
+    Servers take it for a client that has gone, and close the connection without a traceback.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(errno.ECONNRESET, reason)

@@ -5,11 +5,20 @@ In JSON mode a page holds whole messages. Which position may be read is decided 
 
 from __future__ import annotations
 
+from collections.abc import Generator, Iterable
 from dataclasses import dataclass
+from itertools import chain
 
 from durable_streams.protocol.content import check_position
 from durable_streams.protocol.forking import lost_source
-from durable_streams.protocol.messages.framing import MESSAGE_END, check_boundary, pass_messages, to_array
+from durable_streams.protocol.messages.framing import (
+    MESSAGE_END,
+    array_bytes,
+    check_boundary,
+    pass_messages,
+    to_array,
+    to_array_pieces,
+)
 from durable_streams.protocol.names import RESERVED_END, is_reserved
 from durable_streams.protocol.offsets import Offset, format_offset, life_at, position_of
 from durable_streams.protocol.state import StreamState
@@ -18,6 +27,8 @@ from durable_streams.storage.finding import Find
 
 SCAN_BYTES = 1 << 20
 """Bytes read at once while message ends are searched."""
+PIECE_BYTES = 256 * 1024
+"""Bytes read at once for a page without a limit; a longer one keeps no more than a few such pieces in memory."""
 
 
 @dataclass(slots=True)
@@ -30,12 +41,29 @@ class Page:
     data: bytes
     next_offset: str
     """The offset of ``stop``."""
+    more: Iterable[bytes] | None = None
+    """What follows ``data`` up to ``stop``, read when it is asked for; None: nothing.
+
+    Raises what the read of a stream raises when it is deleted, or found damaged, meanwhile.
+    """
 
     @property
     def body(self) -> bytes:
-        """The bytes as clients get them: in JSON mode an array of the messages."""
+        """The bytes of a page without ``more`` as clients get them: in JSON mode an array of the messages."""
         config = self.state.config
         return to_array(self.data, old_messages=config.old_messages) if config.is_json else self.data
+
+    def pieces(self) -> Generator[bytes]:
+        """The same of a page with ``more``."""
+        config = self.state.config
+        stored = chain((self.data,), self.more or ())
+        yield from to_array_pieces(stored, old_messages=config.old_messages) if config.is_json else stored
+
+    @property
+    def pieces_bytes(self) -> int | None:
+        """How many bytes ``pieces`` are; None where only reading them can tell."""
+        stored_bytes, config = self.stop - self.start, self.state.config
+        return array_bytes(stored_bytes, old_messages=config.old_messages) if config.is_json else stored_bytes
 
     @property
     def at_tail(self) -> bool:
@@ -62,12 +90,17 @@ class Reader:
         """The offset of ``position`` as clients of that stream carry it."""
         return format_offset(self.life_at(state, position), position)
 
-    def page(self, state: StreamState, start: int, bytes_max: int) -> Page:
+    def page(self, state: StreamState, start: int, bytes_max: int | None) -> Page:
         """At most ``bytes_max`` stored bytes from ``start``; in JSON mode whole messages, and at least one.
 
+        None: all up to the tail, and what is more than PIECE_BYTES of them as ``more``.
         Raises InvalidOffset for a position beyond the tail or inside a JSON message.
         """
         check_position(start, state.tail)
+        if bytes_max is None:
+            if state.tail - start > PIECE_BYTES:
+                return self._long_page(state, start)
+            bytes_max = PIECE_BYTES
         stop = min(state.tail, start + bytes_max)
         if state.config.is_json and stop > start:
             return self._page_of_messages(state, start, stop)
@@ -127,6 +160,15 @@ class Reader:
     def _page(self, state: StreamState, start: int, data: bytes) -> Page:
         stop = start + len(data)
         return Page(state, start, stop, data, self.offset_at(state, stop))
+
+    def _long_page(self, state: StreamState, start: int) -> Page:
+        if state.config.is_json and start:
+            check_boundary(self.read(state, start - 1, start))
+        first, tail = start + PIECE_BYTES, state.tail
+        # The first piece is read now, while what is wrong can still be reported.
+        data = self.read(state, start, first)
+        more = (self.read(state, at, min(tail, at + PIECE_BYTES)) for at in range(first, tail, PIECE_BYTES))
+        return Page(state, start, tail, data, self.offset_at(state, tail), more)
 
     def _whole_message(self, state: StreamState, begun: bytes, stop: int) -> bytes:
         parts = [begun]

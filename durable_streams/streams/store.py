@@ -119,9 +119,10 @@ class StreamStore:
         """The offset of ``position`` as clients of that stream carry it."""
         return self._reader.offset_at(state, position)
 
-    def read(self, state: StreamState, start: int, bytes_max: int) -> Page:
+    def read(self, state: StreamState, start: int, bytes_max: int | None) -> Page:
         """At most ``bytes_max`` stored bytes from ``start``; in JSON mode whole messages, and at least one.
 
+        None: all up to the tail; of a long rest the page has the beginning, and ``Page.more`` gives what follows.
         Raises InvalidOffset for a position beyond the tail or inside a JSON message.
         """
         return self._reader.page(state, start, bytes_max)

@@ -66,7 +66,9 @@ def page(found: Page, cache_control: str, tag: str | None, cursor: str | None) -
         SANDBOX,
         *_position(found, cache_control, tag, cursor),
     ]
-    return Response(200, headers, found.body)
+    if found.more is None:
+        return Response(200, headers, found.body)
+    return Response(200, headers, found.pieces(), found.pieces_bytes)
 
 
 def not_modified(found: Page, cache_control: str, tag: str | None, cursor: str | None) -> Response:

@@ -27,17 +27,23 @@ STATUS_LINES: Final = _StatusLines({status.value: f"{status.value} {status.phras
 
 @dataclass(slots=True)
 class Response:
-    """``body`` is all of it as bytes, or an iterable of pieces for a body that grows while it is sent."""
+    """``body`` is all of it as bytes, or an iterable of pieces for a body that is read or grows while it is sent.
+
+    ``length``: of a body in pieces, in bytes, where it is known before they are.
+    """
 
     status: int
     headers: list[Header] = field(default_factory=list)
     body: bytes | Iterable[bytes] = b""
+    length: int | None = None
 
     def send(self, start_response: StartResponse, extra: list[Header]) -> Iterable[bytes]:
         """The body, after ``start_response``; ``extra`` are the headers that every response carries."""
         body = self.body
         headers = self.headers + extra
         if not isinstance(body, bytes):
+            if self.length is not None:
+                headers.append(("Content-Length", str(self.length)))
             start_response(STATUS_LINES[self.status], headers)
             return body
         if self.status not in (204, 304):

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 import random
-from collections.abc import Sequence
+from collections.abc import Generator, Iterable, Sequence
 from functools import lru_cache
 from typing import Final
 
 from durable_streams.config import Config
+from durable_streams.eventloop.turns import CutShort, StreamedBody
 from durable_streams.protocol import caching
-from durable_streams.protocol.errors import MethodNotAllowed
+from durable_streams.protocol.errors import MethodNotAllowed, ProtocolError
 from durable_streams.protocol.names import check_name
+from durable_streams.protocol.state import StreamState
 from durable_streams.service import StreamService
 from durable_streams.streams.store import Page
 from durable_streams.web import rendering
@@ -40,8 +43,12 @@ HEAD: Final = "head"
 DELETE: Final = "delete"
 NAMES_REMEMBERED: Final = 4096
 """Names whose check is cached; a refused one is not."""
+POLL_BYTES_MAX: Final = 1024 * 1024
+"""Stored bytes in the answer to a long-poll, where no limit is set: its client asks for more anyway."""
 READ_METHODS: Final = "GET, HEAD, OPTIONS"
 ALL_METHODS: Final = "GET, HEAD, POST, PUT, DELETE, OPTIONS"
+
+log = logging.getLogger("durable_streams.web")
 
 
 class StreamRoutes:
@@ -65,7 +72,8 @@ class StreamRoutes:
         limits, server = config.limits, config.server
         self.allowed_methods = READ_METHODS if read_only else ALL_METHODS
         self._store = store = service.store
-        self._read_bytes_max = limits.max_read_bytes
+        self._read_bytes_max = limits.max_read_bytes or None
+        self._poll_bytes_max = limits.max_read_bytes or POLL_BYTES_MAX
         self._bodies = BodyReader(limits.max_request_body_bytes, server.body_timeout_secs)
         self._compression = Compression(config.http.compression, config.http.compress_sse)
         self._base_paths = base_paths
@@ -139,13 +147,13 @@ class StreamRoutes:
         store, read = self._store, exchange.read
         state = store.find(exchange.name)
         position = store.position_of(state, read.offset)
-        page = store.read(state, position, self._read_bytes_max)
+        page = store.read(state, position, self._poll_bytes_max)
         store.touch(state)
         if page.data:
             exchange.end = LiveEnd.DATA
         else:
             state = self._live.wait(exchange, state, position)
-            page = store.read(state, position, self._read_bytes_max)
+            page = store.read(state, position, self._poll_bytes_max)
         jitter_s = random.randint(1, caching.CURSOR_JITTER_S_MAX)
         cursor = caching.next_cursor(store.clock(), read.cursor, jitter_s)
         if not page.data:
@@ -168,7 +176,7 @@ class StreamRoutes:
     def _page(self, environ: Environ, page: Page, read: Read, cursor: str | None) -> Response:
         """Data in the coding that the client prefers, or 304 when its copy is still valid."""
         state = page.state
-        compressible = self._compression.applies(state.config.media_type, len(page.data))
+        compressible = self._compression.applies(state.config.media_type, page.stop - page.start)
         coding = self._compression.choose(environ) if compressible else None
         if read.offset is None:
             # ``offset=now`` moves with every append: nothing to cache, and no tag to compare.
@@ -182,7 +190,23 @@ class StreamRoutes:
             is_known = known is not None and caching.tag_matches(known, tag)
             render = rendering.not_modified if is_known else rendering.page
             response = render(page, cache_control, tag, cursor)
-        return self._compression.of_body(response, coding) if compressible else response
+        if compressible:
+            response = self._compression.of_body(response, coding)
+        if not isinstance(response.body, bytes):
+            response.body = StreamedBody(self._held(state, response.body))
+        return response
+
+    def _held(self, state: StreamState, pieces: Iterable[bytes]) -> Generator[bytes]:
+        """The rest of a stream while it is sent; the stream does not expire meanwhile, but it may be deleted."""
+        self._store.attach(state)
+        try:
+            yield from pieces
+        except ProtocolError as error:
+            level = logging.ERROR if error.status >= 500 else logging.INFO
+            log.log(level, "a read of %r is cut short: %s", state.name, getattr(error, "cause", error))
+            raise CutShort(str(error)) from error
+        finally:
+            self._store.detach(state)
 
 
 def _location(environ: Environ) -> str:

@@ -17,7 +17,7 @@ from gunicorn.http import get_parser
 from gunicorn.http.errors import NoMoreData
 
 from durable_streams.eventloop.live_socket import LIVE_SOCKET
-from durable_streams.eventloop.turns import yield_to_loop
+from durable_streams.eventloop.turns import CutShort, yield_to_loop
 from durable_streams.worker.bodies import (
     CONTINUE,
     PIECE_BYTES,
@@ -171,6 +171,9 @@ class Connection:
                     close()
         except ClientDisconnected as exc:
             self._worker.log.debug("the client has gone: %s", exc)
+            return False
+        except CutShort as exc:
+            self._worker.log.debug("the response ends early: %s", exc)
             return False
         except BodyTimeout:
             self._fail(response, 408, "Request Timeout")

@@ -15,7 +15,7 @@ from gunicorn import SERVER
 from gunicorn.http.wsgi import HEADER_VALUE_RE, STATUS_RE, TOKEN_RE
 from gunicorn.util import hop_headers, http_date
 
-from durable_streams.eventloop.turns import TURN_BYTES, LargeBody
+from durable_streams.eventloop.turns import TURN_BYTES, LargeBody, StreamedBody
 from durable_streams.worker.bodies import ClientDisconnected, RequestBody
 from durable_streams.worker.client_socket import ClientSocket
 
@@ -137,7 +137,7 @@ class FastResponse:
         if isinstance(body, LargeBody):
             self._send_whole(body.whole)
             return
-        for piece in body:
+        for piece in body.pieces if isinstance(body, StreamedBody) else body:
             self.write(piece)
             if self._omits_body:
                 break

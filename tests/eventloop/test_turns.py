@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import Any
 
 import gevent
@@ -11,7 +11,7 @@ import pytest
 from gevent import socket
 
 from durable_streams.eventloop.threads import in_thread
-from durable_streams.eventloop.turns import TURN_BYTES, LargeBody, yield_to_loop
+from durable_streams.eventloop.turns import TURN_BYTES, LargeBody, StreamedBody, yield_to_loop
 
 PATIENCE_S = 30.0
 
@@ -31,7 +31,15 @@ def test_the_pieces_of_a_body_are_the_body(size: int) -> None:
     assert all(0 < len(piece) <= TURN_BYTES for piece in pieces)
 
 
-def test_between_two_pieces_others_get_a_turn() -> None:
+def three_pieces() -> Generator[bytes]:
+    for _ in range(3):
+        yield bytes(TURN_BYTES)
+
+
+@pytest.mark.parametrize(
+    "make_body", [lambda: LargeBody(bytes(3 * TURN_BYTES)), lambda: StreamedBody(three_pieces())]
+)
+def test_between_two_pieces_others_get_a_turn(make_body: Callable[[], Any]) -> None:
     turns: list[str] = []
 
     def other() -> None:
@@ -40,10 +48,27 @@ def test_between_two_pieces_others_get_a_turn() -> None:
             gevent.sleep(0)
 
     greenlet = gevent.spawn(other)
-    for _ in LargeBody(bytes(3 * TURN_BYTES)):
+    for _ in make_body():
         turns.append("piece")
     greenlet.join()
     assert turns[:3] == ["piece", "other", "piece"] or turns[:4] == ["piece", "other", "other", "piece"]
+
+
+def test_a_streamed_body_that_is_closed_reads_no_more() -> None:
+    seen: list[str] = []
+
+    def pieces() -> Generator[bytes]:
+        try:
+            for piece in three_pieces():
+                seen.append("read")
+                yield piece
+        finally:
+            seen.append("closed")
+
+    body = StreamedBody(pieces())
+    next(iter(body))
+    body.close()
+    assert seen == ["read", "closed"]
 
 
 def test_who_waits_for_a_socket_gets_the_second_turn_at_the_latest(pair: Any) -> None:

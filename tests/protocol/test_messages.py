@@ -14,7 +14,13 @@ from hypothesis import strategies as st
 
 from durable_streams.protocol.errors import InvalidJson, ProtocolError, TooManyMessages
 from durable_streams.protocol.messages import splitting
-from durable_streams.protocol.messages.framing import join_messages, pass_messages, to_array
+from durable_streams.protocol.messages.framing import (
+    array_bytes,
+    join_messages,
+    pass_messages,
+    to_array,
+    to_array_pieces,
+)
 from durable_streams.protocol.messages.splitting import PIECE_BYTES, stored_pieces, to_messages
 
 # -- token for token ------------------------------------------------------------------------------------------------
@@ -170,6 +176,25 @@ def test_messages_of_an_earlier_version_are_sent_like_those_of_this_one(
     assert to_array(stored, old_messages=True).decode() == "[" + ",".join(tokens) + "]"
     assert join_messages(stored, old_messages=True).decode() == ",".join(tokens) + ","
     assert pass_messages(stored, len(tokens)) == (0, len(stored))
+
+
+@given(
+    st.lists(st.sampled_from([*SHORT, '"a,"', '","']), min_size=1),
+    st.lists(st.booleans(), min_size=1),
+    st.lists(st.integers(1, 9), min_size=1),
+)
+def test_an_array_in_pieces_is_the_same_array(tokens: list[str], old: list[bool], sizes: list[int]) -> None:
+    ends = [",\n" if old[number % len(old)] else "\n" for number in range(len(tokens))]
+    stored = "".join(token + end for token, end in zip(tokens, ends, strict=True)).encode()
+    pieces, rest, number = [], stored, 0
+    while rest:
+        size = sizes[number % len(sizes)]
+        pieces.append(rest[:size])
+        rest, number = rest[size:], number + 1
+    has_old = any(end == ",\n" for end in ends)
+    whole = to_array(stored, old_messages=has_old)
+    assert b"".join(to_array_pieces(pieces, old_messages=has_old)) == whole
+    assert array_bytes(len(stored), old_messages=has_old) == (None if has_old else len(whole))
 
 
 def test_without_messages_of_an_earlier_version_an_array_is_one_byte_longer_than_what_is_stored() -> None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import Any
 
 import gevent
 import pytest
 
-from durable_streams.eventloop.turns import TURN_BYTES
+from durable_streams.eventloop.turns import TURN_BYTES, CutShort, StreamedBody
 from durable_streams.worker import connections, responses
 from durable_streams.worker.client_socket import ClientSocket
 from tests.worker.in_process import (
@@ -239,6 +239,25 @@ def test_an_answer_that_breaks_off_is_seen_to_be_incomplete() -> None:
     seen = converse(stream_worker(app_of(body=breaking)), get() + get())
     assert seen.endswith(b"5\r\nbegun\r\n")
     assert seen.count(b"HTTP/1.1") == 1
+
+
+@pytest.mark.parametrize("make_worker", [stream_worker, stock_worker])
+@pytest.mark.parametrize("is_long", [False, True])
+def test_an_answer_whose_rest_is_lost_ends_short_and_without_a_traceback(
+    make_worker: Callable[[App], Any], is_long: bool
+) -> None:
+    def losing() -> Generator[bytes]:
+        yield b"begun"
+        raise CutShort("deleted")
+
+    headers = [("Content-Length", "10")] if is_long else []
+    worker = make_worker(app_of(headers=headers, body=lambda: StreamedBody(losing())))
+    failures: list[str] = []
+    worker.log.exception = lambda message, *args: failures.append(message % args)
+    seen = converse(worker, get() + get())
+    assert seen.endswith(b"begun" if is_long else b"5\r\nbegun\r\n")
+    assert seen.count(b"HTTP/1.1") == 1
+    assert failures == []
 
 
 class Closing:

@@ -10,6 +10,7 @@ break. No JSON text ends in a comma, so both forms may follow each other in one 
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from durable_streams.protocol.errors import InvalidOffset
@@ -28,6 +29,29 @@ def join_messages(stored: bytes, *, old_messages: bool = False) -> bytes:
     if old_messages:
         stored = stored.replace(_OLD_MESSAGE_END, MESSAGE_END)
     return stored.replace(MESSAGE_END, b",")
+
+
+def array_bytes(stored_bytes: int, *, old_messages: bool = False) -> int | None:
+    """The length of ``to_array`` for so many stored bytes, at least one; None where it depends on the messages."""
+    return None if old_messages else stored_bytes + 1
+
+
+def to_array_pieces(stored: Iterable[bytes], *, old_messages: bool = False) -> Iterator[bytes]:
+    """``to_array`` for a run, at least one message long, that comes in pieces cut anywhere."""
+    before, held = b"[", b""
+    for piece in stored:
+        run = held + piece
+        # What ends a message becomes a comma only when another one follows.
+        held = _open_end(run)
+        yield before + join_messages(run[: len(run) - len(held)], old_messages=old_messages)
+        before = b""
+    yield b"]"
+
+
+def _open_end(run: bytes) -> bytes:
+    if run.endswith(_OLD_MESSAGE_END):
+        return _OLD_MESSAGE_END
+    return run[-1:] if run.endswith((b",", MESSAGE_END)) else b""
 
 
 def pass_messages(data: bytes, count: int) -> tuple[int, int]:
