@@ -36,6 +36,7 @@ FAST: Final = frozenset(
         "telemetry",
         "web",
         "test_architecture.py",
+        "test_documents.py",
         "test_persistent_map.py",
     }
 )

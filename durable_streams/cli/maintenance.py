@@ -59,7 +59,7 @@ def _command(
         config = load_config_or_exit(options)
         data = Path(config.storage.data_dir)
         try:
-            report = _carry_out(work, config, parsed)
+            report = _run_work(work, config, parsed)
         except Refused as refused:
             return _print_problems(name, [str(refused)], refused.code)
         directory = getattr(parsed, "directory", None) or data
@@ -69,7 +69,7 @@ def _command(
     return Command(name, summary, run, add_arguments)
 
 
-def _carry_out(work: Work, config: Config, parsed: argparse.Namespace) -> Report:
+def _run_work(work: Work, config: Config, parsed: argparse.Namespace) -> Report:
     """Raises Refused for whatever keeps the command from being carried out."""
     mode = mode_of(config.storage)
     if mode.maintenance is None:

@@ -53,10 +53,10 @@ class ConfigError(Exception):
             line += f" (from {self.origin})"
         if self.nearest is not None:
             line += f"; did you mean {self.nearest}?"
-        return one_line(line)
+        return escape_line(line)
 
 
-def one_line(text: str) -> str:
+def escape_line(text: str) -> str:
     """`text` with every control character and line separator written as an escape, so it can never span two
     lines.
     """

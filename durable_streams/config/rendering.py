@@ -13,7 +13,7 @@ from types import UnionType
 from typing import Any, Final, Literal, get_args, get_origin
 
 from durable_streams.config.configuration import SETTINGS, Config, Setting, section_models
-from durable_streams.config.errors import MASK, one_line
+from durable_streams.config.errors import MASK, escape_line
 from durable_streams.config.reloading import RELOADABLE
 from durable_streams.storage.modes import MODE_ALIASES
 
@@ -32,7 +32,7 @@ def effective_toml(config: Config) -> str:
 def _dump_line(config: Config, declared: Setting) -> str:
     name = declared.key.partition(".")[2]
     value = config.value_of(declared.key)
-    source = one_line(config.source_of(declared.key))
+    source = escape_line(config.source_of(declared.key))
     if value is None:
         return f"{f'# {name} is not set':<{_SOURCE_COLUMN}} # {source}"
     text = toml_value(MASK if declared.secret and value else value)

@@ -34,7 +34,7 @@ class Relay(Protocol):
     def publish(self, wakes: Sequence[Wake]) -> None:
         """Tell the other processes soon. Called in the event loop after a commit; does not wait, does not raise.
 
-        The caller has told its own process already. It does no harm if its own wakes come back to it.
+        The caller has told its own process already. Its own wakes may come back to it.
         """
 
     def listen(self, deliver: Callable[[Sequence[Wake]], None], lost: Callable[[], None]) -> None:

@@ -13,7 +13,7 @@ import time
 from collections.abc import Mapping
 from typing import Any, Final
 
-from durable_streams.config.errors import one_line
+from durable_streams.config.errors import escape_line
 
 ECS_VERSION: Final = "8.11.0"
 FIELDS_ATTRIBUTE: Final = "fields"
@@ -27,13 +27,13 @@ class TextFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         level = _level_name(record).upper()
-        line = f"{timestamp(record.created)} {level:>5} {record.name}: {one_line(record.getMessage())}"
+        line = f"{timestamp(record.created)} {level:>5} {record.name}: {escape_line(record.getMessage())}"
         for name, value in fields_of(record).items():
             line += f" {name}={text_value(value)}"
         if record.exc_info:
             # The trace repeats messages of exceptions, and those may repeat what a client sent.
             trace = self.formatException(record.exc_info)
-            line += "".join(f"\n    | {one_line(part)}" for part in trace.splitlines())
+            line += "".join(f"\n    | {escape_line(part)}" for part in trace.splitlines())
         return line
 
 
@@ -80,7 +80,7 @@ def text_value(value: object) -> str:
     text = str(value)
     if _PLAIN_WORD.fullmatch(text):
         return text
-    return one_line(json.dumps(text, ensure_ascii=False))
+    return escape_line(json.dumps(text, ensure_ascii=False))
 
 
 def _level_name(record: logging.LogRecord) -> str:

@@ -25,7 +25,11 @@ def problem_response(error: ProtocolError, environ: Environ) -> Response:
         "detail": error.detail,
         "instance": request_path(environ),
     }
-    headers = [("Content-Type", PROBLEM_TYPE), ("Cache-Control", NO_STORE), *map(one_line, error.headers)]
+    headers = [
+        ("Content-Type", PROBLEM_TYPE),
+        ("Cache-Control", NO_STORE),
+        *map(escape_header, error.headers),
+    ]
     body = json.dumps(document).encode("ascii")
     if environ["REQUEST_METHOD"] == "HEAD":
         return Response(error.status, headers, iter(()))
@@ -60,6 +64,6 @@ def _headers_of(exc: HTTPException) -> list[tuple[str, str]]:
     return [(name, str(value)) for name, value in exc.get_headers() if name != "Content-Type"]
 
 
-def one_line(header: tuple[str, str]) -> tuple[str, str]:
+def escape_header(header: tuple[str, str]) -> tuple[str, str]:
     name, value = header
     return name, value.replace("\r", " ").replace("\n", " ")

@@ -89,7 +89,7 @@ def test_a_deadline_that_moves_forward_is_not_missed(tmp_path: Path) -> None:
         assert storage.due(2000.0, 10) == ["late"]
 
 
-def test_a_renewal_rewrites_no_entry_of_the_tree_of_deadlines_until_its_time_has_come(tmp_path: Path) -> None:
+def test_a_touch_rewrites_no_entry_of_the_tree_of_deadlines_until_its_time_has_come(tmp_path: Path) -> None:
     with opened(tmp_path / "data") as storage:
         commit(storage, create("s", expiry=TTL), now=1000.0)
         entries = lambda: storage._shards[0].queued(None, 1e9, 10)  # noqa: E731

@@ -12,7 +12,7 @@ from gevent.event import Event
 from durable_streams.protocol.errors import Unavailable
 from durable_streams.streams.batch import Limits
 from durable_streams.streams.pipeline import BATCH_REQUESTS_MAX
-from durable_streams.streams.sweeper import LEASE_S, RENEWAL_S, SWEEP_STREAMS_MAX, Sweeper
+from durable_streams.streams.sweeper import LEASE_S, SWEEP_STREAMS_MAX, Sweeper
 from tests.contract.driving import SECONDS_MAX, START, Kind, Streams, create_request
 from tests.contract.shared_storage import Database, SharedStorage
 from tests.faults import FaultyStorage
@@ -153,7 +153,7 @@ def test_another_process_takes_over_when_the_first_stops(processes: list[Process
     closing = Event()
     closing.set()
     one.sweeper.run(closing)
-    pass_time(processes, RENEWAL_S)
+    pass_time(processes, LEASE_S / 3)
     other.round()
     assert (one.swept, other.swept) == (1, 1)
 
@@ -165,7 +165,7 @@ def test_another_process_takes_over_when_the_first_is_killed(processes: list[Pro
         other.round()
         pass_time(processes, 1)
     assert other.swept == 0
-    pass_time(processes, RENEWAL_S)
+    pass_time(processes, LEASE_S / 3)
     other.round()
     assert other.swept == 1
     # The first one was only slow: it notices.

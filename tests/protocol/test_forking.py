@@ -268,7 +268,7 @@ def test_expiry_takes_the_stream_it_was_meant_for_and_only_when_its_time_has_com
 
 
 @pytest.mark.parametrize(("at", "expected"), [(NOW + 5, NOW + 5), (NOW - 5, NOW), (NOW, NOW)])
-def test_a_renewal_moves_the_window_on_and_never_back(at: float, expected: float) -> None:
+def test_a_touch_moves_the_window_on_and_never_back(at: float, expected: float) -> None:
     state = stream(expiry=TTL)
     decision = decide_touch(state, Touch("s", "i", at), NOW + 10, UNLIMITED)
     assert state_of(decision).touched_at == expected
@@ -276,7 +276,7 @@ def test_a_renewal_moves_the_window_on_and_never_back(at: float, expected: float
     assert decision.data == b""
 
 
-def test_a_renewal_of_a_stream_that_has_gone_changes_nothing() -> None:
+def test_a_touch_of_a_stream_that_has_gone_changes_nothing() -> None:
     newer = stream(uid="j")
     assert decide_touch(newer, Touch("s", "i", NOW + 5), NOW, UNLIMITED).state is newer
     assert decide_touch(None, Touch("s", "i", NOW + 5), NOW, UNLIMITED).state is None

@@ -47,21 +47,5 @@ def test_every_curl_example_succeeds(tmp_path: Path) -> None:
         )
     assert finished.returncode == 0, f"{finished.stdout}\n{finished.stderr}"
     assert "first line, second line" in finished.stdout
-    assert '[{"order": 1},{"order": 2, "total": 12.50}]' in re.sub(r",\s+\{", ",{", finished.stdout)
+    assert '[{"order":1},{"order":2,"total":12.50}]' in finished.stdout
     assert "event: control" in finished.stdout
-
-
-def test_every_make_command_of_the_readme_exists() -> None:
-    listed = set(
-        re.findall(r"^([a-z-]+):.*## ", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
-    )
-    named = set(re.findall(r"^make ([a-z-]+)", "\n".join(shell_blocks()), re.MULTILINE))
-    named |= set(re.findall(r"`(?:[A-Z_]+=\S+ )*make ([a-z-]+)`", README))
-    assert named
-    assert named <= listed
-
-
-def test_every_file_that_the_readme_links_to_exists() -> None:
-    links = re.findall(r"\]\(([^):#]+)\)", README)
-    assert links
-    assert [link for link in links if not (ROOT / link).exists()] == []

@@ -48,7 +48,7 @@ class Connection:
             for name, value in settings:
                 self._session.execute("select set_config(%s, %s, false)", (name, value))
         except psycopg.Error as exc:
-            raise Unavailable(f"the database cannot be used: {one_line(exc)}") from exc
+            raise Unavailable(f"the database cannot be used: {on_one_line(exc)}") from exc
         self._pg = self._session.pgconn
         self._pg.nonblocking = 1
         loop = get_hub().loop
@@ -148,7 +148,7 @@ class Connection:
 
     def _refusal(self, result: Any) -> Exception:
         state = (result.error_field(pq.DiagnosticField.SQLSTATE) or b"").decode()
-        message = one_line(result.error_message.decode("utf-8", "replace"))
+        message = on_one_line(result.error_message.decode("utf-8", "replace"))
         if self._pg.status != pq.ConnStatus.OK or state.startswith(("57P", "08")):
             self.close()
             return ConnectionLost(message)
@@ -159,11 +159,11 @@ class Connection:
         lost = self._session.closed or self._session.broken or not state or state.startswith(("57P", "08"))
         if lost or (isinstance(exc, pg_errors.OperationalError) and not state):
             self.close()
-            return ConnectionLost(one_line(exc))
-        return StatementFailed(state, one_line(exc))
+            return ConnectionLost(on_one_line(exc))
+        return StatementFailed(state, on_one_line(exc))
 
 
-def one_line(text: object) -> str:
+def on_one_line(text: object) -> str:
     """An error's text without line breaks, as log lines and one-line refusals need it."""
     return " ".join(str(text).split())
 

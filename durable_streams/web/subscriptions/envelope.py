@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from durable_streams.protocol.caching import NO_STORE
 from durable_streams.protocol.errors import ProtocolError
-from durable_streams.web.problems import one_line
+from durable_streams.web.problems import escape_header
 from durable_streams.web.response import Environ, Response
 
 JSON: Final = "application/json"
@@ -25,7 +25,7 @@ def error_response(error: ProtocolError, environ: Environ) -> Response:
     extras: dict[str, Any] = dict(getattr(error, "extras", {}))
     document = {"error": {"code": error.code, "message": error.detail, **extras}}
     body = json.dumps(document).encode("ascii")
-    headers = [("Content-Type", JSON), ("Cache-Control", NO_STORE), *map(one_line, error.headers)]
+    headers = [("Content-Type", JSON), ("Cache-Control", NO_STORE), *map(escape_header, error.headers)]
     if environ["REQUEST_METHOD"] == "HEAD":
         return Response(error.status, headers, iter(()))
     return Response(error.status, headers, body)
