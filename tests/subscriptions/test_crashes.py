@@ -2,7 +2,7 @@
 
 A story is played once over a disk that remembers everything; then, for each moment of it, what a crash would have
 left is served again. `make test` tries a few moments of each story, `make test-long` all of them. CRASH_SEED repeats
-the choices of a run.
+the choices of a run, CRASH_SEEDS=50 makes them that many times.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from tests.subscriptions.driving import error_of
 from tests.subscriptions.stories import HOOK, MODES, Mode, Story, check, facts_of
 
 FEW = 4
+SEEDS = int(os.environ.get("CRASH_SEEDS", "1"))
 STORIES: dict[str, Callable[[Story], None]] = {}
 
 
@@ -270,7 +271,7 @@ def test_no_crash_loses_a_wake_moves_a_cursor_back_or_repeats_a_generation(
     policies = POLICIES if mode.cuts else ("kept",)
     moments = [(length, policy) for length in range(len(history) + 1) for policy in policies]
     if not all_moments:
-        moments = rng.sample(moments, min(FEW, len(moments)))
+        moments = [moment for _ in range(SEEDS) for moment in rng.sample(moments, min(FEW, len(moments)))]
     for number, (length, policy) in enumerate(moments):
         left = tmp_path / f"left-{number}"
         left.mkdir()
