@@ -44,6 +44,7 @@ FAST: Final = frozenset(
 LONG: Final = frozenset(
     {
         "benchmarks/test_storage_costs.py",
+        "browser/test_http2.py",
         "cli/test_maintenance.py",
         "crash/test_full_disk.py",
         "engines/test_faults.py",
