@@ -86,6 +86,7 @@ LAYERS = {
         others="gevent",
     ),
     "streams.sweeper": layer("streams", "eventloop", "protocol", others="gevent"),
+    "streams.reading": layer("streams", "storage.contract", "storage.finding", "protocol", "eventloop"),
     "streams.splitting": layer("streams", "eventloop", "protocol", others="gevent"),
     "live": layer(
         "live", "eventloop", "streams", "storage.contract", "storage.abilities", "protocol", others="gevent"

@@ -17,7 +17,7 @@ from tests.server.sockets import Exchange
 from tests.servers import Server, ServerKind, running_server
 
 BODY_BYTES = 10_000_000
-ANSWERS_MIN = 10
+ANSWERS_MIN = 4
 """Of the other client during one bomb; without turns there is one at most."""
 
 JSON_BOMBS = {
@@ -63,6 +63,29 @@ class Bystander(threading.Thread):
         self.join()
 
 
+class Meanwhile:
+    """Counts what a bystander is answered while a block runs."""
+
+    def __init__(self, server: Server) -> None:
+        self.answers = 0
+        self._bystander = Bystander(server.port)
+
+    def __enter__(self) -> Meanwhile:
+        self._bystander.start()
+        return self
+
+    def begin(self) -> None:
+        """The bomb has been sent."""
+        self.answers = -self._bystander.answers
+
+    def end(self) -> None:
+        """It has been answered."""
+        self.answers += self._bystander.answers
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._bystander.leave()
+
+
 @pytest.mark.parametrize(("element", "last", "status"), JSON_BOMBS.values(), ids=JSON_BOMBS)
 def test_others_are_served_while_a_json_bomb_is_split(
     server: Server, element: bytes, last: bytes, status: int
@@ -70,16 +93,38 @@ def test_others_are_served_while_a_json_bomb_is_split(
     target = f"/v1/stream/bombs/{uuid4().hex}"
     server.request("PUT", target, b"[]", {"Content-Type": "application/json"})
     body = b"[" + element * (BODY_BYTES // len(element)) + last + (b"]" if last else b"")
-    bystander = Bystander(server.port)
-    bystander.start()
-    with Exchange(server.port) as bomber:
+    with Meanwhile(server) as meanwhile, Exchange(server.port) as bomber:
         bomber.send_request("POST", target, body, Content_Type="application/json")
-        before = bystander.answers
+        meanwhile.begin()
         answered, _, problem = bomber.read_answer()
-        during = bystander.answers - before
-    bystander.leave()
+        meanwhile.end()
     assert answered == status, problem
-    assert during >= ANSWERS_MIN
+    assert meanwhile.answers >= ANSWERS_MIN
     if status == 400:
         assert json.loads(problem)["code"] == "INVALID_JSON"
+    assert server.request("DELETE", target).status == 204
+
+
+def test_others_are_served_while_the_messages_before_a_fork_are_counted(server: Server) -> None:
+    target = f"/v1/stream/bombs/{uuid4().hex}"
+    count = BODY_BYTES // 2 - 10
+    body = b"[" + b"1," * count + b"2]"
+    assert server.request("PUT", target, body, {"Content-Type": "application/json"}).status == 201
+    for sub_offset, status in ((count, 201), (count + 2, 400)):
+        fork = f"{target}/{sub_offset}"
+        with Meanwhile(server) as meanwhile, Exchange(server.port) as bomber:
+            bomber.send_request(
+                "PUT",
+                fork,
+                Stream_Forked_From=target,
+                Stream_Fork_Offset="-1",
+                Stream_Fork_Sub_Offset=str(sub_offset),
+                Content_Length="0",
+            )
+            meanwhile.begin()
+            answered, _, problem = bomber.read_answer()
+            meanwhile.end()
+        assert answered == status, problem
+        assert meanwhile.answers >= ANSWERS_MIN
+        server.request("DELETE", fork)
     assert server.request("DELETE", target).status == 204
