@@ -1,4 +1,4 @@
-"""Mappings that never change: a new one with one entry more or less shares all but a little with the old one.
+"""Mappings that never change: a new one with one entry more or less shares almost everything with the old one.
 
 A state that is copied must not cost as much as it remembers: a stream may know 100,000 producers. Few entries are an
 ordinary dict, copied at each change. Many are a tree: nodes are lists, leaves are dicts of at most ``LEAF_MAX``

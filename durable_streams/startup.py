@@ -1,6 +1,6 @@
 """How a start ends early: the phases in which it can, the exit codes, and the one line that says why.
 
-Whoever finds a reason not to start calls `refuse_start`; nobody else writes to standard error or picks a
+Every refusal of a start goes through `refuse_start`; nothing else writes to standard error or picks a
 code.
 """
 

@@ -45,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return ExitCode.INTERRUPTED
     except OSError as exc:
-        # Of all that the other commands do, they report what fails themselves.
+        # The other commands report their own errors.
         if command is SERVE:
             raise
         return _say_output_failed(command.name, exc)
@@ -53,8 +53,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _say_output_failed(name: str, exc: OSError) -> ExitCode:
-    """Standard output took not all of it: the disk behind it is full, or its reader has gone."""
-    # Python would try once more at its end, and end with a code of its own.
+    """Standard output did not take everything: the disk behind it is full, or its reader has gone."""
+    # Python would flush again at its exit, and exit with a code of its own.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     if not isinstance(exc, BrokenPipeError):
         print(f"{PROGRAM} {name}: standard output: {exc.strerror}", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""What a command of the command line is."""
+"""The description of one command of the command line."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from durable_streams.config import ConfigLoadOptions
 
 
 def no_arguments(parser: argparse.ArgumentParser) -> None:
-    """For commands that take none of their own."""
+    """For commands without arguments of their own."""
 
 
 @dataclass(frozen=True, slots=True)

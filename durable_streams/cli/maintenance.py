@@ -39,7 +39,7 @@ _CODES: Final = {
 
 
 class Refused(Exception):
-    """The command is not carried out; the message is the line that says why."""
+    """The command does not run; the message is the reason."""
 
     def __init__(self, code: ExitCode, reason: str) -> None:
         super().__init__(reason)
@@ -70,7 +70,7 @@ def _command(
 
 
 def _run_work(work: Work, config: Config, parsed: argparse.Namespace) -> Report:
-    """Raises Refused for whatever keeps the command from being carried out."""
+    """Raises Refused when the command cannot run."""
     mode = mode_of(config.storage)
     if mode.maintenance is None:
         raise Refused(ExitCode.CONFIGURATION, f"storage.mode = {mode.name} keeps nothing on disk")

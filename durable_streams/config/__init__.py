@@ -1,7 +1,7 @@
 """Configuration: what can be set, where it is read from, and how a mistake is reported.
 
 The sections are frozen models whose fields are the declarations; `Config.load` lays the files and the
-environment on top of the built-in defaults. Of the server only the table of storage modes is imported here.
+environment on top of the built-in defaults. Of the rest of the server it imports the table of storage modes alone.
 """
 
 from durable_streams.config.configuration import SETTINGS, Config, Setting

@@ -24,6 +24,6 @@ def setting(
 
 
 class Section(BaseModel):
-    """One TOML table: frozen, strict about types, and without room for keys that nobody declared."""
+    """One TOML table: frozen and strict about types; undeclared keys are refused."""
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False)

@@ -1,8 +1,8 @@
 """The one exception of the configuration, and the single line that it prints.
 
 It carries everything a person needs to find the mistake: the key, the value, the reason, the place it was
-read from and the nearest known key. What happens then (exit code, log record) is decided by whoever
-starts the server.
+read from and the nearest known key. The caller that starts the server decides
+what happens then (exit code, log record).
 """
 
 from __future__ import annotations

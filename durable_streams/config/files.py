@@ -48,7 +48,7 @@ class ConfigFolder:
     def profile(self, name: str) -> dict[str, Entry]:
         """The layer of a profile that somebody asked for by name; the package's own where `config/` has none.
 
-        Raises ConfigError when there is neither: without it this would be another server.
+        Raises ConfigError when there is neither.
         """
         if not _PROFILE_NAME.fullmatch(name):
             raise _profile_error(name, "a profile is named with letters, digits, '-' and '_'")
@@ -68,7 +68,7 @@ class ConfigFolder:
 
 
 def _resembles_a_table(name: str) -> bool:
-    """A misspelt table of ours must be an error and not a file of somebody else."""
+    """A misspelt table of this server is an error; it does not make the file another program's."""
     return bool(difflib.get_close_matches(name, TABLES, n=1, cutoff=TABLE_LIKENESS_MIN))
 
 

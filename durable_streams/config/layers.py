@@ -1,7 +1,7 @@
 """From files and environment to layers: flat tables of dotted key, value and origin.
 
-A layer knows every name that a setting goes by and refuses names that none goes by. It does not judge
-values; that is the declared type's matter, once all layers lie on top of each other.
+A layer knows all names of every setting and refuses unknown ones. It does not check values: the declared
+types do, after the layers are merged.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from durable_streams.config.errors import LOAD_CONFIG, MASK, ConfigError, quote_
 
 ENVIRONMENT: Final = "environment variable"
 OPTION: Final = "option"
-"""How an origin begins that is no file."""
+"""The first words of origins that are not files."""
 
 ENV_PREFIX: Final = "DS_"
 PROFILE_VARIABLE: Final = "DS_PROFILE"
@@ -183,14 +183,12 @@ def _is_setting(name: str, value: str) -> bool:
 
 
 def _key_of_variable(name: str) -> str:
-    """The dotted key by rule; a name without the double underscore stays one that no setting has."""
+    """The dotted key by rule; a name without the double underscore matches no setting."""
     return name.removeprefix(ENV_PREFIX).replace("__", ".").lower()
 
 
 def _from_text(entry: Entry) -> Entry:
-    """Numbers and booleans read from text. What cannot be read stays text, and its declared type refuses
-    it.
-    """
+    """Numbers and booleans read from text. Other text stays text, which their declared types refuse."""
     declared: Setting = SETTINGS[entry.key]
     value = entry.value
     if isinstance(value, str):

@@ -1,4 +1,4 @@
-"""Which layers there are, in which order they lie, and what is said when a value is wrong.
+"""Loads the layers in their order, and reports wrong values.
 
 Built-in defaults, then config/default.toml, config/<profile>.toml, config/local.toml, the file of `--config`, the
 environment, and the options of the command line. The result remembers where each value came from.

@@ -117,7 +117,7 @@ class ServerSettings(Section):
 
 
 class HttpSettings(Section):
-    """What the answers look like."""
+    """How responses look."""
 
     cors_origins: Origins = setting(
         ("*",),
@@ -140,7 +140,7 @@ class HttpSettings(Section):
 
 
 class LimitSettings(Section):
-    """What is refused because it is too much."""
+    """Limits on requests and on what is stored."""
 
     max_memory_bytes: ByteCount = setting(
         100 * 1024 * 1024,

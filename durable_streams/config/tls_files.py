@@ -1,7 +1,7 @@
 """The certificate and key files: read once, checked before anything listens, and kept.
 
-Kept from loading, so that printing a configuration works on a machine that has no certificate. A process that starts
-later gets the bytes that were checked, not what the files hold by then.
+Separate from loading, so that printing a configuration works on a machine that has no certificate. A process that
+starts later gets the bytes that were checked, not what the files hold by then.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class TlsPair(NamedTuple):
 def read_tls_files(config: Config) -> TlsPair | None:
     """The pair that ``tls`` names, None without https.
 
-    Raises ConfigError, naming the file, when the certificate or key is of no use.
+    Raises ConfigError, naming the file, when the certificate or key cannot be used.
     """
     cert_path, key_path = config.tls.cert_path, config.tls.key_path
     if cert_path is None or key_path is None:

@@ -1,4 +1,4 @@
-"""The rules for single values that a type and a range cannot say.
+"""Rules for single values that go beyond type and range.
 
 Each function takes a value and gives it back, normalised where two spellings mean the same, or raises
 ValueError with a reason that completes the sentence "server.port = 1: ...".
@@ -150,7 +150,7 @@ def directory(value: Any) -> Any:
 
 
 def optional_file(value: Any) -> Any:
-    """An empty text unsets the path, so that a later layer can take back what an earlier one said."""
+    """An empty text unsets the path, so that a later layer can override an earlier one."""
     if isinstance(value, str):
         return directory(value) if value else None
     return value

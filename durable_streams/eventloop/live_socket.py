@@ -1,4 +1,4 @@
-"""A client's connection as the code that waits for a stream sees it: watched while it waits, and sent events.
+"""A client's connection for code that waits for a stream: it is watched during the wait, and events are sent to it.
 
 A server that knows its sockets and how it frames a response offers a ``LiveSocket`` in the environ under
 ``LIVE_SOCKET``. Under any other server a ``WatchedSocket`` at least notices that the client has gone.

@@ -1,8 +1,8 @@
 """The stop of this process: who is told when it begins, and who is told when nothing is served any more.
 
 A stop has two steps. At its beginning everything that waits is told to come to its end, so that requests can finish
-(``drain``); when they have, what is open is closed, the storage last (``finish``). Whoever runs the process calls the
-two, once each: StreamWorker, or the server's hooks under another worker.
+(``drain``); when they have, what is open is closed, the storage last (``finish``). StreamWorker, or the
+server's hooks under another worker, calls each once.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ log = logging.getLogger("durable_streams.stopping")
 
 
 def on_drain(hook: Hook) -> None:
-    """Call ``hook()`` when the stop of this process begins: whatever waits has to come to its end."""
+    """Call ``hook()`` when the stop of this process begins: everything that waits must end."""
     _on_drain[hook] = None
 
 
@@ -37,12 +37,12 @@ def forget(*hooks: Hook) -> None:
 
 
 def drain() -> None:
-    """Begin the stop. A hook must bear to be called twice."""
+    """Begin the stop. Hooks must be idempotent."""
     _call_all(list(_on_drain))
 
 
 def finish() -> None:
-    """End the stop. The hooks may block, and must bear to be called twice."""
+    """End the stop. Hooks may block, and must be idempotent."""
     _call_all(sorted(_on_stopped, key=lambda hook: _on_stopped[hook]))
 
 
@@ -51,5 +51,5 @@ def _call_all(hooks: Iterable[Hook]) -> None:
         try:
             hook()
         except Exception:
-            # The stop goes on whatever one of its hooks does.
+            # A hook that fails does not end the stop.
             log.exception("a hook of the stop has failed: %r", hook)

@@ -1,1 +1,1 @@
-"""Who is waiting: wakes, never data. gevent lives here."""
+"""Readers that wait: wakes, never data."""

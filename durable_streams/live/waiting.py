@@ -1,4 +1,4 @@
-"""Waiting for a wake, but no longer than the client does."""
+"""Waits for a wake, or until the client has gone."""
 
 from __future__ import annotations
 

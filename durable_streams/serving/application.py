@@ -25,7 +25,7 @@ class ServerApplication(BaseApplication):  # type: ignore[misc]
             self.cfg.set(name, value)
 
     def _arguments_of_environment(self) -> dict[str, Any]:
-        """The options in GUNICORN_CMD_ARGS, which are over everything else, as under the command `gunicorn`."""
+        """The options in GUNICORN_CMD_ARGS, which override everything else, as under the command `gunicorn`."""
         parser = self.cfg.parser()
         parser.usage = "options of gunicorn in GUNICORN_CMD_ARGS"
         given = vars(parser.parse_args(self.cfg.get_cmd_args_from_env()))

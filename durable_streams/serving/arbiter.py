@@ -1,4 +1,4 @@
-"""gunicorn's arbiter, where its own way does not suit a storage that has one owner.
+"""Changes to gunicorn's arbiter, for a storage that has one owner.
 
 SIGTERM and Ctrl-C are the same orderly stop. SIGHUP reloads without ending a worker. SIGUSR2, a second master beside
 the first, is refused where each master would have a storage of its own. A pause of both processes ends no worker.
@@ -24,7 +24,7 @@ _log: Final = logging.getLogger("durable_streams.serving")
 
 
 def adapt_arbiter(arbiter: Any, mode: Mode) -> None:
-    """Put what suits this server in the place of the arbiter's own methods. Called before it listens."""
+    """Replace methods of the arbiter. Called before it listens."""
     stop = arbiter.handle_term
     arbiter.handle_term = _stop_on("SIGTERM", stop)
     # gunicorn's own handler would break every connection.

@@ -1,4 +1,4 @@
-"""gunicorn's settings out of the configuration, and the hooks that keep watch over them.
+"""gunicorn's settings, made from the configuration, and the hooks that check them.
 
 A worker is forked with the configuration that was accepted; `reloading` exchanges it.
 """
@@ -33,14 +33,14 @@ class ServerLog(Logger):  # type: ignore[misc]
 
     def setup(self, cfg: Any) -> None:
         super().setup(cfg)
-        # Whoever names a file on gunicorn's command line gets gunicorn's messages there.
+        # A file that is named on gunicorn's command line gets gunicorn's messages.
         if cfg.errorlog == "-":
             self._set_handler(self.error_log, None, None)
             self.error_log.setLevel(logging.NOTSET)
             self.error_log.propagate = True
 
     def error(self, msg: str, *args: Any, **kwargs: Any) -> None:
-        """A worker that could not start has said why; gunicorn's three lines about it would hide that one."""
+        """A worker that could not start has logged the reason; gunicorn's three lines would hide it."""
         if args[1:] == (ExitCode.WORKER_NOT_STARTED,):
             self.start_is_refused = True
         if not self.start_is_refused:
@@ -65,7 +65,7 @@ def configure(options: ConfigLoadOptions | None = None) -> dict[str, Any]:
 def served_config() -> Config:
     """The configuration that `configure` has accepted in this process or in the one it was forked from.
 
-    Under another WSGI server nobody has: then it is loaded here.
+    Under another WSGI server there is none: then it is loaded here.
     """
     if SERVING.served is not None:
         return SERVING.served.config
@@ -138,7 +138,7 @@ def _refuse(arbiter: Any, phase: Phase, reason: str) -> None:
 
 
 def begin_serving(worker: Any) -> None:
-    """gunicorn's hook in a new worker. What the storage guarantees is said when it has been opened, not before."""
+    """gunicorn's hook in a new worker. The storage's guarantee is logged after it has been opened."""
     config = served_config()
     worker_hooks.begin(worker, config)
     scheme = "https" if worker.cfg.is_ssl else "http"

@@ -1,4 +1,4 @@
-"""What gunicorn refuses before the application is asked, said as every other refusal: application/problem+json.
+"""Errors of gunicorn's parser as application/problem+json, like every other error.
 
 gunicorn writes a page of HTML. Its one function for it is replaced in the worker process, so both worker classes,
 and TLS, answer alike; `tests/server/test_refusals.py` holds that it is still the one that is called.
@@ -14,7 +14,7 @@ import gunicorn.util
 
 
 def answer_with_problems() -> None:
-    """From now on gunicorn's own errors of this process are problems."""
+    """Report gunicorn's own errors in this process as problems from now on."""
     gunicorn.util.write_error = write_problem
 
 

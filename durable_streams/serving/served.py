@@ -28,7 +28,7 @@ class Served(NamedTuple):
 
 
 def load(options: ConfigLoadOptions) -> Served:
-    """Read configuration and certificate; raises ConfigError when either is of no use."""
+    """Read configuration and certificate; raises ConfigError when either cannot be used."""
     config = Config.load(options)
     return Served(config, read_tls_files(config))
 
@@ -58,7 +58,7 @@ class Handover:
         os.pwrite(self._descriptor, content, 0)
 
     def take(self) -> Served | None:
-        """None before the first ``put``, and in the middle of one: whoever puts tells the workers afterwards."""
+        """None before the first ``put``, and in the middle of one: the writer signals the workers afterwards."""
         content = os.pread(self._descriptor, os.fstat(self._descriptor).st_size, 0)
         data = content[_CHECKSUM_BYTES:]
         if zlib.crc32(data).to_bytes(_CHECKSUM_BYTES, "big") != content[:_CHECKSUM_BYTES] or not data:

@@ -1,6 +1,6 @@
-"""What is looked at before the server listens: gunicorn's settings, the address, the limits of the system.
+"""Checks before the server listens: gunicorn's settings, the address, the limits of the system.
 
-Each check answers with the reason why not, or None. What becomes of the reason is the caller's matter.
+Each check returns the reason for a refusal, or None; the caller decides what to do with it.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def unfit_setting(cfg: Any, mode: Mode) -> str | None:
 
 
 def heartbeat_folder(config: Config) -> str | None:
-    """A folder for the file by whose time a worker says that it lives; also where the root file system is read-only."""
+    """The folder of the file whose time is the worker's heartbeat; also where the root file system is read-only."""
     candidates = [SHARED_MEMORY, *_temporary_folders()]
     if mode_of(config.storage).place == "storage.data_dir":
         candidates.append(str(config.storage.data_dir))

@@ -68,7 +68,7 @@ def _open_services(worker: Any, config: Config) -> None:
 
 
 def _wrong_place(exc: Exception, config: Config) -> str:
-    """Said as of every other wrong setting: the key, its value, why not, and where it came from."""
+    """In the form of every other wrong setting: the key, its value, why not, and where it came from."""
     reason = getattr(exc, "cause", "") or str(exc) or repr(exc)
     if isinstance(exc, OSError) and exc.strerror and exc.filename:
         reason = f"cannot open {exc.filename}: {exc.strerror}"

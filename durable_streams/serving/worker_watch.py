@@ -11,11 +11,11 @@ from time import monotonic
 from typing import Any, Final
 
 ROUND_SECS_MAX: Final = 1.5
-"""A master that runs looks about once a second; of a longer round it did not run for the rest."""
+"""A running master checks about once a second; during the rest of a longer round it was not running."""
 
 
 class WorkerWatch:
-    """In the place of ``Arbiter.murder_workers``, which gunicorn calls once a round."""
+    """Replaces ``Arbiter.murder_workers``, which gunicorn calls once a round."""
 
     def __init__(self, arbiter: Any) -> None:
         self._arbiter = arbiter

@@ -145,7 +145,7 @@ class Pipeline:
         except ProtocolError as exc:
             log.debug("a %s of stream %r was not taken: %s", type(request).__name__, request.name, exc)
         except OSError:
-            # An inline storage that has failed. It says so itself to whoever waits for an answer.
+            # An inline storage that has failed. It reports that itself to callers that wait for an answer.
             log.exception("a %s of stream %r has failed", type(request).__name__, request.name)
 
     def _submit_inline(self, request: Request) -> Outcome:

@@ -28,7 +28,7 @@ from durable_streams.storage.finding import Find
 
 SCAN_BYTES = 128 * 1024
 """Bytes read before others get a turn while message ends are searched; 64 Ki messages in them take 4 ms."""
-PIECE_BYTES = 256 * 1024
+PAGE_PIECE_BYTES = 256 * 1024
 """Bytes read at once for a page without a limit; a longer one keeps no more than a few such pieces in memory."""
 
 
@@ -94,14 +94,14 @@ class Reader:
     def page(self, state: StreamState, start: int, bytes_max: int | None) -> Page:
         """At most ``bytes_max`` stored bytes from ``start``; in JSON mode whole messages, and at least one.
 
-        None: all up to the tail, and what is more than PIECE_BYTES of them as ``more``.
+        None: all up to the tail, and what is more than PAGE_PIECE_BYTES of them as ``more``.
         Raises InvalidOffset for a position beyond the tail or inside a JSON message.
         """
         check_position(start, state.tail)
         if bytes_max is None:
-            if state.tail - start > PIECE_BYTES:
+            if state.tail - start > PAGE_PIECE_BYTES:
                 return self._long_page(state, start)
-            bytes_max = PIECE_BYTES
+            bytes_max = PAGE_PIECE_BYTES
         stop = min(state.tail, start + bytes_max)
         if state.config.is_json and stop > start:
             return self._page_of_messages(state, start, stop)
@@ -166,10 +166,13 @@ class Reader:
     def _long_page(self, state: StreamState, start: int) -> Page:
         if state.config.is_json and start:
             check_boundary(self.read(state, start - 1, start))
-        first, tail = start + PIECE_BYTES, state.tail
+        first, tail = start + PAGE_PIECE_BYTES, state.tail
         # The first piece is read now, while what is wrong can still be reported.
         data = self.read(state, start, first)
-        more = (self.read(state, at, min(tail, at + PIECE_BYTES)) for at in range(first, tail, PIECE_BYTES))
+        more = (
+            self.read(state, at, min(tail, at + PAGE_PIECE_BYTES))
+            for at in range(first, tail, PAGE_PIECE_BYTES)
+        )
         return Page(state, start, tail, data, self.offset_at(state, tail), more)
 
     def _whole_message(self, state: StreamState, begun: bytes, stop: int) -> bytes:

@@ -28,7 +28,7 @@ class References:
         self._settled_at = 0.0
 
     def settle(self) -> None:
-        """This process alone has the storage, and begins now: whoever was creating a fork is gone."""
+        """This process alone has the storage, and begins now: no fork is being created."""
         self._settled_at = self._pipeline.clock()
 
     def release(self, references: Iterable[RemoveFork]) -> None:

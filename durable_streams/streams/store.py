@@ -1,4 +1,4 @@
-"""StreamStore: the operations on streams, for whatever speaks to clients.
+"""StreamStore: the operations on streams, for the layers that speak to clients.
 
 The face of a ladder; each step stands on those before it: ``references`` < ``reading`` < ``forks`` < ``lifetimes``.
 Changes of one stream go to the pipeline as they are.

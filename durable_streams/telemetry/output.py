@@ -11,7 +11,7 @@ import select
 import stat
 import sys
 
-# Bound before gevent patches them: the thread must be one that the event loop knows nothing of.
+# Bound before gevent patches them: this must be a native thread.
 from _socket import MSG_DONTWAIT, socket
 from _thread import RLock, start_new_thread
 from collections import deque

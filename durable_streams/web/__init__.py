@@ -1,1 +1,1 @@
-"""How it is said in HTTP. Flask and WSGI live here and nowhere else."""
+"""The HTTP layer: Flask, headers, status codes."""

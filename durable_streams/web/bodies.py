@@ -1,7 +1,7 @@
 """The request body: whole, in time and within its limit, or an error; a truncated one is never taken for whole.
 
-What is limited in time is silence. A body may come for as long as its next bytes do, so that what is written while it
-is sent, such as the words of a model, is one append.
+The time limit is on silence. A body may take any time while its bytes keep coming, so that text which is written while
+it is sent, such as the words of a model, is one append.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from durable_streams.eventloop.live_socket import SERVER_SOCKET
 from durable_streams.protocol.errors import BodyTimeout, InvalidBody, RequestBodyTooLarge
 from durable_streams.web.response import Environ
 
-PIECE_BYTES: Final = 1024 * 1024
+BODY_READ_BYTES_MAX: Final = 1024 * 1024
 _LENGTH_DIGITS_MAX: Final = 18
 FIRST_S: Final = 30.0
 SLOWEST_BYTES_PER_S: Final = 100
@@ -59,7 +59,7 @@ class BodyReader:
         size = 0
         wanted = self._bytes_max + 1 if length is None else length
         while size < wanted:
-            piece = self._next_piece(source, sock, min(PIECE_BYTES, wanted - size))
+            piece = self._next_piece(source, sock, min(BODY_READ_BYTES_MAX, wanted - size))
             if not piece:
                 break
             pieces.append(piece)

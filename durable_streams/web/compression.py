@@ -20,7 +20,7 @@ from durable_streams.eventloop.threads import in_thread
 from durable_streams.web.response import Environ, Response
 
 BODY_BYTES_MIN: Final = 1024
-PIECE_BYTES_IN_LOOP_MAX: Final = 16 * 1024
+COMPRESSED_IN_LOOP_BYTES_MAX: Final = 16 * 1024
 """Compressing this much takes 0.1 ms; handing it to a thread takes 0.05 ms."""
 GZIP_LEVEL: Final = 6
 ZSTD_LEVEL: Final = 3
@@ -110,7 +110,7 @@ def _compressed(pieces: Iterable[bytes], coding: str, *, flushes: bool) -> Itera
 
     try:
         for piece in pieces:
-            yield encoded(piece) if len(piece) <= PIECE_BYTES_IN_LOOP_MAX else in_thread(encoded, piece)
+            yield encoded(piece) if len(piece) <= COMPRESSED_IN_LOOP_BYTES_MAX else in_thread(encoded, piece)
         yield finish()
     finally:
         close = getattr(pieces, "close", None)

@@ -14,7 +14,7 @@ NEXT_OFFSET: Final = "Stream-Next-Offset"
 CURSOR: Final = "Stream-Cursor"
 CLOSED: Final[Header] = ("Stream-Closed", "true")
 SANDBOX: Final[Header] = ("Content-Security-Policy", "sandbox")
-"""Whoever may write a stream of ``text/html`` or SVG must not get scripts to run in the origin of the server."""
+"""A stream of ``text/html`` or SVG must not run scripts in the origin of the server."""
 UP_TO_DATE: Final[Header] = ("Stream-Up-To-Date", "true")
 
 

@@ -19,8 +19,8 @@ from durable_streams.eventloop.turns import TURN_BYTES, yield_to_loop
 
 SILENCE_S: Final = 10.0
 UNREAD_BYTES_MAX: Final = 64 * 1024
-"""An unread rest up to this is thrown away to keep the connection; behind more of it the connection is closed."""
-PIECE_BYTES: Final = 64 * 1024
+"""An unread rest up to this size is discarded to keep the connection; behind a larger one the connection is closed."""
+BODY_BUFFER_BYTES: Final = 64 * 1024
 UNPARSED_BYTES: Final = 4096
 """gunicorn's chunk parser is quadratic in its input: 4 KiB of 1-byte chunks take 2 ms."""
 CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -81,7 +81,7 @@ class RequestBody(io.RawIOBase):
         return True
 
     def leave(self) -> None:
-        """Nobody reads it any more: the socket has no timeout again."""
+        """The body is not read any more: remove the timeout of the socket."""
         self._sock.settimeout(None)
 
     def _take_begun(self, view: memoryview) -> int:
@@ -118,11 +118,11 @@ class PacedReader:
         self._unreader = unreader
         self._sock = sock
         self.ahead: bytes = unreader.take_buffered()
-        """Of what has come already, what has not been given out."""
+        """Received bytes that have not been given out."""
         unreader.chunk = self._chunk
 
     def end(self) -> None:
-        """The unreader reads by itself again, from where it is."""
+        """Restore the unreader's own method."""
         del self._unreader.chunk
         self._unreader.unread(self._unreader.take_buffered() + self.ahead)
         self.ahead = b""
@@ -164,7 +164,7 @@ class TimedBody:
         return bool(self._left) and (self._is_awaited or self._left > UNREAD_BYTES_MAX)
 
     def leave(self) -> None:
-        """Nobody reads it any more, except to throw away the rest: the socket has no timeout again."""
+        """The body is not read any more, except to discard the rest: remove the timeout of the socket."""
         self._reader.end()
         self._sock.settimeout(None)
 

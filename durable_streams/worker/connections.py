@@ -19,8 +19,8 @@ from gunicorn.http.errors import NoMoreData
 from durable_streams.eventloop.live_socket import LIVE_SOCKET
 from durable_streams.eventloop.turns import CutShort, yield_to_loop
 from durable_streams.worker.bodies import (
+    BODY_BUFFER_BYTES,
     CONTINUE,
-    PIECE_BYTES,
     UNREAD_BYTES_MAX,
     BodyTimeout,
     ClientDisconnected,
@@ -138,7 +138,7 @@ class Connection:
             environ["wsgi.input"] = BytesIO(data[request.body_start : end])
         else:
             body = self._body(request, data[request.body_start :], response)
-            environ["wsgi.input"] = BufferedReader(body, PIECE_BYTES)
+            environ["wsgi.input"] = BufferedReader(body, BODY_BUFFER_BYTES)
         if not self._run(environ, response):
             return None
         if not response.keep_alive or not (body is None or body.throw_away(THROW_AWAY_S)):

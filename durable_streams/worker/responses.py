@@ -1,7 +1,7 @@
 """The response on the fast path: `start_response`, its framing, and its bytes on the socket.
 
-Whatever the application has yielded has been sent completely when it is asked for more, so others may send live events
-on the same socket meanwhile. What a status or a header means is decided by the application.
+All that the application has yielded is sent before it is asked for more, so others may send live events on the same
+socket meanwhile. What a status or a header means is decided by the application.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _last: Final[dict[str, tuple[str, str]]] = {}
 
 
 class ResponseError(Exception):
-    """The application has not kept to WSGI."""
+    """The application violates WSGI (PEP 3333)."""
 
 
 class OwnHeaders:

@@ -53,18 +53,18 @@ class StreamWorker(GeventWorker):  # type: ignore[misc]
     alive: bool
     wsgi: Any
     write_timeout_s = WRITE_TIMEOUT_S
-    """How long a client may take nothing of a response; whoever configures the worker sets it before ``run``."""
+    """How long a client may take nothing of a response; set before ``run``."""
     _grace_s: float | None = None
 
     def init_process(self) -> None:
         # Until gunicorn sets its handlers the arbiter's are in force, and a stop in that time would be forgotten.
         signal.signal(signal.SIGTERM, self.handle_exit)
-        # What the C parser leaves open is decided by the stricter one.
+        # The strict parser decides what the C parser leaves open.
         self.cfg.set("http_parser", "python")
         super().init_process()
 
     def prepare(self) -> None:
-        """Make ready what serving needs, once the application is loaded."""
+        """Prepare to serve, after the application has been loaded."""
         self.hub = get_hub()
         self.own_headers = OwnHeaders()
         self._heads: dict[bool | None, RequestHeads] = {UNIX: UnixRequestHeads(self.cfg)}

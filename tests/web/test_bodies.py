@@ -12,9 +12,9 @@ from gevent.socket import socketpair
 
 from durable_streams.protocol.errors import BodyTimeout, InvalidBody, RequestBodyTooLarge
 from durable_streams.web import bodies
-from durable_streams.web.bodies import PIECE_BYTES, BodyReader
+from durable_streams.web.bodies import BODY_READ_BYTES_MAX, BodyReader
 
-BYTES_MAX = 3 * PIECE_BYTES
+BYTES_MAX = 3 * BODY_READ_BYTES_MAX
 
 
 class Source:
@@ -73,7 +73,7 @@ def test_large_bodies_arrive_in_pieces() -> None:
     body = bytes(range(256)) * (BYTES_MAX // 256)
     source = Source(body)
     assert read(source, str(len(body))) == body
-    assert source.asked == -(-len(body) // PIECE_BYTES)
+    assert source.asked == -(-len(body) // BODY_READ_BYTES_MAX)
 
 
 def test_a_chunked_body_ends_itself() -> None:

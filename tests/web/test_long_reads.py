@@ -37,7 +37,7 @@ class CountedStorage(InMemoryStorage):
 
 @pytest.fixture(autouse=True)
 def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reading, "PIECE_BYTES", PIECE_BYTES)
+    monkeypatch.setattr(reading, "PAGE_PIECE_BYTES", PIECE_BYTES)
 
 
 @pytest.fixture
