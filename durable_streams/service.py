@@ -57,7 +57,8 @@ class StreamService:
 
     @property
     def is_ready(self) -> bool:
-        return self.store.is_open and not self.hub.stopping and not self.store.failed
+        store = self.store
+        return store.is_open and not (self.hub.stopping or store.failed or store.storage.is_full)
 
     def open(self) -> None:
         """Open the storage, in the process that serves; raises what ``Storage.open`` raises. Twice is once."""

@@ -62,7 +62,8 @@ LAYERS = {
     "storage.finding": layer("storage.contract", "protocol", others="gevent"),
     "storage.memory": layer("storage.memory", *PORT),
     "storage.on_disk": layer("storage.on_disk", "storage.modes", "protocol"),
-    "storage.on_disk.background": layer(others="gevent"),
+    "storage.on_disk.background": layer("storage.on_disk", others="gevent"),
+    "storage.on_disk.room": layer("storage.on_disk", "storage.contract", "protocol"),
     "storage.files": layer(
         "storage.files", "storage.on_disk", "eventloop", *PORT, others="gevent msgspec BTrees"
     ),

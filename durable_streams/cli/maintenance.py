@@ -22,6 +22,7 @@ from durable_streams.storage.on_disk.directory import (
     DirectoryError,
     DirectoryInUse,
     DirectoryNotEmpty,
+    NoRoom,
     WrongLayout,
 )
 from durable_streams.storage.on_disk.report import Report
@@ -34,6 +35,7 @@ _CODES: Final = {
     WrongLayout: ExitCode.NO_DATA,
     DirectoryInUse: ExitCode.IN_USE,
     DirectoryNotEmpty: ExitCode.NOT_EMPTY,
+    NoRoom: ExitCode.INPUT_OUTPUT,
 }
 """Every other DirectoryError says that something is damaged."""
 

@@ -195,6 +195,12 @@ class StorageSettings(Section):
     data_dir: Directory = setting(
         Path("./data/streams"), "The directory of the file and acid modes, relative to the working directory."
     )
+    min_free_bytes: ByteCount = setting(
+        16 * 1024 * 1024,
+        "What stays free on the disk of `data_dir`: with less, writes are answered 507, but for deletes and closes.",
+        unit="bytes",
+        ge=0,
+    )
     acid_shard_count: ShardCount = setting(
         1,
         "Into how many databases acid mode divides streams, a power of two; fixed once data exists.",

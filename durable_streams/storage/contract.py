@@ -110,6 +110,11 @@ class Storage(ABC):
         """Whether it is unknown what the disk holds, so that nothing is written any more until it is opened anew."""
         return False
 
+    @property
+    def is_full(self) -> bool:
+        """Whether writes that add payload or a stream are refused for want of room; deletes and closes go on."""
+        return False
+
     @abstractmethod
     def open(self) -> None:
         """Recover and be ready. Called once, in the process that serves, after any fork and patching.

@@ -14,6 +14,7 @@ from typing import Final, Protocol
 from durable_streams.extras import require_extra
 from durable_streams.storage.abilities import Maintained
 from durable_streams.storage.contract import Storage
+from durable_streams.storage.on_disk.room import RoomLimits
 
 
 class StorageOptions(Protocol):
@@ -23,6 +24,8 @@ class StorageOptions(Protocol):
     def mode(self) -> str: ...
     @property
     def data_dir(self) -> Path: ...
+    @property
+    def min_free_bytes(self) -> int: ...
     @property
     def acid_shard_count(self) -> int: ...
     @property
@@ -94,15 +97,18 @@ def _memory(settings: Settings) -> Storage:
 
 
 def _file_fast(settings: Settings) -> Storage:
-    from durable_streams.storage.files import FileStorage
-
-    return FileStorage(Path(settings.storage.data_dir), durable=False)
+    return _files(settings, durable=False)
 
 
 def _file_durable(settings: Settings) -> Storage:
+    return _files(settings, durable=True)
+
+
+def _files(settings: Settings, durable: bool) -> Storage:
     from durable_streams.storage.files import FileStorage
 
-    return FileStorage(Path(settings.storage.data_dir), durable=True)
+    chosen = settings.storage
+    return FileStorage(Path(chosen.data_dir), durable, room=RoomLimits(chosen.min_free_bytes))
 
 
 def _file_maintenance() -> Maintained:
@@ -114,7 +120,9 @@ def _file_maintenance() -> Maintained:
 def _acid(settings: Settings) -> Storage:
     from durable_streams.storage.zodb import AcidStorage
 
-    return AcidStorage(Path(settings.storage.data_dir), settings.storage.acid_shard_count)
+    chosen = settings.storage
+    room = RoomLimits(chosen.min_free_bytes)
+    return AcidStorage(Path(chosen.data_dir), chosen.acid_shard_count, room=room)
 
 
 def _acid_in_memory(settings: Settings) -> Storage:

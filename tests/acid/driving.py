@@ -10,11 +10,14 @@ from typing import Any
 
 from durable_streams.protocol.requests import Request
 from durable_streams.storage.contract import Change
+from durable_streams.storage.on_disk.room import RoomLimits
 from durable_streams.storage.zodb import AcidStorage, AcidTuning
 from tests.disk.recording import HastyDisk
 from tests.engines.driving import Script, decide, record
 
-QUIET = AcidTuning(interval_s=1e9)
+NO_LIMITS = RoomLimits(0, 0)
+"""There is no reserve on the disk."""
+QUIET = AcidTuning(interval_s=1e9, stop_pack_bytes=0)
 """Nothing happens behind the requests unless a test asks for it."""
 
 
@@ -42,7 +45,11 @@ def commit(storage: AcidStorage, *requests: Request, now: float = 1000.0) -> Seq
 def build(data_dir: Path, shard_count: int = 1, **more: Any) -> AcidStorage:
     """Not opened; without syncs and without anything behind the requests unless told."""
     return AcidStorage(
-        data_dir, shard_count, disk=more.get("disk", HastyDisk()), tuning=more.get("tuning", QUIET)
+        data_dir,
+        shard_count,
+        disk=more.get("disk", HastyDisk()),
+        tuning=more.get("tuning", QUIET),
+        room=more.get("room", NO_LIMITS),
     )
 
 

@@ -150,6 +150,34 @@ def test_a_file_is_packed_without_being_asked_when_half_is_garbage(tmp_path: Pat
         assert read_all(storage, "s").strip(b"\0") == b""
 
 
+def test_a_small_file_is_packed_when_nearly_all_of_it_is_garbage(tmp_path: Path) -> None:
+    tuning = AcidTuning(1e9, small_pack_bytes=200_000, stop_pack_bytes=0)
+    with opened(tmp_path / "data", tuning=tuning) as storage:
+        (background,), file = storage._background.shards, shard_of(storage)
+        commit(storage, create("kept", bytes(150_000)))
+        sizes = [file.getSize()]
+        while sizes[-1] >= sizes[-2 if len(sizes) > 1 else -1]:
+            commit(storage, create("gone", bytes(200_000)))
+            commit(storage, Remove("gone"))
+            background.work()
+            sizes.append(file.getSize())
+        assert max(sizes) > 5 * 150_000, "less than four fifths were garbage"
+        assert len(sizes) < 15
+        assert read_all(storage, "kept") == bytes(150_000)
+
+
+@pytest.mark.parametrize(("kept_bytes", "is_quick"), [(100_000, True), (400_000, False)])
+def test_a_stop_packs_what_is_quick(tmp_path: Path, kept_bytes: int, is_quick: bool) -> None:
+    tuning = AcidTuning(1e9, stop_pack_bytes=200_000)
+    with opened(tmp_path / "data", tuning=tuning) as storage:
+        commit(storage, create("kept", bytes(kept_bytes)), create("gone", bytes(900_000)))
+        commit(storage, Remove("gone"))
+        shard_of(storage).delete_some()
+    assert (shard_file(tmp_path / "data").stat().st_size < 900_000) is is_quick
+    with opened(tmp_path / "data", tuning=tuning) as storage:
+        assert read_all(storage, "kept") == bytes(kept_bytes)
+
+
 @pytest.mark.parametrize(
     "tuning", [AcidTuning(1e9, index_bytes=20_000), AcidTuning(1e9, index_age_s=0.0)], ids=["large", "old"]
 )

@@ -6,6 +6,7 @@ import json
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from time import monotonic, sleep
 
 import pytest
 
@@ -17,6 +18,8 @@ from tests.servers import GUNICORN, Answer, Server, running_server
 pytestmark = pytest.mark.server
 
 DISK_MEBIBYTES = 24
+STREAMS = [f"stream {number}" for number in range(10)]
+DEADLINE_S = 60.0
 PIECE = b"p" * 65536
 PIECES_MAX = 100
 """More than these fit on no disk of this size."""
@@ -61,11 +64,15 @@ class Scene:
         assert read_all(self.client, "other").content == b"other"
 
 
+def settings(mode: str, disk: SmallDisk) -> dict[str, str]:
+    """All of the disk may be used."""
+    return MODES[mode] | {"DS_STORAGE__DATA_DIR": str(disk.path / "data"), "DS_STORAGE__MIN_FREE_BYTES": "0"}
+
+
 @pytest.fixture(params=MODES)
 def scene(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Scene]:
-    settings = MODES[request.param]
     with small_disk(tmp_path, DISK_MEBIBYTES) as disk:
-        chosen = settings | {"DS_STORAGE__DATA_DIR": str(disk.path / "data")}
+        chosen = settings(request.param, disk)
         with (
             running_server(tmp_path, chosen, command=(*disk.prefix, *GUNICORN)) as server,
             Client(server) as client,
@@ -84,7 +91,7 @@ def test_a_write_that_finds_no_room_is_507_and_changes_nothing(scene: Scene) -> 
     assert scene.append(PIECE).status == 507
     assert scene.client.send("PUT", "new", TEXT, PIECE).status == 507
     assert scene.client.send("GET", "new", query="?offset=-1").status == 404
-    assert scene.server.request("GET", "/readyz").status == 200
+    assert scene.server.request("GET", "/readyz").status == 503
     scene.check_nothing_changed()
 
 
@@ -139,22 +146,78 @@ def test_a_small_write_finds_room_where_a_large_one_does_not(scene: Scene) -> No
     assert len(read_all(scene.client, "other").content) == len(b"other") + 33
 
 
+@pytest.mark.parametrize("restarts", [False, True], ids=["goes on", "is killed"])
+@pytest.mark.parametrize("mode", MODES)
+def test_a_full_disk_is_left_by_deleting(mode: str, restarts: bool, tmp_path: Path) -> None:
+    """Ten streams fill it, nine go, and the tenth is appended to; it is told that writes are refused, and no more."""
+    with small_disk(tmp_path, 40) as disk:
+        chosen, command = settings(mode, disk), (*disk.prefix, *GUNICORN)
+        with running_server(tmp_path, chosen, command=command) as server, Client(server) as client:
+            fill_with_streams(client)
+            wait_for_readiness(server, 503)
+            if not restarts:
+                check_left_by_deleting(server, client)
+                return
+            kill(server.process)
+        with (
+            running_server(tmp_path, chosen, command=command, ready_path="/healthz") as server,
+            Client(server) as client,
+        ):
+            check_left_by_deleting(server, client)
+
+
+def fill_with_streams(client: Client) -> None:
+    for name in STREAMS:
+        assert client.send("PUT", name, TEXT).status == 201
+    statuses: list[int] = []
+    while statuses.count(507) < len(STREAMS):
+        name = STREAMS[len(statuses) % len(STREAMS)]
+        statuses.append(client.send("POST", name, TEXT, PIECE).status)
+        assert len(statuses) < 1000, "the disk does not become full"
+
+
+def wait_for_readiness(server: Server, status: int) -> None:
+    until = monotonic() + DEADLINE_S
+    while server.request("GET", "/readyz").status != status:
+        assert monotonic() < until, server.log
+        sleep(0.05)
+
+
+def check_left_by_deleting(server: Server, client: Client) -> None:
+    kept = read_all(client, STREAMS[0]).content
+    for name in STREAMS[1:]:
+        assert client.send("DELETE", name).status == 204
+    # A server that was restarted learns from the first refusal that the disk is full.
+    until = monotonic() + DEADLINE_S
+    while client.send("POST", STREAMS[0], TEXT, PIECE).status != 204:
+        assert monotonic() < until, server.log
+        sleep(0.05)
+    wait_for_readiness(server, 200)
+    assert read_all(client, STREAMS[0]).content == kept + PIECE
+    log = server.log
+    assert "Traceback" not in log
+    assert log.count("writes are refused, but for deletes and closes") <= 1
+
+
 @pytest.mark.parametrize("has_room", [False, True])
 @pytest.mark.parametrize("mode", MODES)
 def test_a_server_that_was_killed_on_a_full_disk_has_kept_its_word(
     mode: str, has_room: bool, tmp_path: Path
 ) -> None:
     with small_disk(tmp_path, DISK_MEBIBYTES) as disk:
-        settings = MODES[mode] | {"DS_STORAGE__DATA_DIR": str(disk.path / "data")}
+        chosen = settings(mode, disk)
         command = (*disk.prefix, *GUNICORN)
-        with running_server(tmp_path, settings, command=command) as server, Client(server) as client:
+        with running_server(tmp_path, chosen, command=command) as server, Client(server) as client:
             scene = Scene(server, client, disk)
             disk.fill()
             assert scene.append_until_full().status == 507
             kill(server.process)
         if has_room:
             disk.make_room()
-        with running_server(tmp_path, settings, command=command) as server, Client(server) as client:
+        with (
+            running_server(tmp_path, chosen, command=command, ready_path="/healthz") as server,
+            Client(server) as client,
+        ):
             scene.server, scene.client = server, client
             scene.check_nothing_changed()
             if not has_room:

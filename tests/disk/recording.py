@@ -111,6 +111,33 @@ class RecordingDisk(HastyDisk):
         return made
 
 
+class CrowdedDisk(HastyDisk):
+    """Has room for ``capacity`` bytes in the files below ``root``; of a write that does not fit a part is written."""
+
+    def __init__(self, root: Path, capacity: int) -> None:
+        self.root = root
+        self.capacity = capacity
+
+    def free_bytes(self, path: str) -> int:
+        used = sum(
+            os.path.getsize(os.path.join(at, name)) for at, _, names in os.walk(self.root) for name in names
+        )
+        return max(0, self.capacity - used)
+
+    def write(self, fd: int, parts: Sequence[Part], position: int) -> None:
+        data = b"".join(parts)
+        fits = self.free_bytes("") - (position + len(data) - self.size(fd))
+        if fits < 0:
+            super().write(fd, [data[: max(0, len(data) + fits)]], position)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        super().write(fd, parts, position)
+
+    def allocate(self, fd: int, size: int) -> None:
+        if size - self.size(fd) > self.free_bytes(""):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        super().allocate(fd, size)
+
+
 class FaultyDisk(HastyDisk):
     """Counts the calls of the given kinds and fails one of them, or all from one on."""
 
@@ -162,6 +189,10 @@ class FaultyDisk(HastyDisk):
     def truncate(self, fd: int, size: int) -> None:
         self._count("truncate")
         super().truncate(fd, size)
+
+    def allocate(self, fd: int, size: int) -> None:
+        self._count("write")
+        super().allocate(fd, size)
 
     def sync(self, fd: int) -> None:
         self._count("sync")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from random import Random
@@ -12,8 +12,9 @@ from typing import Any
 from durable_streams.protocol.requests import Request
 from durable_streams.storage.contract import Change, Storage
 from durable_streams.storage.modes import MODES, Mode
-from durable_streams.storage.on_disk.disk import Disk
+from durable_streams.storage.on_disk.disk import Disk, says_full
 from durable_streams.storage.on_disk.maintenance import DirectoryMaintenance
+from durable_streams.storage.on_disk.room import RoomLimits
 from tests.acid import driving as acid
 from tests.disk.recording import HastyDisk
 from tests.engines.driving import Script, contents, decide, record
@@ -38,7 +39,7 @@ class Engine(ABC):
         self.maintenance: DirectoryMaintenance = kind(HastyDisk())
 
     @abstractmethod
-    def build(self, data_dir: Path, disk: Disk | None = None) -> Storage:
+    def build(self, data_dir: Path, disk: Disk | None = None, room: RoomLimits = files.NO_LIMITS) -> Storage:
         """Not opened."""
 
     @abstractmethod
@@ -54,6 +55,10 @@ class Engine(ABC):
         """Free what nobody needs, as the engine itself does it; raises OSError."""
 
     @abstractmethod
+    def free_room(self, storage: Any) -> None:
+        """What is done behind the requests while writes are refused, as far as there is room for it."""
+
+    @abstractmethod
     def torn_file(self, data_dir: Path) -> Path:
         """The file whose end a crash can tear."""
 
@@ -62,8 +67,10 @@ class Engine(ABC):
         return acid.by_shard(storage, changes)
 
     @contextmanager
-    def opened(self, data_dir: Path, disk: Disk | None = None) -> Iterator[Any]:
-        storage = self.build(data_dir, disk)
+    def opened(
+        self, data_dir: Path, disk: Disk | None = None, room: RoomLimits = files.NO_LIMITS
+    ) -> Iterator[Any]:
+        storage = self.build(data_dir, disk, room)
         storage.open()
         try:
             yield storage
@@ -98,13 +105,21 @@ class Engine(ABC):
         """The time is over for which a stream that could not be read is left alone."""
 
 
+def _where_there_is_room(work: Callable[[], None]) -> None:
+    try:
+        work()
+    except OSError as exc:
+        if not says_full(exc):
+            raise
+
+
 class FileEngine(Engine):
     def __init__(self, mode: str) -> None:
         super().__init__(mode)
         self.is_durable = mode == "file-durable"
 
-    def build(self, data_dir: Path, disk: Disk | None = None) -> Storage:
-        return files.build(data_dir, self.is_durable, disk=disk or HastyDisk(), tuning=files.SMALL)
+    def build(self, data_dir: Path, disk: Disk | None = None, room: RoomLimits = files.NO_LIMITS) -> Storage:
+        return files.build(data_dir, self.is_durable, disk=disk or HastyDisk(), tuning=files.SMALL, room=room)
 
     def script(self, random: Random) -> Script:
         return Script(random)
@@ -119,6 +134,9 @@ class FileEngine(Engine):
         self.commit(storage, *requests)
         storage._background.sync_journal()
 
+    def free_room(self, storage: Any) -> None:
+        _where_there_is_room(storage._background.free_room)
+
     def forget_damage(self, storage: Any) -> None:
         """A stream that cannot be read is tried again every time."""
 
@@ -131,8 +149,8 @@ class AcidEngine(Engine):
     versions = ('"version": 1', '"version": 2')
     shards = 2
 
-    def build(self, data_dir: Path, disk: Disk | None = None) -> Storage:
-        return acid.build(data_dir, self.shards, disk=disk or HastyDisk())
+    def build(self, data_dir: Path, disk: Disk | None = None, room: RoomLimits = files.NO_LIMITS) -> Storage:
+        return acid.build(data_dir, self.shards, disk=disk or HastyDisk(), room=room)
 
     def script(self, random: Random) -> Script:
         return acid.script(random)
@@ -143,6 +161,10 @@ class AcidEngine(Engine):
 
     def pack(self, storage: Any) -> None:
         acid.pack_all(storage)
+
+    def free_room(self, storage: Any) -> None:
+        for shard in storage._background.shards:
+            _where_there_is_room(shard.free_room)
 
     def torn_file(self, data_dir: Path) -> Path:
         return acid.shard_file(data_dir)

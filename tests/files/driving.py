@@ -10,14 +10,20 @@ from typing import Any
 from durable_streams.protocol.requests import Request
 from durable_streams.storage.contract import Change
 from durable_streams.storage.files import FileStorage, FileTuning
+from durable_streams.storage.on_disk.room import RoomLimits
 from tests.disk.recording import HastyDisk
 from tests.engines.driving import decide, record
 
 NEVER_S = 1e9
+NO_LIMITS = RoomLimits(0, 0)
+"""There is no reserve on the disk either."""
 BY_HAND = FileTuning(sync_interval_s=NEVER_S, checkpoint_age_s=NEVER_S)
 """Nothing happens behind the requests unless a test asks for it."""
 SMALL = FileTuning(
-    sync_interval_s=NEVER_S, checkpoint_age_s=NEVER_S, stream_unflushed_bytes=600, packed_bytes_max=200
+    sync_interval_s=NEVER_S,
+    checkpoint_age_s=NEVER_S,
+    stream_unflushed_bytes=600,
+    packed_bytes_max=200,
 )
 """The same; and streams of some hundred bytes use every location that payload can have."""
 
@@ -33,7 +39,11 @@ def commit(storage: FileStorage, *requests: Request, now: float = 1000.0) -> Seq
 def build(data_dir: Path, durable: bool = True, **more: Any) -> FileStorage:
     """Not opened; without syncs and without anything behind the requests unless told."""
     return FileStorage(
-        data_dir, durable, disk=more.get("disk", HastyDisk()), tuning=more.get("tuning", BY_HAND)
+        data_dir,
+        durable,
+        disk=more.get("disk", HastyDisk()),
+        tuning=more.get("tuning", BY_HAND),
+        room=more.get("room", NO_LIMITS),
     )
 
 

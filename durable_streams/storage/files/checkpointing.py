@@ -118,6 +118,8 @@ class Checkpointing:
         self._threads = threads
         self._tuning = tuning
         self._in_force = FilesInForce(layout, recovered)
+        self._removed: set[int] = set()
+        """Streams that have gone since the last checkpoint, and their files with them."""
         self._unreadable: set[int] = set()
         """Streams whose payload an earlier checkpoint has failed to read."""
 
@@ -127,14 +129,17 @@ class Checkpointing:
         """Step 1: where writing goes on."""
         return self._threads.run(create_file, self._disk, self._layout, self._journal.number + 1)
 
-    def begin(self) -> Cut:
-        """Step 1, at its end. No batch is being written when this is called, nor until it returns."""
+    def begin(self, everything: bool = False) -> Cut:
+        """Step 1, at its end. No batch is being written when this is called, nor until it returns.
+
+        ``everything``: record all streams, after which no older checkpoint is needed, also where it is not time for it.
+        """
         index, base = self._index, self._in_force.next_number
         dirty, index.dirty = index.dirty, DirtySet()
         index.before = {}
         self.pending = dict(dirty.records)
         todo = _largest_first(dirty.records)
-        if self._in_force.wants_all(self._tuning):
+        if everything or self._in_force.wants_all(self._tuning):
             todo += [record for record in index.streams.values() if record not in dirty.records]
         else:
             base = self._in_force.base
@@ -145,11 +150,16 @@ class Checkpointing:
         number = self._in_force.next_number
         writer = self._threads.run(CheckpointWriter, self._disk, self._layout, number)
         with closing(writer):
-            packed = self._write_streams(writer, cut)
-            self._sync_stream_files(cut.dirty.unsynced)
-            self._threads.run(writer.finish, cut.base, cut.journal, cut.seq, cut.next_id)
+            try:
+                packed = self._write_streams(writer, cut)
+                self._sync_stream_files(cut.dirty.unsynced)
+                self._threads.run(writer.finish, cut.base, cut.journal, cut.seq, cut.next_id)
+            except OSError:
+                self._threads.run(writer.discard)
+                raise
         self._in_force.add(number, writer.size, cut)
         self._unreadable.clear()
+        self._removed.clear()
         for entry, location in packed:
             if entry.record.location is entry.location:
                 self._index.settle(entry.record, location)
@@ -163,14 +173,26 @@ class Checkpointing:
 
     def remove_garbage(self) -> None:
         """Step 4: unlink what nobody needs, unless a reader of the directory holds it for a while."""
-        garbage = self._in_force.garbage
-        for path in garbage:
+        if self._remove(self._in_force.garbage):
+            self._in_force.garbage = []
+
+    def remove_streams(self, ids: Sequence[int]) -> None:
+        """Unlink the files of streams whose end the journal holds durably, before a checkpoint does; none is made now.
+
+        Opening does not look at the files of streams, and the journal says that these have gone.
+        """
+        left = [id for id in ids if id not in self._removed]
+        if self._remove([self._layout.stream(id) for id in left]):
+            self._removed.update(left)
+
+    def _remove(self, paths: Sequence[str]) -> bool:
+        for path in paths:
             self._opened.forget(path)
         try:
-            if self._threads.run(self._unlink, garbage):
-                self._in_force.garbage = []
+            return self._threads.run(self._unlink, paths)
         except OSError:
             log.exception("files that are not needed any more stay in %s for now", self._layout.root)
+            return False
 
     def remove_orphans(self) -> None:
         """After opening: unlink stream files that a crash has left and that belong to no stream."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import NamedTuple
 
 from durable_streams.storage.files.layout import Layout, numbered
@@ -58,6 +59,11 @@ class CheckpointWriter:
 
     def close(self) -> None:
         self._disk.close(self._fd)
+
+    def discard(self) -> None:
+        """Remove what was written: on a full disk it would stand in the way of the next try."""
+        with suppress(OSError):
+            self._disk.unlink(self._unfinished)
 
 
 class Block(NamedTuple):

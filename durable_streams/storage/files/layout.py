@@ -12,9 +12,10 @@ from typing import Final
 
 from durable_streams.storage.on_disk.directory import OF_THE_SYSTEM, WrongLayout, kind_of
 from durable_streams.storage.on_disk.disk import Disk, write_file
+from durable_streams.storage.on_disk.room import RESERVE_NAME
 
 VERSION_LINE: Final = b"durable-streams files 1\n"
-_OURS: Final = {"layout", "layout.tmp", "lock", "deletions.lock"}
+_OURS: Final = {"layout", "layout.tmp", "lock", "deletions.lock", RESERVE_NAME, f"{RESERVE_NAME}.tmp"}
 
 
 class Layout:

@@ -27,6 +27,7 @@ from durable_streams.storage.on_disk.directory import DirectoryDamaged
 from durable_streams.storage.on_disk.disk import Disk, copy_file, open_fd
 from durable_streams.storage.on_disk.maintenance import DirectoryMaintenance
 from durable_streams.storage.on_disk.report import Report
+from durable_streams.storage.on_disk.room import STREAM_BYTES, limits_left
 
 VERIFIED_AT_ONCE: Final = 32 * BLOCK_BYTES
 """Bytes."""
@@ -64,12 +65,19 @@ class FileMaintenance(DirectoryMaintenance):
 
     def _compact(self, data_dir: Path) -> None:
         """Put one checkpoint of everything in the place of the journals and of all older checkpoints."""
-        storage = FileStorage(data_dir, durable=True, disk=self._disk, tuning=FileTuning(checkpoints_max=1))
+        tuning, room = FileTuning(checkpoints_max=1), limits_left(str(data_dir))
+        storage = FileStorage(data_dir, durable=True, disk=self._disk, tuning=tuning, room=room)
         storage.open()
         try:
             storage.checkpoint()
         finally:
             storage.close()
+
+    def _kept_bytes(self, data_dir: Path) -> int:
+        index = Index()
+        load(self._disk, Layout(data_dir), index, lambda records: None)
+        small = (record for record in index.streams.values() if record.location.checkpoint != STREAM_FILE)
+        return len(index.streams) * STREAM_BYTES + sum(record.state.own_bytes for record in small)
 
 
 def _verify_payload(disk: Disk, layout: Layout, record: Record, report: Report) -> None:

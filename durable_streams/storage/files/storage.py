@@ -38,6 +38,7 @@ from durable_streams.storage.files.segments import BytesDamaged, StreamFiles
 from durable_streams.storage.files.tuning import FileTuning
 from durable_streams.storage.on_disk.directory import own
 from durable_streams.storage.on_disk.disk import Disk, says_busy
+from durable_streams.storage.on_disk.room import Room, RoomLimits
 
 log = logging.getLogger("durable_streams.storage")
 
@@ -48,7 +49,13 @@ class FileStorage(Storage):
     """Streams in one directory, owned by one process."""
 
     def __init__(
-        self, data_dir: Path, durable: bool, *, disk: Disk | None = None, tuning: FileTuning | None = None
+        self,
+        data_dir: Path,
+        durable: bool,
+        *,
+        disk: Disk | None = None,
+        tuning: FileTuning | None = None,
+        room: RoomLimits | None = None,
     ) -> None:
         """``durable``: whether a commit waits for the disk; nothing is touched before ``open``."""
         self.commits_inline = not durable
@@ -56,28 +63,32 @@ class FileStorage(Storage):
         self._tuning = tuning or FileTuning()
         self._layout = Layout(data_dir)
         self._index = Index()
-        self._is_open = False
+        self._room = Room(self._disk, self._layout.root, room or RoomLimits())
+        self._resources: ExitStack | None = None
+        """What ``close`` gives back; None while the storage is not open."""
 
     # -- opening and closing -------------------------------------------------------------------------------------
 
     def open(self) -> None:
         """Raises DirectoryInUse, WrongLayout, DirectoryDamaged, or any other OSError."""
-        if self._is_open:
+        if self._resources is not None:
             return
         prepare(self._layout, self._disk)
-        self._resources = ExitStack()
-        self._resources.callback(os.close, own(self._layout.data_dir, self._layout.lock))
+        resources = ExitStack()
+        resources.callback(os.close, own(self._layout.data_dir, self._layout.lock))
         try:
             self._index = Index()
             stream_files = StreamFiles(self._disk, self._layout)
             self._flushing = Flushing(self._index, stream_files, self._tuning.stream_unflushed_bytes)
+            self._room.open()
             recovered = recover(self._disk, self._layout, self._index, self._flushing.flush_recovered)
-            self._start(recovered, stream_files)
+            self._start(recovered, stream_files, resources)
         except BaseException:
-            self._resources.close()
+            resources.close()
             raise
+        self._resources = resources
 
-    def _start(self, recovered: Recovered, stream_files: StreamFiles) -> None:
+    def _start(self, recovered: Recovered, stream_files: StreamFiles, resources: ExitStack) -> None:
         disk, layout, tuning = self._disk, self._layout, self._tuning
         is_durable = not self.commits_inline
         self._journal = Journal(
@@ -87,7 +98,7 @@ class FileStorage(Storage):
         self._committing = Threads(1, beside_loop=is_durable)
         behind = Threads(1)
         for resource in (self._committing, self._reader, behind, self._journal):
-            self._resources.callback(resource.close)
+            resources.callback(resource.close)
         checkpointing = Checkpointing(
             disk,
             layout,
@@ -100,17 +111,15 @@ class FileStorage(Storage):
             recovered,
         )
         self._background = FileBackground(
-            layout.root, self._index, self._journal, checkpointing, behind, tuning
+            layout.root, self._index, self._journal, checkpointing, behind, tuning, self._room
         )
-        self._is_open = True
 
     def close(self) -> None:
         """Checkpoint what there is, so that the next opening has nothing to replay."""
-        if not self._is_open:
-            return
-        self._is_open = False
-        with self._resources:
-            self._background.stop()
+        resources, self._resources = self._resources, None
+        if resources is not None:
+            with resources:
+                self._background.stop()
 
     def checkpoint(self) -> None:
         """Move everything from the journal to where it stays, now; raises OSError when that fails."""
@@ -119,7 +128,11 @@ class FileStorage(Storage):
     @property
     def failed(self) -> bool:
         """Whether it is unknown what the disk holds, so that nothing is written any more until it is opened anew."""
-        return self._is_open and self._journal.failed is not None
+        return self._resources is not None and self._journal.failed is not None
+
+    @property
+    def is_full(self) -> bool:
+        return self._resources is not None and self._room.is_refusing
 
     # -- looking -------------------------------------------------------------------------------------------------
 
@@ -165,18 +178,20 @@ class FileStorage(Storage):
 
     def commit(self, shard: int, units: Sequence[Unit], rests_on: Mapping[str, StreamState | None]) -> Lost:
         """All units are one batch of the journal. Raises StorageFull or Unavailable when nothing was kept."""
+        if self._resources is None:
+            raise Unavailable("the storage is not open")
+        changes = list(chain.from_iterable(units))
         with self._background.turn:
-            self._check_room()
-            steps, journaled, payload = self._prepare(chain.from_iterable(units))
-            self._committing.run(self._journal.append, journaled, payload)
+            steps, journaled, payload = self._prepare(changes)
+            if any(payload):
+                self._check_unflushed()
+            self._room.commit(changes, lambda: self._committing.run(self._journal.append, journaled, payload))
             touched = [record for step in steps if (record := self._apply(step)) is not None]
             self._flushing.flush(touched, self._background.checkpointing.pending, self._committing.run)
         self._background.note_commit()
         return NOTHING_LOST
 
-    def _check_room(self) -> None:
-        if not self._is_open:
-            raise Unavailable("the storage is not open")
+    def _check_unflushed(self) -> None:
         if self._index.unflushed_bytes > self._tuning.unflushed_bytes_max:
             if self._background.is_full:
                 raise StorageFull(

@@ -12,6 +12,8 @@ from time import monotonic
 import gevent
 from gevent.event import Event
 
+from durable_streams.storage.on_disk.disk import says_full
+
 log = logging.getLogger("durable_streams.storage")
 
 
@@ -27,6 +29,7 @@ class BackgroundStep:
         self._work = work
         self._retry_s = retry_s
         self._has_failed = has_failed
+        self._found_no_room = False
 
     def run(self) -> None:
         """Do it now, unless it has failed a short time ago or nothing can be written; raises nothing."""
@@ -34,10 +37,20 @@ class BackgroundStep:
             return
         try:
             self._work()
+            self._found_no_room = False
         except Exception as exc:
             self.not_before = monotonic() + self._retry_s
+            if isinstance(exc, OSError) and says_full(exc) and not self._has_failed():
+                self._tell_no_room(exc)
+                return
             level = logging.CRITICAL if self._has_failed() else logging.ERROR
             log.log(level, "%s has failed: %s", self._name, exc, exc_info=exc)
+
+    def _tell_no_room(self, exc: OSError) -> None:
+        """Once: it is tried again for as long as the disk is full."""
+        if not self._found_no_room:
+            self._found_no_room = True
+            log.warning("%s waits for room: %s", self._name, exc)
 
 
 class Background:

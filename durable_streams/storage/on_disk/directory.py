@@ -43,6 +43,16 @@ class BackupDamaged(DirectoryError, ValueError):
     """A backup is not restored, because verifying it found a problem."""
 
 
+class NoRoom(DirectoryError, OSError):
+    """There is not enough room on the disk for what was asked; the message says how much it needs."""
+
+    def __init__(self, what: str, needed: int, free: int) -> None:
+        super().__init__(
+            f"{what} needs about {needed:,} bytes of room, and {free:,} are free:"
+            " delete streams, or make room on the disk"
+        )
+
+
 class DirectoryNotEmpty(DirectoryError, ValueError):
     """Something lies where a copy was to be written; nothing is ever written over."""
 

@@ -19,6 +19,7 @@ COPIED_AT_ONCE: Final = 1 << 20
 _PARTS_MAX: Final = 1024
 """The operating system takes no more in one call (IOV_MAX)."""
 _NOT_CACHED: Final = {errno.EAGAIN, errno.EOPNOTSUPP, errno.EINVAL}
+_NO_ALLOCATION: Final = {errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS}
 _FULL: Final = {errno.ENOSPC, errno.EDQUOT}
 _BUSY: Final = {errno.EMFILE, errno.ENFILE, errno.ENOMEM}
 
@@ -79,6 +80,21 @@ class Disk:
             if exc.errno in _NOT_CACHED:
                 return False
             raise
+
+    def free_bytes(self, path: str) -> int:
+        """How much may still be written to the file system of ``path``; a quota is not seen."""
+        found = os.statvfs(path)
+        return found.f_bavail * found.f_frsize
+
+    def allocate(self, fd: int, size: int) -> None:
+        """Take room for the first ``size`` bytes of a file, which need not be written."""
+        try:
+            os.posix_fallocate(fd, 0, size)
+        except OSError as exc:
+            if exc.errno not in _NO_ALLOCATION:
+                raise
+            # Where bytes are compressed or shared, zeros would take no room.
+            os.pwrite(fd, os.urandom(size), 0)
 
     def truncate(self, fd: int, size: int) -> None:
         os.ftruncate(fd, size)

@@ -9,9 +9,10 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from pathlib import Path
 
-from durable_streams.storage.on_disk.directory import BackupDamaged, check_empty
-from durable_streams.storage.on_disk.disk import Disk
+from durable_streams.storage.on_disk.directory import BackupDamaged, NoRoom, check_empty
+from durable_streams.storage.on_disk.disk import Disk, says_full
 from durable_streams.storage.on_disk.report import Report
+from durable_streams.storage.on_disk.room import RESERVE_NAME
 
 
 class DirectoryMaintenance(ABC):
@@ -53,12 +54,18 @@ class DirectoryMaintenance(ABC):
     def compact(self, data_dir: Path) -> Report:
         """Free the space of what is no longer needed.
 
-        Raises DirectoryInUse while a server runs, and DirectoryDamaged where something is damaged that has to be read
-        for it; then that file stays as it is.
+        Raises DirectoryInUse while a server runs, NoRoom when the disk is too full, and DirectoryDamaged where
+        something is damaged that has to be read for it; then that file stays as it is.
         """
         self._check(data_dir)
         before = _stored_bytes(data_dir)
-        self._compact(data_dir)
+        try:
+            self._compact(data_dir)
+        except OSError as exc:
+            if not says_full(exc):
+                raise
+            free = self._disk.free_bytes(str(data_dir))
+            raise NoRoom(f"compacting {data_dir}", self._kept_bytes(data_dir), free) from exc
         return Report(bytes_before=before, bytes_after=_stored_bytes(data_dir))
 
     @abstractmethod
@@ -77,7 +84,12 @@ class DirectoryMaintenance(ABC):
     def _compact(self, data_dir: Path) -> None:
         """Own the directory and rewrite what is worth it."""
 
+    @abstractmethod
+    def _kept_bytes(self, data_dir: Path) -> int:
+        """How much ``_compact`` has to write, about."""
+
 
 def _stored_bytes(data_dir: Path) -> int:
-    """The length of all files in a directory together."""
-    return sum(path.stat().st_size for path in data_dir.rglob("*") if path.is_file())
+    """The length of all files in a directory together, but for the reserve."""
+    files = (path for path in data_dir.rglob("*") if path.is_file() and path.name != RESERVE_NAME)
+    return sum(path.stat().st_size for path in files)

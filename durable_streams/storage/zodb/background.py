@@ -9,11 +9,17 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from time import monotonic
+from typing import Final
 
 from durable_streams.storage.on_disk.background import Background, BackgroundStep
+from durable_streams.storage.on_disk.room import Room
 from durable_streams.storage.zodb.file_storage import DELETED_AT_ONCE, ShardFileStorage
 from durable_streams.storage.zodb.packing import Packing, PackStopped, pack
 from durable_streams.storage.zodb.shared import SharedByShards
+
+FREEING_RETRY_S: Final = 5.0
+STOP_GARBAGE_MIN: Final = 64 << 10
+"""Bytes: for less a stop waits for no pack."""
 
 log = logging.getLogger("durable_streams.storage")
 
@@ -29,9 +35,15 @@ class AcidTuning:
     index_age_s: float = 300.0
     """... or has grown at all, and this time has passed."""
     pack_bytes: int = 64 << 20
-    """A smaller file is not packed."""
+    """A file of this size is packed ..."""
     pack_garbage: float = 0.5
-    """A file is packed when this share of it has been replaced."""
+    """... when this share of it has been replaced."""
+    small_pack_bytes: int = 1 << 20
+    """A file of this size is packed ..."""
+    small_pack_garbage: float = 0.8
+    """... when nearly all of it has been replaced."""
+    stop_pack_bytes: int = 4 << 20
+    """At a stop a file is packed when it is half garbage, and no more than this has to be copied."""
     retry_s: float = 60.0
     """How long to wait after something that failed."""
 
@@ -39,11 +51,16 @@ class AcidTuning:
 class ShardBackground:
     """The background work on one shard."""
 
-    def __init__(self, storage: ShardFileStorage, shared: SharedByShards, tuning: AcidTuning) -> None:
+    def __init__(
+        self, storage: ShardFileStorage, shared: SharedByShards, tuning: AcidTuning, room: Room
+    ) -> None:
         self.storage = storage
+        self._room = room
         self._shared = shared
         self._tuning = tuning
         self._index_saved_at = monotonic()
+        self._garbage_left: int | None = None
+        """How much a full disk has been left with, when it was tried to free some of it."""
         self._packing: Packing | None = None
 
     def work(self) -> None:
@@ -54,9 +71,28 @@ class ShardBackground:
             storage.delete_some()
         if self._wants_index():
             self.save_index()
-        size = storage.getSize()
-        if size >= self._tuning.pack_bytes and storage.garbage.bytes >= size * self._tuning.pack_garbage:
+        if self._wants_pack():
             self.pack()
+
+    def _wants_pack(self) -> bool:
+        tuning, size = self._tuning, self.storage.getSize()
+        garbage = self.storage.garbage.bytes
+        if size >= tuning.pack_bytes:
+            return bool(garbage >= size * tuning.pack_garbage)
+        return bool(size >= tuning.small_pack_bytes and garbage >= size * tuning.small_pack_garbage)
+
+    def free_room(self) -> None:
+        """While ordinary writes are refused: delete and pack at once; raises OSError when there is no room for that."""
+        if self._room.look():
+            return
+        storage = self.storage
+        while storage.garbage.unneeded:
+            self._room.delete(storage.delete_some)
+        if storage.garbage.bytes != self._garbage_left:
+            self._garbage_left = storage.garbage.bytes
+            # After a crash nobody knows how much is garbage, or has still to be deleted: it is looked for.
+            self._room.free_up(lambda: self.pack(gc=True, free_bytes=self._room.room_for_freeing()))
+            self._room.look()
 
     def _wants_index(self) -> bool:
         grown = self.storage.getSize() - self.storage.indexed_bytes
@@ -70,15 +106,15 @@ class ShardBackground:
         run(self.storage.write_index, data)
         self._index_saved_at = monotonic()
 
-    def pack(self) -> None:
-        """Now, whether or not it is time for it."""
+    def pack(self, *, gc: bool = False, free_bytes: int | None = None) -> None:
+        """Now, whether or not it is time for it; ``Packing`` says what the arguments mean."""
         storage, began = self.storage, monotonic()
         size = storage.getSize()
-        self._packing = Packing(storage, self._shared.disk, gc=False)
+        self._packing = Packing(storage, self._shared.disk, gc=gc, free_bytes=free_bytes)
         try:
             if pack(storage, self._shared, self._packing):
                 self.save_index()
-            else:
+            elif free_bytes is None:
                 storage.garbage.bytes = 0
         except PackStopped:
             return
@@ -94,25 +130,32 @@ class ShardBackground:
         if self._packing is not None:
             self._packing.stopping = True
 
-    def step(self, work: Callable[[], None]) -> BackgroundStep:
+    def step(self, work: Callable[[], None], retry_s: float | None = None) -> BackgroundStep:
         """A method of this object as something that may fail."""
         name = f"background work on {self.storage.getName()}"
-        return BackgroundStep(name, work, self._tuning.retry_s, lambda: self.storage.failed is not None)
+        pause_s = self._tuning.retry_s if retry_s is None else retry_s
+        return BackgroundStep(name, work, pause_s, lambda: self.storage.failed is not None)
 
     def finish(self) -> None:
-        """Delete what is still to be deleted, before the storage is closed."""
-        while self.storage.garbage.unneeded:
-            self.storage.delete_some()
+        """Delete what is still to be deleted, before the storage is closed, and pack it where that is quick."""
+        storage = self.storage
+        while storage.garbage.unneeded:
+            storage.delete_some()
+        size, garbage = storage.getSize(), storage.garbage.bytes
+        if garbage >= max(STOP_GARBAGE_MIN, size // 2) and size - garbage <= self._tuning.stop_pack_bytes:
+            self.pack()
 
 
 class AcidBackground:
     """The background work on all shards of a storage, from its opening to ``stop``."""
 
     def __init__(
-        self, storages: Sequence[ShardFileStorage], shared: SharedByShards, tuning: AcidTuning
+        self, storages: Sequence[ShardFileStorage], shared: SharedByShards, tuning: AcidTuning, room: Room
     ) -> None:
-        self.shards = [ShardBackground(storage, shared, tuning) for storage in storages]
-        self._loop = Background([shard.step(shard.work) for shard in self.shards], tuning.interval_s)
+        self.shards = [ShardBackground(storage, shared, tuning, room) for storage in storages]
+        steps = [shard.step(shard.work) for shard in self.shards]
+        steps += [shard.step(shard.free_room, FREEING_RETRY_S) for shard in self.shards]
+        self._loop = Background(steps, tuning.interval_s)
 
     def stop(self) -> None:
         """Wait for what is running, of which a pack is given up, and delete what is still to be deleted."""

@@ -17,6 +17,7 @@ from durable_streams.storage.on_disk.directory import DirectoryDamaged, WrongLay
 from durable_streams.storage.on_disk.disk import Disk, copy_file, write_file
 from durable_streams.storage.on_disk.maintenance import DirectoryMaintenance
 from durable_streams.storage.on_disk.report import Report
+from durable_streams.storage.on_disk.room import Room, limits_left
 from durable_streams.storage.zodb.opening import (
     ShardLayout,
     lock_of,
@@ -29,7 +30,7 @@ from durable_streams.storage.zodb.opening import (
     write_layout,
 )
 from durable_streams.storage.zodb.packing import Packing, pack
-from durable_streams.storage.zodb.saved_index import SavedIndex, index_path
+from durable_streams.storage.zodb.saved_index import SavedIndex, index_path, load_index
 from durable_streams.storage.zodb.shared import SharedByShards
 from durable_streams.storage.zodb.snapshots import Snapshot, newest_id, streams_in, take_snapshot
 
@@ -77,21 +78,30 @@ class AcidMaintenance(DirectoryMaintenance):
         fd = own(data_dir, lock_of(data_dir))
         try:
             prepare(data_dir, layout.shard_count, disk)
+            room = Room(disk, layout.root, limits_left(layout.root))
+            room.open()
             with closing(SharedByShards(disk, 1)) as shared:
                 for number in range(layout.shard_count):
-                    _pack_shard(layout, number, shared)
+                    _pack_shard(layout, number, shared, room)
         finally:
             os.close(fd)
 
+    def _kept_bytes(self, data_dir: Path) -> int:
+        return max(map(self._kept_in, _layout_of(data_dir).shards()))
 
-def _pack_shard(layout: ShardLayout, number: int, shared: SharedByShards) -> None:
+    def _kept_in(self, path: str) -> int:
+        index = load_index(path)
+        return os.path.getsize(path) - (index.garbage_bytes if index else 0)
+
+
+def _pack_shard(layout: ShardLayout, number: int, shared: SharedByShards, room: Room) -> None:
     # A damaged record could refer to other objects than it did, and what it referred to would be taken for garbage.
     with closing(take_snapshot(layout.shard(number), layout.salt, shared.disk)) as snapshot:
         if snapshot.problem is not None:
             raise snapshot.problem
     with closing(open_file(layout, number, shared)) as storage:
         if len(storage):
-            pack(storage, shared, Packing(storage, shared.disk, gc=True))
+            room.free_up(lambda: pack(storage, shared, Packing(storage, shared.disk, gc=True)))
             storage.garbage.bytes = 0
 
 

@@ -6,6 +6,7 @@ made durable, and readers only while the names are exchanged. docs/storage-acid.
 
 from __future__ import annotations
 
+import errno
 from contextlib import suppress
 from typing import Final
 
@@ -32,6 +33,10 @@ ROUNDS_MAX: Final = 20
 """... unless they come faster than they can be copied."""
 WRITTEN_AT_ONCE: Final = 1 << 20
 """Bytes."""
+WORTH_SHARE: Final = 7 / 8
+"""On a full disk, a file of which more is needed is not worth a pack."""
+OVERHEAD_BYTES: Final = 80
+"""Of a record that is alone in its transaction."""
 _NO_TEXTS: Final = (b"", b"", b"")
 
 
@@ -80,20 +85,29 @@ class PackedFile:
 class Packing:
     """One pack, cut into steps, none of which takes a lock; one thread at a time."""
 
-    def __init__(self, storage: ShardFileStorage, disk: Disk, *, gc: bool) -> None:
-        """Packs what is durable now; ``gc``: drop also what nothing refers to, which has to be found first."""
+    def __init__(
+        self, storage: ShardFileStorage, disk: Disk, *, gc: bool, free_bytes: int | None = None
+    ) -> None:
+        """Packs what is durable now.
+
+        ``gc``: drop also what nothing refers to, which has to be found first. ``free_bytes``, with ``gc``: the room
+        that there is on a full disk.
+        """
         self.stopping = False
         self.copied: int = storage.getSize()
         """Up to where the old file has been copied, or is about to be."""
         self._index = storage.copy_of_index()
         self._gc = gc
+        self._free_bytes = free_bytes
         self._disk = disk
         self.new = PackedFile(storage.getName() + ".pack", storage.salt, disk)
         self._old = ShardFile(storage.getName(), storage.salt, disk)
 
     def copy_current(self) -> bool:
-        """Copy what is current; whether that makes the file smaller."""
-        index = self._reachable() if self._gc else self._index
+        """Copy what is current; whether that makes the file smaller. Raises OSError when there is no room for it."""
+        index, needed = self._reachable() if self._gc else (self._index, 0)
+        if self._free_bytes is not None and not self._is_worth_it(needed, self._free_bytes):
+            return False
         writer: TransactionWriter | None = None
         copied_from = 0
         for position in sorted(index.values()):
@@ -115,10 +129,18 @@ class Packing:
         if writer is not None:
             self.new.add(writer, PACKED)
 
-    def _reachable(self) -> fsIndex:
-        """The objects that can be reached from the root; where they are read follows no order."""
+    def _is_worth_it(self, needed: int, free_bytes: int) -> bool:
+        if needed > self.copied * WORTH_SHARE:
+            return False
+        if needed > free_bytes:
+            what = f"packing {self._old.path} needs {needed:,} bytes of room, and {free_bytes:,} are free"
+            raise OSError(errno.ENOSPC, what)
+        return True
+
+    def _reachable(self) -> tuple[fsIndex, int]:
+        """The objects that can be reached from the root, and their length; they are read in no order."""
         file = ShardFile(self._old.path, self._old.salt, self._disk, FIRST_READ_BYTES)
-        found, waiting = fsIndex(), [z64]
+        found, waiting, needed = fsIndex(), [z64], 0
         try:
             while waiting:
                 oid = waiting.pop()
@@ -128,9 +150,10 @@ class Packing:
                     found[oid] = position
                     record = read_record(file, position, self.copied)
                     waiting += referencesf(record.data) if record.length else ()
+                    needed += len(record.data) + OVERHEAD_BYTES
         finally:
             file.close()
-        return found
+        return found, needed
 
     def copy_new(self, end: int) -> None:
         """Copy the transactions that came since, up to position ``end``."""

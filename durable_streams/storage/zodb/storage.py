@@ -23,6 +23,7 @@ from durable_streams.storage.contract import Change, Lost, Storage, Unit
 from durable_streams.storage.deadlines import Deadlines
 from durable_streams.storage.on_disk.directory import own
 from durable_streams.storage.on_disk.disk import Disk
+from durable_streams.storage.on_disk.room import NoLimit, Room, RoomLimits
 from durable_streams.storage.zodb.background import AcidBackground, AcidTuning
 from durable_streams.storage.zodb.database import MemoryShard
 from durable_streams.storage.zodb.file_storage import ShardFileStorage
@@ -32,6 +33,7 @@ from durable_streams.storage.zodb.opening import (
     make_root,
     open_file,
     prepare,
+    root_of,
     shard_of,
 )
 from durable_streams.storage.zodb.shard import Shard
@@ -59,6 +61,7 @@ class AcidStorage(Storage):
         *,
         disk: Disk | None = None,
         tuning: AcidTuning | None = None,
+        room: RoomLimits | None = None,
     ) -> None:
         """Nothing is touched before ``open``; ``data_dir`` is for the backend ``file`` alone."""
         if backend == "file" and data_dir is None:
@@ -68,45 +71,52 @@ class AcidStorage(Storage):
         self._data_dir = data_dir if backend == "file" else None
         self._disk = disk or Disk()
         self._tuning = tuning or AcidTuning()
+        self._room = (
+            Room(self._disk, root_of(self._data_dir), room or RoomLimits()) if self._data_dir else NoLimit()
+        )
         self._states: OrderedDict[str, StreamState] = OrderedDict()
         self._shards: list[Shard] = []
         self._deadlines = Deadlines()
         """Of the streams whose entry in the tree of deadlines has been passed."""
         self._passed: list[tuple[float, str] | None] = []
         """A shard's newest entry that has been passed."""
-        self._is_open = False
+        self._resources: ExitStack | None = None
+        """What ``close`` gives back; None while the storage is not open."""
 
     # -- opening and closing -------------------------------------------------------------------------------------
 
     def open(self) -> None:
         """Raises DirectoryInUse, WrongLayout, DirectoryDamaged, or any other OSError."""
-        if self._is_open:
+        if self._resources is not None:
             return
-        self._resources = ExitStack()
+        resources = ExitStack()
         self._shards = []
         try:
             shared = SharedByShards(self._disk, self.shards)
-            self._resources.callback(shared.close)
-            for storage in self._storages(shared):
+            resources.callback(shared.close)
+            for storage in self._storages(shared, resources):
                 self._shards.append(self._shard(storage, shared))
-                self._resources.callback(self._shards[-1].close)
+                resources.callback(self._shards[-1].close)
         except BaseException:
-            self._resources.close()
+            resources.close()
             raise
         self._states.clear()
         self._deadlines = Deadlines()
         self._passed = [None] * self.shards
         files = [shard.storage for shard in self._shards if isinstance(shard.storage, ShardFileStorage)]
-        self._background = AcidBackground(files, shared, self._tuning)
-        self._is_open = True
+        self._background = AcidBackground(files, shared, self._tuning, self._room)
+        self._resources = resources
 
-    def _storages(self, shared: SharedByShards) -> Iterator[ShardFileStorage | MemoryShard]:
+    def _storages(
+        self, shared: SharedByShards, resources: ExitStack
+    ) -> Iterator[ShardFileStorage | MemoryShard]:
         if self._data_dir is None:
             yield from (MemoryShard() for _ in range(self.shards))
             return
         make_root(self._data_dir, self._disk)
-        self._resources.callback(os.close, own(self._data_dir, lock_of(self._data_dir)))
+        resources.callback(os.close, own(self._data_dir, lock_of(self._data_dir)))
         layout = prepare(self._data_dir, self.shards, self._disk)
+        self._room.open()
         for number in range(self.shards):
             yield open_file(layout, number, shared)
 
@@ -124,16 +134,19 @@ class AcidStorage(Storage):
             raise
 
     def close(self) -> None:
-        if not self._is_open:
-            return
-        self._is_open = False
-        with self._resources:
-            self._background.stop()
+        resources, self._resources = self._resources, None
+        if resources is not None:
+            with resources:
+                self._background.stop()
 
     @property
     def failed(self) -> bool:
         """Whether it is unknown what the disk holds of a shard, so that nothing more is written to that one."""
         return any(shard.storage.failed is not None for shard in self._shards)
+
+    @property
+    def is_full(self) -> bool:
+        return self._resources is not None and self._room.is_refusing
 
     # -- looking -------------------------------------------------------------------------------------------------
 
@@ -195,9 +208,10 @@ class AcidStorage(Storage):
 
     def commit(self, shard: int, units: Sequence[Unit], rests_on: Mapping[str, StreamState | None]) -> Lost:
         """Raises StorageFull or Unavailable when nothing was kept; loses the units of streams that are damaged."""
-        if not self._is_open:
+        if self._resources is None:
             raise Unavailable("the storage is not open")
-        lost = self._shards[shard].commit(units)
+        changes = [change for unit in units for change in unit]
+        lost = self._room.commit(changes, lambda: self._shards[shard].commit(units))
         for unit in units:
             if not lost or lost.isdisjoint(change.name for change in unit):
                 for change in unit:
