@@ -32,7 +32,6 @@ FAST: Final = frozenset(
         "protocol",
         "storage",
         "streams",
-        "subscriptions",
         "telemetry",
         "web",
         "test_architecture.py",
