@@ -52,7 +52,8 @@ class ServerSettings(Section):
     )
     worker_connections: int = setting(
         16_384,
-        "The most connections that are served at once; live readers hold one each.",
+        "The most connections that are served at once; live readers hold one each. With the worker `stream` the next "
+        "one is answered with 503, but for `/healthz` and `/readyz`.",
         unit="connections",
         ge=1,
         le=1_000_000,
@@ -160,6 +161,14 @@ class LimitSettings(Section):
         unit="messages",
         ge=0,
     )
+    max_head_bytes: ByteCount = setting(
+        64 * 1024,
+        "The longest request head, without its request line; a longer one is answered with 431. A request line of more "
+        "than 16 KiB is answered with 414.",
+        unit="bytes",
+        ge=1024,
+        le=1024 * 1024,
+    )
     max_read_bytes: ByteCount = setting(
         0,
         "The longest page of a catch-up read; 0 is one answer with all that there is, sent piece by piece.",
@@ -171,6 +180,13 @@ class LimitSettings(Section):
     )
     max_stream_name_segments: int = setting(
         32, "The most path segments of a stream name.", unit="segments", ge=1
+    )
+    max_connections_per_client: int = setting(
+        0,
+        "The most connections of one client address (IPv6: of one /64) with the worker `stream`; 0 is no limit. The "
+        "next one is answered with 503. Behind a proxy all clients have its address.",
+        unit="connections",
+        ge=0,
     )
     max_pending_writes: int = setting(
         4096,

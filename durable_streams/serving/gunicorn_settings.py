@@ -81,6 +81,9 @@ def gunicorn_settings(config: Config) -> dict[str, Any]:
         "backlog": config.server.backlog,
         "worker_class": WORKER_CLASSES[config.server.worker_class],
         "worker_connections": config.server.worker_connections,
+        # StrictRequest limits heads as a whole; within one, no line has a limit of its own.
+        "limit_request_line": 0,
+        "limit_request_field_size": config.limits.max_head_bytes,
         **timeouts(config),
         "timeout": WORKER_SILENCE_SECS_MAX,
         "certfile": _text_or_none(config.tls.cert_path),

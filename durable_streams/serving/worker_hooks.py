@@ -21,8 +21,11 @@ from durable_streams.serving.parser_refusals import answer_with_problems
 from durable_streams.serving.reloading import take_over
 from durable_streams.startup import Phase, refuse_start
 from durable_streams.storage.modes import mode_of
+from durable_streams.web.cors import CorsHeaders
 from durable_streams.worker import StreamWorker
+from durable_streams.worker.admission import Admission
 from durable_streams.worker.client_socket import LiveSocketOffer
+from durable_streams.worker.strict_requests import StrictRequest, use_strict_requests
 
 log = logging.getLogger("durable_streams.serving")
 
@@ -31,11 +34,14 @@ def begin(worker: Any, config: Config) -> None:
     """In a new worker, before it takes a connection; a storage that cannot be opened ends it."""
     # A terminal sends Ctrl-C to both processes, and the arbiter alone decides.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    answer_with_problems()
+    answer_with_problems(CorsHeaders(config.http).of({}))
+    use_strict_requests()
+    StrictRequest.head_bytes_max = config.limits.max_head_bytes
     _open_services(worker, config)
     tune_gc()
     if isinstance(worker, StreamWorker):
         worker.write_timeout_s = config.server.write_timeout_secs
+        worker.admission = Admission(worker.worker_connections, config.limits.max_connections_per_client)
     else:
         worker.wsgi = LiveSocketOffer(worker.wsgi, config.server.write_timeout_secs)
         _drain_on_sigterm()

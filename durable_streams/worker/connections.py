@@ -18,6 +18,7 @@ from gunicorn.http.errors import NoMoreData
 
 from durable_streams.eventloop.live_socket import LIVE_SOCKET
 from durable_streams.eventloop.turns import CutShort, yield_to_loop
+from durable_streams.worker.admission import PROBES
 from durable_streams.worker.bodies import (
     BODY_BUFFER_BYTES,
     CONTINUE,
@@ -26,9 +27,10 @@ from durable_streams.worker.bodies import (
     ClientDisconnected,
     RequestBody,
 )
-from durable_streams.worker.client_socket import NO_END, ClientSocket
+from durable_streams.worker.client_socket import NO_END, ClientSocket, SlowPathSocket
 from durable_streams.worker.request_heads import FastRequest
 from durable_streams.worker.responses import FastResponse
+from durable_streams.worker.strict_requests import StrictRequest
 
 if TYPE_CHECKING:
     from durable_streams.worker.stream_worker import StreamWorker
@@ -48,10 +50,11 @@ _scratch: Final = bytearray(DISCARD_BYTES)
 class Connection:
     """A client's connection. ``idle_since`` (of the monotonic clock) is 0.0 while it is served."""
 
-    __slots__ = ("_addr", "_client", "_environ", "_listener_name", "_worker", "idle_since", "sock")
+    __slots__ = ("_addr", "_client", "_environ", "_hub", "_listener_name", "_worker", "idle_since", "sock")
 
     def __init__(self, worker: StreamWorker, sock: Any, addr: Any, listener_name: Any) -> None:
         self._worker = worker
+        self._hub = gevent.get_hub()
         self.sock = sock
         self._addr = addr
         self._listener_name = listener_name
@@ -77,6 +80,19 @@ class Connection:
             if rest is None:
                 return
             data = rest
+
+    def answer_beyond(self, limit: str) -> None:
+        """Answer a probe, or say that ``limit`` is reached, and end."""
+        environ = self._connection_environ()
+        data = self.sock.recv(RECEIVE_BYTES)
+        request = self._worker.heads_from(self._addr).read(data, environ)
+        if request is not None and request.environ["PATH_INFO"] in PROBES and not request.body_bytes:
+            request.keep_alive = False
+            self._client = SlowPathSocket(self.sock, self._worker.write_timeout_s)
+            self._respond(request, data)
+        elif data:
+            util.write_error(self.sock, 503, "Service Unavailable", f"{limit} is reached")
+            self.close_gently(more_may_come=True)
 
     def end_if_idle(self) -> None:
         """End a connection from which nothing waits. Its greenlet sees the end as if the client had made it."""
@@ -110,7 +126,7 @@ class Connection:
         sock = self.sock
         self.idle_since = monotonic()
         while True:
-            self._worker.hub.wait(sock._read_event)
+            self._hub.wait(sock._read_event)
             try:
                 data: bytes = sock._sock.recv(RECEIVE_BYTES)
                 break
@@ -198,6 +214,7 @@ class Connection:
         """One request on the slow path, from the bytes that have come."""
         worker = self._worker
         parser = get_parser(worker.cfg, self.sock, self._addr)
+        parser.mesg_class = StrictRequest
         parser.unreader.unread(data)
         request = None
         try:

@@ -12,7 +12,6 @@ from time import monotonic
 from typing import Any, Final
 
 import gevent
-from gevent import get_hub
 from gevent.pool import Pool
 from gevent.server import StreamServer
 from gevent.socket import wait_read
@@ -24,6 +23,7 @@ from gunicorn.sock import ssl_context
 from gunicorn.workers.ggevent import GeventWorker
 
 from durable_streams.eventloop import stopping
+from durable_streams.worker.admission import BEYOND_MAX, BEYOND_S, Admission
 from durable_streams.worker.bodies import BodyTimeout, ClientDisconnected, TimedBody
 from durable_streams.worker.client_socket import WRITE_TIMEOUT_S, LiveSocketOffer, SlowPathSocket
 from durable_streams.worker.connections import Connection
@@ -34,6 +34,7 @@ from durable_streams.worker.request_heads import (
     served_under_a_prefix,
 )
 from durable_streams.worker.responses import OwnHeaders
+from durable_streams.worker.strict_requests import use_strict_requests
 
 FIRST_REQUEST_S: Final = 10.0
 """How long a head, or a TLS handshake, may take where `keepalive` is 0."""
@@ -54,6 +55,8 @@ class StreamWorker(GeventWorker):  # type: ignore[misc]
     wsgi: Any
     write_timeout_s = WRITE_TIMEOUT_S
     """How long a client may take nothing of a response; set before ``run``."""
+    admission: Admission | None = None
+    """Set before ``run`` too, where a client has a limit of its own."""
     _grace_s: float | None = None
 
     def init_process(self) -> None:
@@ -61,11 +64,11 @@ class StreamWorker(GeventWorker):  # type: ignore[misc]
         signal.signal(signal.SIGTERM, self.handle_exit)
         # The strict parser decides what the C parser leaves open.
         self.cfg.set("http_parser", "python")
+        use_strict_requests()
         super().init_process()
 
     def prepare(self) -> None:
         """Prepare to serve, after the application has been loaded."""
-        self.hub = get_hub()
         self.own_headers = OwnHeaders()
         self._heads: dict[bool | None, RequestHeads] = {UNIX: UnixRequestHeads(self.cfg)}
         self._heads |= {trusts: RequestHeads(self.cfg, trusts) for trusts in (False, True)}
@@ -77,6 +80,7 @@ class StreamWorker(GeventWorker):  # type: ignore[misc]
         }
         self.keeps_alive = self.cfg.keepalive > 0
         self._connections: dict[Any, Connection] = {}
+        self.admission = self.admission or Admission(self.worker_connections)
         self._ssl_context: Any = ssl_context(self.cfg) if self.cfg.is_ssl else None
         self._serves_own_loop = self._ssl_context is None and is_plain_http(self.cfg)
         # gunicorn's own code calls `wsgi`, the fast path the application itself.
@@ -115,7 +119,7 @@ class StreamWorker(GeventWorker):  # type: ignore[misc]
     def _listen(self, listener: Any) -> StreamServer:
         listener.setblocking(True)
         handle = partial(self.handle, ListenerName(listener.getsockname()))
-        server = StreamServer(listener, handle=handle, spawn=Pool(self.worker_connections))
+        server = StreamServer(listener, handle=handle, spawn=Pool(self.worker_connections + BEYOND_MAX))
         if self.cfg.workers > 1:
             server.max_accept = 1
         server.start()
@@ -135,7 +139,12 @@ class StreamWorker(GeventWorker):  # type: ignore[misc]
         connection = Connection(self, client, addr, listener.getsockname())
         me = gevent.getcurrent()
         self._connections[me] = connection
+        assert self.admission is not None, "prepare() has made it"
+        beyond = self.admission.enter(addr)
         try:
+            if beyond is not None:
+                self._answer_beyond(connection, beyond)
+                return
             if self._ssl_context is not None and not self._shake_hands(connection):
                 return
             if self._serves_own_loop:
@@ -147,8 +156,14 @@ class StreamWorker(GeventWorker):  # type: ignore[misc]
         except OSError as exc:
             self.log.debug("the connection has broken: %s", exc)
         finally:
+            self.admission.leave(addr)
             del self._connections[me]
             connection.sock.close()
+
+    def _answer_beyond(self, connection: Connection, limit: str) -> None:
+        with gevent.Timeout(BEYOND_S, False):
+            if self._ssl_context is None or self._shake_hands(connection):
+                connection.answer_beyond(limit)
 
     def _shake_hands(self, connection: Connection) -> bool:
         """Put TLS over the connection; False when the client does not get there in time."""

@@ -1,0 +1,60 @@
+"""How many connections are served at once, in all and for one client, and what becomes of those beyond.
+
+A connection beyond a limit may ask one probe, so that a full server is not taken for a dead one. To anything else it is
+answered 503, and closed.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from ipaddress import IPv6Address
+from typing import Any, Final
+
+BEYOND_MAX: Final = 64
+"""Connections beyond the limit that are answered at once; further ones wait in the kernel."""
+BEYOND_S: Final = 2.0
+"""How long such a connection has to send its request, or to shake hands."""
+PROBES: Final = frozenset({"/healthz", "/readyz"})
+
+_NETWORK_BYTES: Final = 8
+
+
+class Admission:
+    """Counts connections. ``per_client_max``: 0 means no limit."""
+
+    def __init__(self, connections_max: int, per_client_max: int = 0) -> None:
+        self._connections_max = connections_max
+        self._per_client_max = per_client_max
+        self._connections = 0
+        self._of_client: Counter[str | bytes] = Counter()
+
+    def enter(self, addr: Any) -> str | None:
+        """Count a connection from ``addr``; None if it is served, else the limit that it is beyond."""
+        self._connections += 1
+        if self._per_client_max and isinstance(addr, tuple):
+            client = client_of(addr[0])
+            self._of_client[client] += 1
+            if self._of_client[client] > self._per_client_max:
+                return f"limits.max_connections_per_client = {self._per_client_max}"
+        if self._connections > self._connections_max:
+            return f"server.worker_connections = {self._connections_max}"
+        return None
+
+    def leave(self, addr: Any) -> None:
+        """The connection has ended."""
+        self._connections -= 1
+        if self._per_client_max and isinstance(addr, tuple):
+            client = client_of(addr[0])
+            self._of_client[client] -= 1
+            if not self._of_client[client]:
+                del self._of_client[client]
+
+
+def client_of(address: str) -> str | bytes:
+    """An IPv4 address, or the /64 of an IPv6 address: one customer has that many of them."""
+    if ":" not in address:
+        return address
+    parsed = IPv6Address(address.partition("%")[0])
+    if parsed.ipv4_mapped is not None:
+        return str(parsed.ipv4_mapped)
+    return parsed.packed[:_NETWORK_BYTES]
