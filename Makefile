@@ -141,6 +141,10 @@ $(NODE_TESTS)/node_modules/.stamp: $(NODE_TESTS)/package.json $(NODE_TESTS)/pack
 
 # --- this server against its peers ----------------------------------------------------------------------------------
 
+.PHONY: bench-subscriptions
+bench-subscriptions: $(VENV)/dev.stamp ## Measure what 10,000 subscriptions add to an append
+	$(BIN)/python -m benchmarks.subscriptions $(BENCH_ARGS)
+
 .PHONY: bench
 bench: $(VENV)/dev.stamp ## Measure this server against every peer that can be installed, one at a time on one core
 	$(BIN)/python -m benchmarks.peers $(BENCH_ARGS)
