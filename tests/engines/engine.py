@@ -128,6 +128,7 @@ class FileEngine(Engine):
         storage.checkpoint()
 
     def pack(self, storage: Any) -> None:
+        storage._background.sync_journal()
         storage.checkpoint()
 
     def commit_synced(self, storage: Any, *requests: Request) -> None:

@@ -131,6 +131,53 @@ def test_the_fast_mode_refuses_damage_in_what_was_synced_and_cuts_what_was_not(t
         assert read_all(storage, "a") == b"synced"
 
 
+def test_the_fast_mode_refuses_damage_in_all_that_a_sync_has_covered(tmp_path: Path) -> None:
+    """Nothing is written after it but the mark, which is not synced itself."""
+    data_dir = tmp_path / "running"
+    with opened(data_dir, durable=False) as storage:
+        for requests in (
+            [create("a", b"one ")],
+            [append("a", b"two "), create("b")],
+            [append("a", b"three")],
+        ):
+            commit(storage, *requests)
+        covered = journal_of(data_dir).stat().st_size
+        storage._background.sync_journal()
+        expected = contents(storage)
+        crashed = copy_of(data_dir, tmp_path / "crashed")
+    journal = journal_of(crashed)
+    for position in range(JOURNAL_HEADER_BYTES, covered):
+        flip(journal, position)
+        with pytest.raises(DirectoryDamaged), opened(crashed, durable=False):
+            pass
+        flip(journal, position)
+    for size in range(covered, journal.stat().st_size):
+        torn = copy_of(crashed, tmp_path / f"torn-{size}")
+        with journal_of(torn).open("r+b") as file:
+            file.truncate(size)
+        with opened(torn, durable=False) as storage:
+            assert contents(storage) == expected
+
+
+def test_a_journal_that_rests_is_marked_once(tmp_path: Path) -> None:
+    with opened(tmp_path / "data", durable=False) as storage:
+        storage._background.sync_journal()
+        assert journal_of(tmp_path / "data").stat().st_size == JOURNAL_HEADER_BYTES
+        sizes = []
+        for body in (b"1", b"2"):
+            commit(storage, create(f"stream {body!r}", body))
+            for _ in range(5):
+                storage._background.sync_journal()
+                sizes.append(journal_of(tmp_path / "data").stat().st_size)
+        assert len(set(sizes)) == 2
+        assert storage._journal.synced == storage._journal.seq
+    with opened(tmp_path / "durable", durable=True) as storage:
+        commit(storage, create("a", b"1"))
+        size = journal_of(tmp_path / "durable").stat().st_size
+        storage._background.sync_journal()
+        assert journal_of(tmp_path / "durable").stat().st_size == size
+
+
 def test_payload_that_looks_like_a_batch_is_no_evidence(tmp_path: Path) -> None:
     """An attacker who could forge a later batch inside of a torn one would keep the server from starting."""
     forged = b"".join(bytes(part) for part in encode_batch(b"mark", 1000, 999, b"\x90", []))

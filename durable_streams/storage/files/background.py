@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from time import monotonic
 
 from gevent.lock import BoundedSemaphore
 
 from durable_streams.eventloop.threads import Threads
+from durable_streams.protocol.errors import StorageFull, Unavailable
 from durable_streams.storage.files.checkpointing import Checkpointing, Cut
 from durable_streams.storage.files.index import Index
 from durable_streams.storage.files.journal import Journal, JournalFile
@@ -95,6 +97,9 @@ class FileBackground:
             file, seq = self._journal.written()
             if self._journal.synced < seq:
                 self._threads.run(self._journal.sync, file, seq)
+            # On a full disk there is no mark, and nothing else is missing.
+            with self.turn, suppress(StorageFull, Unavailable):
+                self._journal.mark()
 
     def free_room(self) -> None:
         """While ordinary writes are refused: give back what streams hold that have gone."""

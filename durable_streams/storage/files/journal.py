@@ -65,6 +65,10 @@ class Journal:
         self._disk = disk
         self._file = file
         self._durable = durable
+        self._told = 0
+        """Up to which batch the file itself says that it is on the disk."""
+        self._mark = 0
+        """The newest mark, a batch too."""
 
     @property
     def number(self) -> int:
@@ -88,11 +92,23 @@ class Journal:
             self._disk.write(file.fd, parts, file.end)
         except OSError as exc:
             self._take_back(exc)
+        self._told = self.synced
         if self._durable:
             self._sync(file)
             self.synced = seq
         self.seq = seq
         file.end += sum(map(len, parts))
+
+    def mark(self) -> None:
+        """After a sync: say in the file what it has covered, with a batch without changes.
+
+        Otherwise the next batch would be the first to say it, and damage before that would look like a torn end. A
+        durable commit needs no mark: the last batch alone is without proof. Raises as ``append``.
+        """
+        is_new = self._told < self.synced != self._mark
+        if is_new and not self._durable and self.failed is None and self.length > JOURNAL_HEADER_BYTES:
+            self.append((), ())
+            self._mark = self.seq
 
     def written(self) -> tuple[JournalFile, int]:
         """What ``sync`` would make durable now."""
