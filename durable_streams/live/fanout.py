@@ -18,7 +18,7 @@ from gevent.event import Event
 
 from durable_streams.eventloop.live_socket import LiveSocket
 from durable_streams.eventloop.turns import yield_to_loop
-from durable_streams.live.events import EVENT_BYTES_MAX, event, next_data
+from durable_streams.live.events import EVENT_BYTES_MAX, NotText, next_part, pieces
 from durable_streams.live.follower import Follower
 from durable_streams.live.waiting import wait_for
 from durable_streams.protocol import caching
@@ -39,12 +39,13 @@ log = logging.getLogger("durable_streams.live")
 class _Member:
     """A caught-up reader: its connection, its stream's uid, its position, and what its connection did not take."""
 
-    __slots__ = ("client", "joined", "left", "position", "rest", "sent_bytes", "uid")
+    __slots__ = ("as_base64", "client", "joined", "left", "position", "rest", "sent_bytes", "uid")
 
-    def __init__(self, client: LiveSocket, uid: str, position: int) -> None:
+    def __init__(self, client: LiveSocket, follower: Follower) -> None:
         self.client = client
-        self.uid = uid
-        self.position = position
+        self.uid = follower.state.config.uid
+        self.position = follower.position
+        self.as_base64 = follower.as_base64
         self.rest = b""
         self.sent_bytes = 0
         self.joined = True
@@ -108,7 +109,7 @@ class Fanout:
         The follower's position is where the reader then is. Raises ClientGone, or OSError from its connection.
         """
         state = follower.state
-        member = _Member(client, state.config.uid, follower.position)
+        member = _Member(client, follower)
         members = self._join(state.name, member)
         try:
             woken = wait_for(member.left, seconds, client)
@@ -165,32 +166,44 @@ class Fanout:
             _release(members)
 
     def _send_to_all(self, state: StreamState, members: list[_Member]) -> None:
-        events: dict[int, tuple[bytes, int]] = {}
+        events: dict[tuple[int, bool], tuple[bytes, int] | None] = {}
         cursor = caching.next_cursor(self._store.clock(), None, 1)
         sends = 0
         for member in members:
             if sends >= SENDS_PER_TURN:
                 sends = 0
                 yield_to_loop()
-            if member.joined and member.position not in events:
-                events[member.position] = self._event(state, member.position, cursor)
+            place = member.position, member.as_base64
+            if member.joined and place not in events:
+                events[place] = self._event(state, place, cursor)
             # Only now: while the event was being read, this reader may have left.
             if not member.joined:
                 continue
-            payload, stop = events[member.position]
+            found = events[place]
+            if found is None:
+                # Its greenlet ends the connection before what cannot be sent on it.
+                member.release()
+                continue
+            payload, stop = found
             if payload:
                 member.send(payload, stop)
                 sends += 1 + len(payload) // BYTES_PER_SEND
                 if stop < state.tail:
                     self._changed[state.name] = True
 
-    def _event(self, state: StreamState, position: int, cursor: str) -> tuple[bytes, int]:
-        """The next event of a reader at ``position``, and the position after it; empty when there is none yet."""
-        data = next_data(self._store, state, position, EVENT_BYTES_MAX)
-        if not data:
+    def _event(self, state: StreamState, place: tuple[int, bool], cursor: str) -> tuple[bytes, int] | None:
+        """The next event of readers at ``place``, and the position after it; empty when there is none yet.
+
+        ``place``: the position, and whether they get base64. None: what comes next cannot be sent to them.
+        """
+        position, as_base64 = place
+        try:
+            part = next_part(self._store, state, position, EVENT_BYTES_MAX, as_base64=as_base64)
+        except NotText:
+            return None
+        if part.stop == position:
             return b"", position
-        stop = position + len(data)
-        return event(self._store, state, data, stop, cursor), stop
+        return b"".join(pieces(part, cursor)), part.stop
 
 
 def _release(members: Iterable[_Member]) -> None:

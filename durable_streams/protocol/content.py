@@ -13,6 +13,8 @@ HEADER_SPACE: Final = " \t"
 """What may stand around a header's value; in HTTP nothing else is white space."""
 
 _TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
+_CHARSET = re.compile(rf';[ \t]*charset="?({_TOKEN})', re.IGNORECASE)
+_UTF_8_CHARSETS: Final = frozenset({"utf-8", "utf8", "us-ascii", "ascii"})
 _MEDIA_TYPE = re.compile(rf"{_TOKEN}/{_TOKEN}")
 
 
@@ -35,9 +37,15 @@ def is_json(content_type: str) -> bool:
     return media_type(content_type) == "application/json"
 
 
+@lru_cache(maxsize=1024)
 def is_text(content_type: str) -> bool:
-    """Whether Server-Sent Events may carry the bytes as they are (section 5.8)."""
-    return media_type(content_type).startswith("text/") or is_json(content_type)
+    """Whether Server-Sent Events, which are UTF-8, may carry the bytes as they are (section 5.8)."""
+    if is_json(content_type):
+        return True
+    charset = _CHARSET.search(content_type)
+    return media_type(content_type).startswith("text/") and (
+        charset is None or charset[1].lower() in _UTF_8_CHARSETS
+    )
 
 
 def check_position(position: int, tail: int) -> None:

@@ -18,19 +18,30 @@ CONTENT_TYPE: Final = "text/event-stream"
 
 
 def is_base64(content_type: str) -> bool:
-    """Whether data events of such a stream are base64, announced by ``stream-sse-data-encoding``."""
+    """Whether data events of such a stream are base64, announced by ``stream-sse-data-encoding``.
+
+    So is text in a charset other than UTF-8: event streams are UTF-8.
+    """
     return not is_text(content_type)
 
 
-def data_event(config: StreamConfig, data: bytes, next_offset: str) -> bytes:
-    """A data event that carries the stored bytes ``data`` of a stream; ``next_offset`` is the offset after them."""
-    if config.is_json:
-        payload = to_array(data, old_messages=config.old_messages)
-    elif is_text(config.content_type):
-        payload = _lines(data)
-    else:
+def is_text_event(config: StreamConfig, *, as_base64: bool) -> bool:
+    """Whether data events carry characters of the stream, which may be cut anywhere by its writers."""
+    return not (as_base64 or config.is_json)
+
+
+def data_event(config: StreamConfig, data: bytes, next_offset: str, *, as_base64: bool) -> bytes:
+    """A data event that carries the stored bytes ``data`` of a stream; ``next_offset`` is the offset after them.
+
+    Without ``as_base64`` they are JSON messages or UTF-8.
+    """
+    if as_base64:
         payload = b64encode(data)
-    return b"event: data\ndata:%b\nid: %b\n\n" % (payload, next_offset.encode("ascii"))
+    elif config.is_json:
+        payload = to_array(data, old_messages=config.old_messages)
+    else:
+        payload = _lines(data)
+    return b"".join((b"event: data\ndata:", payload, b"\nid: ", next_offset.encode("ascii"), b"\n\n"))
 
 
 def _lines(text: bytes) -> bytes:
@@ -61,11 +72,15 @@ def retry_event(delay_ms: int) -> bytes:
     return b"retry: %d\n\n" % delay_ms
 
 
-def whole_characters(data: bytes) -> int:
-    """How many leading bytes of ``data`` do not end inside a UTF-8 character: all, or up to three fewer.
+def text_end(data: bytes, *, is_complete: bool) -> tuple[int, bool]:
+    """How many leading bytes are whole UTF-8 characters, and whether those behind them may become one with more.
 
-    Bytes that no further ones could make a character are not held back: nothing is to be waited for.
+    ``is_complete``: no more will come.
     """
-    end = data[-3:]
-    _, whole = utf_8_decode(end, "replace", False)
-    return len(data) - len(end) + whole
+    if data.isascii():
+        return len(data), False
+    try:
+        _, end = utf_8_decode(data, "strict", is_complete)
+    except UnicodeDecodeError as exc:
+        return exc.start, False
+    return end, end < len(data)

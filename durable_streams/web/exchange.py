@@ -34,6 +34,8 @@ class LiveEnd(StrEnum):
     TIMEOUT = "timeout"
     """The long-poll timeout, or the reconnect interval of event streams, has passed."""
     CLIENT_GONE = "client gone"
+    NOT_TEXT = "not text"
+    """What comes next is no UTF-8; the client comes back and gets base64."""
     STOPPING = "server stopping"
     FAILED = "failed"
 

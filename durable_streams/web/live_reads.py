@@ -20,11 +20,13 @@ from durable_streams.eventloop.live_socket import (
     Watchable,
     WatchedSocket,
 )
+from durable_streams.live.events import EVENT_BYTES_MAX, NotText, next_part
 from durable_streams.live.fanout import Fanout
 from durable_streams.live.follower import Follower
 from durable_streams.live.hub import Hub
 from durable_streams.live.waiting import ClientGone, wait_for
 from durable_streams.protocol import sse
+from durable_streams.protocol.content import check_position
 from durable_streams.protocol.errors import NotFound, ProtocolError, StreamGone, StreamNotFound
 from durable_streams.protocol.state import StreamState
 from durable_streams.streams.store import StreamStore
@@ -103,18 +105,30 @@ class LiveReads:
         ``shared``: its events go out as they are, so the broadcaster may write them.
         """
         # A wrong position is refused here, while a response with another status is still possible.
-        self._store.read(state, position, 1)
+        as_base64 = self._needs_base64(exchange, state, position)
         headers = [
             ("Content-Type", sse.CONTENT_TYPE),
             SANDBOX,
             ("Cache-Control", "no-cache"),
             ("X-Accel-Buffering", "no"),
         ]
-        if sse.is_base64(state.config.content_type):
+        if as_base64:
             headers.append(("Stream-SSE-Data-Encoding", "base64"))
-        follower = Follower(self._store, state, position, exchange.read.cursor)
+        follower = Follower(self._store, state, position, exchange.read.cursor, as_base64=as_base64)
         fanout = self._fanout if shared else None
         return Response(200, headers, self._events(exchange, follower, fanout))
+
+    def _needs_base64(self, exchange: Exchange, state: StreamState, position: int) -> bool:
+        """Whether text events could carry nothing of what lies before the reader."""
+        check_position(position, state.tail)
+        is_binary = sse.is_base64(state.config.content_type)
+        try:
+            part = next_part(self._store, state, position, EVENT_BYTES_MAX, as_base64=is_binary)
+        except NotText:
+            return True
+        # An EventSource cannot decode base64: for the other half of a character it waits.
+        is_event_source = "HTTP_LAST_EVENT_ID" in exchange.environ
+        return is_binary or (part.stop == position < state.tail and not is_event_source)
 
     def _events(self, exchange: Exchange, follower: Follower, fanout: Fanout | None) -> Iterator[bytes]:
         """Until the stream or the server ends, the client goes, or the connection has lasted long enough."""
@@ -122,6 +136,9 @@ class LiveReads:
         with self._attached(state), self._hub.watch(state.name) as watch:
             try:
                 yield from self._follow(exchange, follower, watch.event, fanout)
+            except NotText:
+                # The client comes back, and gets the rest in base64.
+                exchange.end = LiveEnd.NOT_TEXT
             except (ClientGone, OSError):
                 exchange.end = LiveEnd.CLIENT_GONE
             except (NotFound, StreamGone):
@@ -144,8 +161,8 @@ class LiveReads:
         while True:
             wake = next_wake()
             follower.state = self._same(follower.state)
-            while event := follower.next_event():
-                yield event
+            while pieces := follower.next_event():
+                yield from pieces
                 if self._hub.stopping or monotonic() >= until:
                     # Far behind, it would go on for long; it resumes from the offset of this event.
                     break

@@ -14,10 +14,12 @@ from gevent import socket
 from gevent.event import Event
 
 from durable_streams.live import fanout as fanout_module
+from durable_streams.live.events import NotText
 from durable_streams.live.follower import Follower
 from durable_streams.live.waiting import ClientGone
+from durable_streams.protocol import sse
 from durable_streams.protocol.requests import Append, Create
-from durable_streams.protocol.state import NO_EXPIRY, StreamState
+from durable_streams.protocol.state import NO_EXPIRY, StreamConfig, StreamState
 from durable_streams.service import StreamService
 from durable_streams.storage.contract import Change
 from durable_streams.storage.memory import InMemoryStorage
@@ -48,9 +50,12 @@ def append(service: StreamService, name: str, data: bytes, close: bool = False) 
 class Reader:
     """A caught-up reader: a socket pair, and the greenlet that would be its connection's."""
 
-    def __init__(self, service: StreamService, name: str, seconds: float = SECONDS_MAX) -> None:
+    def __init__(
+        self, service: StreamService, name: str, seconds: float = SECONDS_MAX, *, as_base64: bool = False
+    ) -> None:
         self.ours, self.theirs = socket.socketpair()
-        self.follower = Follower(service.store, service.store.find(name), 0, None)
+        state = service.store.find(name)
+        self.follower = Follower(service.store, state, 0, None, as_base64=as_base64 or None)
         while self.follower.next_event():
             pass
         fanout = service.fanout
@@ -93,13 +98,13 @@ def test_a_range_is_encoded_once_for_all_readers(
     service: StreamService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     encoded: list[bytes] = []
-    encode = fanout_module.event
+    encode = sse.data_event
 
-    def counting(store: object, state: object, data: bytes, *rest: object) -> bytes:
+    def counting(config: StreamConfig, data: bytes, *rest: Any, **options: Any) -> bytes:
         encoded.append(data)
-        return encode(store, state, data, *rest)  # type: ignore[arg-type]
+        return encode(config, data, *rest, **options)
 
-    monkeypatch.setattr(fanout_module, "event", counting)
+    monkeypatch.setattr(sse, "data_event", counting)
     create(service, "s")
     readers = [Reader(service, "s") for _ in range(20)]
     append(service, "s", b"once")
@@ -207,19 +212,41 @@ def test_others_get_a_turn_the_sooner_the_larger_the_event_is(
         reader.close()
 
 
+def test_readers_of_text_and_of_base64_get_their_own_events(service: StreamService) -> None:
+    create(service, "s")
+    text, encoded = Reader(service, "s"), Reader(service, "s", as_base64=True)
+    append(service, "s", b"hello")
+    assert b"data:hello" in text.receive(b"data:hello")
+    assert b"aGVsbG8=" in encoded.receive(b"data:aGVsbG8=")
+    # Half a character is text for nobody, and bytes like any other in base64.
+    append(service, "s", b"\xc3")
+    encoded.receive(b"data:ww==")
+    # The other half is missing: text ends here, and its reader's own greenlet ends the connection.
+    append(service, "s", b"x")
+    encoded.receive(b"data:eA==")
+    assert text.greenlet.get() is True
+    text.follower.state = service.store.find("s")
+    with pytest.raises(NotText):
+        text.follower.next_event()
+    service.fanout.stop()
+    encoded.greenlet.join()
+    text.close()
+    encoded.close()
+
+
 def test_a_reader_that_leaves_while_its_event_is_read_is_sent_nothing(
     service: StreamService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A storage on disk lets others go on meanwhile, and who has left goes on by itself from where it was."""
-    next_data = fanout_module.next_data
+    next_part = fanout_module.next_part
 
-    def leaving_meanwhile(*arguments: Any) -> bytes:
+    def leaving_meanwhile(*arguments: Any, **options: Any) -> Any:
         leaving.greenlet.kill()
-        return next_data(*arguments)
+        return next_part(*arguments, **options)
 
     create(service, "s")
     leaving, staying = Reader(service, "s"), Reader(service, "s")
-    monkeypatch.setattr(fanout_module, "next_data", leaving_meanwhile)
+    monkeypatch.setattr(fanout_module, "next_part", leaving_meanwhile)
     append(service, "s", b"data")
     staying.receive(b"data:data")
     leaving.ours.close()
@@ -233,14 +260,14 @@ def test_a_reader_that_leaves_while_its_event_is_read_is_sent_nothing(
 def test_the_broadcaster_outlives_a_round_that_fails(
     service: StreamService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def failing(*arguments: Any) -> bytes:
+    def failing(*arguments: Any, **options: Any) -> bytes:
         raise RuntimeError("nobody has thought of it")
 
     create(service, "broken")
     create(service, "whole")
     broken, whole = Reader(service, "broken"), Reader(service, "whole")
     with monkeypatch.context() as patch:
-        patch.setattr(fanout_module, "next_data", failing)
+        patch.setattr(fanout_module, "next_part", failing)
         append(service, "broken", b"data")
         # Let go, so that its own greenlet meets the error, or gets by without it.
         assert broken.greenlet.get() is True
@@ -296,8 +323,7 @@ def test_a_character_is_sent_when_its_last_byte_has_come(service: StreamService)
     reader = Reader(service, "s")
     euro = "\N{EURO SIGN}".encode()
     append(service, "s", b"a" + euro[:2])
-    first = reader.receive(b"data:a\n")
-    assert b"upToDate" not in first
+    assert b"upToDate" in reader.receive(b"data:a\n")
     append(service, "s", euro[2:])
     assert b"upToDate" in reader.receive(b"data:" + euro)
     service.fanout.stop()

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from durable_streams.live.events import NotText
 from durable_streams.live.follower import Follower
 from durable_streams.protocol.errors import InvalidOffset, StreamNotFound
 from durable_streams.protocol.requests import Append, Create
@@ -47,7 +48,7 @@ class Stream:
     def _said(self, follower: Follower) -> Iterator[Event]:
         stream = EventStream()
         while said := follower.next_event():
-            events = stream.feed(said)
+            events = stream.feed(b"".join(said))
             assert events[-1].kind == "control"
             assert len(events) <= 2
             yield from events
@@ -83,10 +84,10 @@ def test_data_is_said_in_events_of_bounded_size() -> None:
 
 
 def test_the_end_is_said_once_with_the_last_byte() -> None:
-    stream = Stream(body=b"abcdef")
-    follower = stream.follower(bytes_max=3)
+    stream = Stream(body=b"abcdefgh")
+    follower = stream.follower(bytes_max=4)
     assert len(stream.news(follower)) == 4
-    stream.append(b"xyz+", close=True)
+    stream.append(b"wxyz+", close=True)
     events = stream.news(follower)
     controls = [event.fields for event in events if event.kind == "control"]
     assert ["streamClosed" in fields for fields in controls] == [False, True]
@@ -106,12 +107,13 @@ def test_a_close_without_data_is_one_control(heard: bool) -> None:
     assert stream.news(follower) == []
 
 
-def test_half_a_character_is_held_back_until_it_is_whole_or_the_stream_ends() -> None:
+def test_half_a_character_is_held_back_until_it_is_whole() -> None:
     stream = Stream(body="a\N{EURO SIGN}".encode()[:3])
     follower = stream.follower()
     data, control = stream.news(follower)
     assert (data.data, control.fields["streamNextOffset"]) == ("a", stream.offset(1))
-    assert "upToDate" not in control.fields
+    # All that is text by now.
+    assert control.fields["upToDate"] is True
     assert stream.news(follower) == []
     stream.append("\N{EURO SIGN}".encode()[2:])
     data, control = stream.news(follower)
@@ -119,9 +121,9 @@ def test_half_a_character_is_held_back_until_it_is_whole_or_the_stream_ends() ->
     stream.append(b"\xe2\x82")
     assert stream.news(follower) == []
     stream.append(close=True)
-    data, control = stream.news(follower)
-    assert (data.data, control.fields["streamClosed"]) == ("\N{REPLACEMENT CHARACTER}", True)
-    assert follower.position == 6
+    with pytest.raises(NotText):
+        stream.news(follower)
+    assert follower.position == 4
 
 
 @pytest.mark.parametrize("bytes_max", [1, 2, 3, 4, 5])

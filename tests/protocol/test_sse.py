@@ -11,7 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from durable_streams.protocol.messages.splitting import to_messages
-from durable_streams.protocol.sse import control_event, data_event, is_base64, whole_characters
+from durable_streams.protocol.sse import control_event, data_event, is_base64, text_end
 from tests.event_streams import EventStream
 from tests.protocol.states import stream
 
@@ -21,7 +21,9 @@ NASTY = st.text(st.sampled_from("\r\n :adeivnt\N{BOM}\u2028\u0085\N{EURO SIGN}\0
 
 def data_of(content_type: str, data: bytes) -> str:
     """What a reader gets of one data event; asserts that it is one event, and its id is the offset after it."""
-    (event,) = EventStream().feed(data_event(stream(content_type=content_type).config, data, OFFSET))
+    (event,) = EventStream().feed(
+        data_event(stream(content_type=content_type).config, data, OFFSET, as_base64=is_base64(content_type))
+    )
     assert event.kind == "data"
     assert event.id == OFFSET
     return event.data
@@ -78,6 +80,10 @@ def test_json_messages_travel_as_one_array(values: list[object], ascii_only: boo
     [
         ("text/plain", False),
         ("TEXT/HTML; charset=utf-8", False),
+        ('text/plain; format=flowed; Charset="UTF-8"', False),
+        ("text/plain;charset=us-ascii", False),
+        ("text/plain; charset=iso-8859-1", True),
+        ("text/csv; header=present; charset=utf-16", True),
         ("application/json", False),
         ("Application/JSON; charset=utf-8", False),
         ("application/octet-stream", True),
@@ -87,7 +93,7 @@ def test_json_messages_travel_as_one_array(values: list[object], ascii_only: boo
         ("application/xml", True),
     ],
 )
-def test_only_text_and_json_travel_as_they_are(content_type: str, encoded: bool) -> None:
+def test_only_text_in_utf_8_and_json_travel_as_they_are(content_type: str, encoded: bool) -> None:
     assert is_base64(content_type) is encoded
 
 
@@ -115,38 +121,42 @@ def test_a_control_event_says_where_the_reader_is_and_nothing_that_is_not_so(
 @given(st.text(), st.integers(0, 4))
 def test_a_text_cut_anywhere_is_held_back_to_a_whole_character(text: str, cut: int) -> None:
     data = text.encode()[: -cut or None]
-    whole = whole_characters(data)
-    data[:whole].decode()
-    assert len(data) - whole < 4
+    end, is_waiting = text_end(data, is_complete=False)
+    data[:end].decode()
+    assert is_waiting is (end < len(data))
+    assert len(data) - end < 4
     rest = codecs.getincrementaldecoder("utf-8")()
     rest.decode(data)
-    assert rest.getstate()[0] == data[whole:]
+    assert rest.getstate()[0] == data[end:]
+    assert text_end(data, is_complete=True) == (end, False)
 
 
 @pytest.mark.parametrize(
-    "data",
+    ("data", "text"),
     [
-        b"\xff",
-        b"abc\xfe",
-        b"\xf8",
-        b"\xf5",
-        b"\xc0",
-        b"\xc1",
-        b"\x80",
-        b"a\x80\x80\x80\x80",
-        b"\xe0\x80",
-        b"\xf4\x90",
-        b"\xe2\x82x",
-        b"",
+        (b"\xff", 0),
+        (b"abc\xfe", 3),
+        (b"\xf8", 0),
+        (b"\xc0", 0),
+        (b"\x80", 0),
+        (b"a\x80\x80", 1),
+        (b"\xe0\x80", 0),
+        (b"\xf4\x90", 0),
+        (b"\xed\xa0\x80", 0),
+        (b"\xe2\x82x", 0),
+        (b"\xc3\xa9\xff\xc3\xa9", 2),
+        (b"", 0),
     ],
 )
-def test_what_can_never_become_a_character_is_not_waited_for(data: bytes) -> None:
-    assert whole_characters(data) == len(data)
+def test_what_can_never_become_a_character_is_not_waited_for(data: bytes, text: int) -> None:
+    assert text_end(data, is_complete=False) == (text, False)
 
 
-@given(st.binary(max_size=12))
-def test_what_is_held_back_is_the_beginning_of_a_character(data: bytes) -> None:
-    held = data[whole_characters(data) :]
-    assert len(held) < 4
-    decoder = codecs.getincrementaldecoder("utf-8")()
-    assert decoder.decode(held) == ""
+@given(st.binary(max_size=12), st.booleans())
+def test_what_is_taken_is_text_and_what_is_waited_for_may_become_it(data: bytes, is_complete: bool) -> None:
+    end, is_waiting = text_end(data, is_complete=is_complete)
+    data[:end].decode()
+    assert not (is_complete and is_waiting)
+    if is_waiting:
+        decoder = codecs.getincrementaldecoder("utf-8")()
+        assert decoder.decode(data[end:]) == ""

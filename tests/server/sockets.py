@@ -60,6 +60,14 @@ class Exchange:
         body, self.seen = self.seen[:length], self.seen[length:]
         return int(status_line.split()[1]), headers, body
 
+    def read_past(self, size: int, mark: bytes) -> None:
+        """Leave out at least `size` bytes, and then everything up to and with `mark`."""
+        while len(self.seen) < size:
+            size -= len(self.seen)
+            self.seen = b""
+            self._receive()
+        self.read_until(mark)
+
     def read_to_end(self) -> bytes:
         """Everything up to the last chunk of an answer in chunks; the connection itself may go on."""
         return self.read_until(LAST_CHUNK)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterator
+from contextlib import ExitStack
 from uuid import uuid4
 
 import pytest
@@ -127,4 +128,23 @@ def test_others_are_served_while_the_messages_before_a_fork_are_counted(server: 
         assert answered == status, problem
         assert meanwhile.answers >= ANSWERS_MIN
         server.request("DELETE", fork)
+    assert server.request("DELETE", target).status == 204
+
+
+READERS = 20
+
+
+def test_others_are_served_while_readers_catch_up_with_one_long_message(server: Server) -> None:
+    target = f"/v1/stream/bombs/{uuid4().hex}"
+    body = b'"' + b"x" * BODY_BYTES + b'"'
+    assert server.request("PUT", target, body, {"Content-Type": "application/json"}).status == 201
+    with ExitStack() as readers, Meanwhile(server) as meanwhile:
+        connections = [readers.enter_context(Exchange(server.port)) for _ in range(READERS)]
+        for connection in connections:
+            connection.send_request("GET", f"{target}?offset=-1&live=sse")
+        meanwhile.begin()
+        for connection in connections:
+            connection.read_past(BODY_BYTES, b'"upToDate":true')
+        meanwhile.end()
+    assert meanwhile.answers >= ANSWERS_MIN
     assert server.request("DELETE", target).status == 204

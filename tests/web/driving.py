@@ -180,6 +180,15 @@ class Reader:
         found, self._events = self._events + self.stream.feed(self.rest()), []
         return found
 
+    def come(self) -> list[Event]:
+        """The events that have come by now."""
+        found, self._events = self._events, []
+        while not self._pieces.empty():
+            if (piece := self._pieces.get()) is None:
+                break
+            found += self.stream.feed(piece)
+        return found
+
     def caught_up(self) -> list[Event]:
         """The events up to the control event that says so."""
         found = [self.event()]

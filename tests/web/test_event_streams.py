@@ -150,23 +150,13 @@ def test_characters_are_not_split_between_events(server: Server) -> None:
     server.post("t", b"a" + letter[:1], TEXT)
     data, control = reader.event(), reader.event()
     assert data.data == "a"
-    assert "upToDate" not in control.fields
+    assert control.fields["upToDate"] is True
     for number in (1, 2):
         server.post("t", letter[number : number + 1], TEXT)
     server.post("t", letter[3:], {**TEXT, **CLOSE})
     events = reader.events()
     assert text_of(events) == "\N{WATER WAVE}"
     assert events[-1].fields["streamClosed"] is True
-
-
-def test_a_character_that_is_never_completed_is_given_at_the_end(server: Server) -> None:
-    server.put("t", b"a\xf0\x9f", TEXT)
-    reader = following(server, "t")
-    assert reader.event().data == "a"
-    server.post("t", headers=CLOSE)
-    events = reader.events()
-    assert events[-1].fields["streamClosed"] is True
-    assert events[-1].fields["streamNextOffset"] == server.tail("t")
 
 
 # -- ends --------------------------------------------------------------------------------------------------------
