@@ -28,7 +28,7 @@ as seen at the start of its window.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from durable_streams.persistent_map import compact
@@ -46,10 +46,17 @@ from durable_streams.protocol.state import (
 
 ROW_VERSION: Final = 2
 _OLDEST_VERSION: Final = 1
+PRODUCERS: Final = 12
+FORKS: Final = 13
 
 
-def to_row(state: StreamState) -> tuple[Any, ...]:
-    """Plain tuples, dicts, text, numbers and None, fit for pickle, msgpack and the like."""
+def to_row(
+    state: StreamState, producers: Mapping[str, Any] | None = None, forks: Mapping[str, Any] | None = None
+) -> tuple[Any, ...]:
+    """Plain tuples, dicts, text, numbers and None, fit for pickle, msgpack and the like.
+
+    ``producers`` and ``forks`` stand in the row instead of all that ``state`` has, for who keeps the others elsewhere.
+    """
     config = state.config
     expiry, fork = config.expiry, config.fork
     return (
@@ -75,8 +82,10 @@ def to_row(state: StreamState) -> tuple[Any, ...]:
         state.closed,
         state.closed_by,
         state.stream_seq,
-        {id: producer_values(producer) for id, producer in state.producers.items()},
-        {uid: tuple(reference) for uid, reference in state.forks.items()},
+        {id: producer_values(producer) for id, producer in state.producers.items()}
+        if producers is None
+        else producers,
+        {uid: tuple(reference) for uid, reference in state.forks.items()} if forks is None else forks,
         state.deleted,
         config.old_messages,
         state.revision,
@@ -118,9 +127,9 @@ def from_row(row: Sequence[Any]) -> StreamState:
         closed=row[9],
         closed_by=tuple(row[10]) if row[10] else None,
         stream_seq=row[11],
-        producers=compact({id: read_producer(values, row[8]) for id, values in row[12].items()})
+        producers=compact({id: read_producer(values, row[8]) for id, values in row[PRODUCERS].items()})
         or NO_PRODUCERS,
-        forks=compact({uid: to_reference(value) for uid, value in row[13].items()}) or NO_FORKS,
+        forks=compact({uid: to_reference(value) for uid, value in row[FORKS].items()}) or NO_FORKS,
         deleted=row[14],
         revision=row[16],
     )

@@ -22,7 +22,7 @@ def heads() -> Iterator[Head]:
     for length in (0, 100, 3000, 20_000, 62_000, 200_000):
         for producers in ({}, MANY_PRODUCERS):
             head = Head(STATE)
-            head.record(None, replace(STATE, producers=producers))
+            head.record(replace(STATE, producers=producers))
             for start in range(0, length, 1000):
                 head.append([b"x" * min(1000, length - start)])
             yield head

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from math import isnan, nan
 from struct import Struct, unpack_from
 from typing import Any, Final
@@ -17,18 +16,17 @@ from BTrees.LOBTree import LOBTree
 from BTrees.OOBTree import OOBTree
 from persistent import Persistent
 
-from durable_streams.persistent_map import compact
-from durable_streams.protocol.state import NO_FORKS, NO_PRODUCERS, StreamState
-from durable_streams.storage.rows import from_row, producer_values, read_producer, to_reference, to_row
+from durable_streams.protocol.state import StreamState
+from durable_streams.storage.rows import FORKS, PRODUCERS, from_row, producer_values, to_row
+from durable_streams.storage.zodb.entries import EntryLog, Piece
 
 INLINE_BYTES_MAX: Final = 2048
 """As many bytes stay in the head: writing them again costs less than a second object."""
 SEGMENT_BYTES: Final = 64 << 10
 """So many bytes in chunks are put together to segments, each of at least this and less than twice this length."""
 INLINE_ENTRIES_MAX: Final = 32
-"""More producers, or references, than this have a tree of their own instead of being written with every append."""
-ENTRIES_READ_AT_ONCE: Final = 2000
-"""About 3 ms; then the event loop runs."""
+"""So many producers, and so many forks, are in the row, which is written with every append. Where there are more, the
+row has those that have changed since the last run of the log."""
 CHUNK_BYTES: Final = 16 << 10
 """So many bytes in small chunks are put together to one, so that a head never refers to many."""
 HEAD_VERSION: Final = 1
@@ -42,21 +40,6 @@ class Segments(LOBTree):  # type: ignore[misc]
 
     max_leaf_size = 32
     """Every merge writes the last leaf again."""
-
-
-class Piece(Persistent):  # type: ignore[misc]
-    """Bytes of a stream as one record; never changed once it is written."""
-
-    __slots__ = ("data",)
-
-    def __init__(self, data: bytes) -> None:
-        self.data = data
-
-    def __getstate__(self) -> bytes:
-        return self.data
-
-    def __setstate__(self, data: bytes) -> None:
-        self.data = data
 
 
 class Chunk(Piece):
@@ -78,12 +61,13 @@ class Head(Persistent):  # type: ignore[misc]
     """
 
     __slots__ = (
+        "_v_inline",
         "_v_revision",
         "chunks",
+        "forks",
         "lengths",
         "producers",
         "queued_at",
-        "references",
         "row",
         "sealed",
         "sealed_stop",
@@ -96,10 +80,13 @@ class Head(Persistent):  # type: ignore[misc]
         self.row = b""
         self._v_revision = 0
         """Of the row; 0 until somebody asks for it. Not part of the record."""
+        self._v_inline: tuple[Mapping[str, Any], Mapping[str, Any]] | None = None
+        """The producers and the forks in the row; None until somebody asks for them. Not part of the record."""
         self.queued_at: float | None = None
         """The stream's entry in the tree of deadlines; at or before its real deadline."""
-        self.producers: OOBTree | None = None
-        self.references: OOBTree | None = None
+        self.producers: EntryLog | OOBTree | None = None
+        self.forks: EntryLog | OOBTree | None = None
+        """Older directories have a tree; it becomes a log when it changes."""
         self.sealed: Segments | None = None
         self.sealed_stop: int = state.config.forked_at
         """Bytes before this position are in segments, those behind it in chunks, the last ones in the tail."""
@@ -109,10 +96,10 @@ class Head(Persistent):  # type: ignore[misc]
         self.tail = b""
 
     def __getstate__(self) -> bytes | tuple[Any, ...]:
-        producers, references, sealed, lengths = self.producers, self.references, self.sealed, self.lengths
+        producers, forks, sealed, lengths = self.producers, self.forks, self.sealed, self.lengths
         uid, row = self.uid.encode(), self.row
         queued_at = nan if self.queued_at is None else self.queued_at
-        flags = (producers is not None) | (references is not None) << 1 | (sealed is not None) << 2
+        flags = (producers is not None) | (forks is not None) << 1 | (sealed is not None) << 2
         fixed = _FIXED.pack(
             HEAD_VERSION, flags, len(lengths), len(uid), len(row), self.sealed_stop, queued_at
         )
@@ -120,8 +107,8 @@ class Head(Persistent):  # type: ignore[misc]
         if not flags:
             return (packed, *self.chunks) if lengths else packed
         # Pickling calls a function of ZODB for every object in here.
-        trees = [tree for tree in (producers, references, sealed) if tree is not None]
-        return (packed, *trees, *self.chunks)
+        others = [other for other in (producers, forks, sealed) if other is not None]
+        return (packed, *others, *self.chunks)
 
     def __setstate__(self, state: bytes | tuple[Any, ...]) -> None:
         packed, *refers = (state,) if isinstance(state, bytes) else state
@@ -133,10 +120,11 @@ class Head(Persistent):  # type: ignore[misc]
         self.uid = packed[at : at + uid].decode()
         self.row = packed[at + uid : at + uid + row]
         self._v_revision = 0
+        self._v_inline = None
         self.tail = packed[at + uid + row :]
         self.queued_at = None if isnan(queued_at) else queued_at
         found = iter(refers)
-        self.producers, self.references, self.sealed = (
+        self.producers, self.forks, self.sealed = (
             next(found) if flags & 1 << bit else None for bit in range(3)
         )
         self.chunks = tuple(found)
@@ -205,15 +193,13 @@ class Head(Persistent):  # type: ignore[misc]
     # -- state -------------------------------------------------------------------------------------------------
 
     def state(self, yield_to_loop: Callable[[], None] = lambda: None) -> StreamState:
-        """The recorded state; ``yield_to_loop`` is called now and then while trees are read."""
-        state = from_row(pickle.loads(self.row))
+        """The recorded state; ``yield_to_loop`` is called now and then while many entries are read."""
+        row = list(pickle.loads(self.row))
         if self.producers is not None:
-            found = _entries(self.producers, yield_to_loop)
-            state.producers = compact({id: read_producer(values, state.touched_at) for id, values in found})
-        if self.references is not None:
-            taken = _entries(self.references, yield_to_loop)
-            state.forks = compact({uid: to_reference(value) for uid, value in taken})
-        return state
+            row[PRODUCERS] = _all_entries(self.producers, row[PRODUCERS], yield_to_loop)
+        if self.forks is not None:
+            row[FORKS] = _all_entries(self.forks, row[FORKS], yield_to_loop)
+        return from_row(row)
 
     @property
     def revision(self) -> int:
@@ -223,46 +209,43 @@ class Head(Persistent):  # type: ignore[misc]
         return self._v_revision
 
     def record(
-        self, before: StreamState | None, after: StreamState, entries: Sequence[str] = ()
+        self,
+        after: StreamState,
+        entries: Sequence[str] = (),
+        yield_to_loop: Callable[[], None] = lambda: None,
     ) -> list[Persistent]:
-        """Make ``after`` the recorded state instead of ``before``; returns the objects that are not needed any more.
+        """Make ``after`` the recorded state; returns the objects that are not needed any more.
 
-        ``entries`` as in ``Change``.
+        ``entries`` as in ``Change``. ``yield_to_loop`` is called now and then while runs of many entries are merged.
         """
-        unneeded: list[Persistent] = []
-        producers, references = after.producers, after.forks
-        if (self.producers, self.references) != (None, None) or _are_many(producers) or _are_many(references):
-            unneeded = self._record_trees(before, after, entries)
-            after = replace(
-                after,
-                producers=producers if self.producers is None else NO_PRODUCERS,
-                forks=references if self.references is None else NO_FORKS,
-            )
-        self.row = pickle.dumps(to_row(after), protocol=4)
+        logs = self.producers is not None or self.forks is not None
+        if not logs and max(len(after.producers), len(after.forks)) <= INLINE_ENTRIES_MAX:
+            self.row, self._v_inline = pickle.dumps(to_row(after), protocol=4), None
+            unneeded: list[Persistent] = []
+        else:
+            inline_producers, inline_forks = self._inline()
+            producers = _Entries(self.producers, inline_producers, after.producers, producer_values)
+            forks = _Entries(self.forks, inline_forks, after.forks, tuple)
+            unneeded = [*producers.record(entries, yield_to_loop), *forks.record(entries, yield_to_loop)]
+            self.producers, self.forks = producers.log, forks.log
+            self._v_inline = producers.inline, forks.inline
+            self.row = pickle.dumps(to_row(after, *self._v_inline), protocol=4)
         self._v_revision = after.revision
         return unneeded
 
-    def _record_trees(
-        self, before: StreamState | None, after: StreamState, entries: Sequence[str]
-    ) -> list[Persistent]:
-        unneeded: list[Persistent] = []
-        old_producers = before.producers if before else NO_PRODUCERS
-        old_forks = before.forks if before else NO_FORKS
-        producers = _follow(self.producers, old_producers, after.producers, producer_values, entries)
-        references = _follow(self.references, old_forks, after.forks, tuple, entries)
-        if producers is not self.producers:
-            unneeded += tree_parts(self.producers)
-            self.producers = producers
-        if references is not self.references:
-            unneeded += tree_parts(self.references)
-            self.references = references
-        return unneeded
+    def _inline(self) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+        """The producers and the forks in the row."""
+        if self._v_inline is None:
+            row = pickle.loads(self.row) if self.row else None
+            self._v_inline = (row[PRODUCERS], row[FORKS]) if row else ({}, {})
+        return self._v_inline
 
     def parts(self) -> list[Persistent]:
         """Every object that goes with this one, itself included."""
         parts: list[Persistent] = [self, *self.chunks]
-        for tree in (self.producers, self.references, self.sealed):
-            parts += tree_parts(tree)
+        for log in (self.producers, self.forks):
+            parts += _log_parts(log)
+        parts += tree_parts(self.sealed)
         if self.sealed is not None:
             parts += self.sealed.values()
         return parts
@@ -274,36 +257,58 @@ def _part(piece: Piece, begin: int, start: int, stop: int) -> bytes:
     return data
 
 
-def _are_many(entries: Mapping[str, Any]) -> bool:
-    return len(entries) > INLINE_ENTRIES_MAX
+class _Entries:
+    """Entries of one kind while a new state is recorded: those in the row, and the log of all others."""
+
+    def __init__(
+        self,
+        log: EntryLog | OOBTree | None,
+        inline: Mapping[str, Any],
+        after: Mapping[str, Any],
+        plain: Callable[[Any], Any],
+    ) -> None:
+        """``inline`` are those that are in the row until now, ``after`` all that there are from now on."""
+        self.log = log
+        self.inline = dict(inline)
+        self._after = after
+        self._plain = plain
+
+    def record(self, changed: Sequence[str], yield_to_loop: Callable[[], None]) -> Sequence[Persistent]:
+        """Take the entries that have changed from ``after``; returns the objects that are not needed any more."""
+        if len(self._after) <= INLINE_ENTRIES_MAX:
+            unneeded: Sequence[Persistent] = _log_parts(self.log)
+            self.log = None
+            self.inline = {key: self._plain(value) for key, value in self._after.items()}
+            return unneeded
+        if not isinstance(self.log, EntryLog):
+            unneeded, self.log = _log_parts(self.log), EntryLog()
+            self.log.add({key: self._plain(value) for key, value in self._after.items()}, yield_to_loop)
+            self.inline = {}
+            return unneeded
+        gone: dict[str, None] = {}
+        for key in changed:
+            if key in self._after:
+                self.inline[key] = self._plain(self._after[key])
+            else:
+                gone[key] = None
+                self.inline.pop(key, None)
+        if not gone and len(self.inline) <= INLINE_ENTRIES_MAX:
+            return ()
+        unneeded = self.log.add(self.inline | gone, yield_to_loop)
+        self.inline = {}
+        return unneeded
 
 
-def _follow(
-    tree: OOBTree | None,
-    before: Mapping[str, Any],
-    after: Mapping[str, Any],
-    plain: Callable[[Any], Any],
-    entries: Sequence[str],
-) -> OOBTree | None:
-    """The tree that holds ``after``: None when it is small, a new one, or the old one with what has changed."""
-    if not _are_many(after):
-        return None
-    if tree is None:
-        return OOBTree({key: plain(value) for key, value in after.items()})
-    for key in entries if before is not after else ():
-        value = after.get(key)
-        if value is None:
-            tree.pop(key, None)
-        elif before.get(key) is not value:
-            tree[key] = plain(value)
-    return tree
+def _all_entries(
+    log: EntryLog | OOBTree, inline: Mapping[str, Any], yield_to_loop: Callable[[], None]
+) -> Mapping[str, Any]:
+    entries = log.entries(yield_to_loop) if isinstance(log, EntryLog) else dict(log)
+    return {**entries, **inline}
 
 
-def _entries(tree: OOBTree, yield_to_loop: Callable[[], None]) -> Iterator[tuple[str, Any]]:
-    for number, entry in enumerate(tree.items(), 1):
-        if number % ENTRIES_READ_AT_ONCE == 0:
-            yield_to_loop()
-        yield entry
+def _log_parts(log: EntryLog | OOBTree | None) -> list[Persistent]:
+    """Every object that goes with a log, itself included."""
+    return [log, *log.parts] if isinstance(log, EntryLog) else list(tree_parts(log))
 
 
 def tree_parts(tree: Any) -> Iterator[Persistent]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import pickle
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from itertools import chain, islice, takewhile
 from time import monotonic
@@ -219,7 +219,7 @@ class Shard:
         unneeded: list[Persistent] = []
         for number, change in enumerate(changes, 1):
             try:
-                unneeded += apply(streams, deadlines, change)
+                unneeded += apply(streams, deadlines, change, self._yield_to_loop)
             except DAMAGE as exc:
                 reason = _damaged(change.name, exc).cause
                 self._damaged[change.name] = monotonic() + DAMAGED_S, reason
@@ -229,7 +229,9 @@ class Shard:
         return [part._p_oid for part in unneeded if part._p_oid is not None]
 
 
-def apply(streams: OOBTree, deadlines: OOTreeSet, change: Change) -> Iterator[Persistent] | list[Persistent]:
+def apply(
+    streams: OOBTree, deadlines: OOTreeSet, change: Change, yield_to_loop: Callable[[], None] = lambda: None
+) -> list[Persistent]:
     """Carry out ``change``; returns the objects that nothing refers to any more."""
     after, name = change.after, change.name
     head: Head | None = streams.get(name)
@@ -244,13 +246,11 @@ def apply(streams: OOBTree, deadlines: OOTreeSet, change: Change) -> Iterator[Pe
         head = None
     if after is None:
         return unneeded
-    before = change.before
     if head is None:
-        before = None
         head = streams[name] = Head(after)
     if change.appended:
         unneeded += head.append(change.appended)
-    unneeded += head.record(before, after, change.entries)
+    unneeded += head.record(after, change.entries, yield_to_loop)
     _queue(deadlines, head, after)
     return unneeded
 
