@@ -5,16 +5,18 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
-from flask import Flask, request
+from flask import Blueprint, Flask, request
 from flask import Response as FlaskResponse
 
+from durable_streams import __version__
 from durable_streams.config import Config
+from durable_streams.extras import require_extra
 from durable_streams.service import StreamService
 from durable_streams.storage.contract import Storage
 from durable_streams.storage.modes import mode_of
 from durable_streams.web.blueprint import build_hooks, build_service, mount
 from durable_streams.web.cors import CorsHeaders
-from durable_streams.web.exchange import Gate, Observer
+from durable_streams.web.exchange import Gate, Hooks, Observer
 from durable_streams.web.flask_requests import hook_requests, note_error
 from durable_streams.web.front_page import build_front_page_blueprint
 from durable_streams.web.health import build_health_blueprint
@@ -40,9 +42,14 @@ def create_app(
     """
     config = config or Config()
     service = build_service(storage or build_storage(config), config)
+    pages: list[Blueprint] = []
+    if config.metrics.enabled:
+        counts, page = _measure(service, config)
+        observers = [*observers, counts]
+        pages.append(page)
 
     def build(config: Config) -> Flask:
-        app = _build_app(config, service, gates, observers)
+        app = _build_app(config, service, Hooks(tuple(gates), tuple(observers)), pages)
         app.extensions[REBUILD] = build
         return app
 
@@ -54,17 +61,27 @@ def build_storage(config: Config) -> Storage:
     return mode_of(config.storage).build(config)
 
 
-def _build_app(
-    config: Config, service: StreamService, gates: Sequence[Gate], observers: Sequence[Observer]
-) -> Flask:
+def _measure(service: StreamService, config: Config) -> tuple[Observer, Blueprint]:
+    """The observer that counts requests, and the page of all metrics; raises MissingExtra."""
+    require_extra("metrics", "metrics.enabled = true")
+    from durable_streams.metrics import Exposition, Metrics
+    from durable_streams.metrics.page import build_metrics_blueprint
+
+    metrics = Metrics(service, __version__, mode_of(config.storage).name)
+    return metrics.requests, build_metrics_blueprint(Exposition(metrics))
+
+
+def _build_app(config: Config, service: StreamService, given: Hooks, pages: Sequence[Blueprint]) -> Flask:
     app = Flask("durable_streams", static_folder=None)
     app.url_map.merge_slashes = False
     app.register_blueprint(build_health_blueprint(lambda: service.is_ready))
     if "/" not in config.http.stream_base_path:
         # Otherwise that path is the streams' own.
         app.register_blueprint(build_front_page_blueprint(config))
+    for page in pages:
+        app.register_blueprint(page)
     _respond_with_problems(app, CorsHeaders(config.http))
-    hooks = build_hooks(config, gates, observers)
+    hooks = build_hooks(config, given.gates, given.observers)
     hook_requests(app, hooks)
     mount(app, service, config, hooks)
     return app

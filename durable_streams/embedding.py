@@ -278,7 +278,7 @@ class Tail(Iterator[Page]):
 
     def _next_page(self) -> Page | None:
         service = self._access.service
-        with service.hub.watch(self.name) as watch:
+        with service.hub.watch(self.name, "python") as watch:
             while True:
                 wake = watch.event()
                 state = self._state()

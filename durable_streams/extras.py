@@ -14,6 +14,7 @@ EXTRAS: Final = {
     "acid": ("ZODB", "persistent", "transaction"),
     "postgres": ("psycopg",),
     "subscriptions": ("cryptography", "urllib3"),
+    "metrics": ("prometheus_client",),
 }
 """Name of the extra -> the packages, by their import names, that it installs."""
 

@@ -114,6 +114,15 @@ LAYERS = {
         "config",
         others="gevent",
     ),
+    "metrics": layer(
+        "metrics",
+        "service",
+        "streams",
+        "storage.contract",
+        "storage.abilities",
+        "protocol",
+        others="flask gevent prometheus_client",
+    ),
     "embedding": layer(
         "service",
         "protocol",

@@ -167,7 +167,9 @@ def small_environment(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 
 @pytest.fixture(scope="module")
 def environment_without_acid(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Environment:
-    return Environment(tmp_path_factory.mktemp("no-acid"), wheel, without=("ZODB", "transaction"))
+    return Environment(
+        tmp_path_factory.mktemp("no-acid"), wheel, without=("ZODB", "transaction", "prometheus_client")
+    )
 
 
 def test_the_environment_does_not_see_the_checkout(environment: Environment) -> None:
@@ -212,7 +214,7 @@ def test_a_reload_makes_settings_again_that_are_named_as_a_module(
     with running_server(tmp_path, {"DS_CONFIG": str(file)}, command=command, cwd=environment.work) as server:
         file.write_text('[http]\nstream_base_path = "/after"\n')
         server.process.send_signal(signal.SIGHUP)
-        server.await_log("reloading.*listening on")
+        server.await_log("reloaded: http.stream_base_path")
         assert server.request("PUT", "/after/a").status == 201
 
 
@@ -264,6 +266,18 @@ ACID_MODE = (
     "storage.mode = acid needs the package ZODB, which is not installed: "
     "pip install 'durable-streams-server[acid]'"
 )
+
+
+@pytest.mark.server
+def test_metrics_without_their_extra_say_what_to_install(
+    environment_without_acid: Environment, tmp_path: Path
+) -> None:
+    settings = tmp_path / "mine.toml"
+    settings.write_text("[metrics]\nenabled = true\n")
+    finished = environment_without_acid.run("durable-streams-server", "serve", "--config", str(settings))
+    assert finished.returncode == 78
+    (line,) = finished.stderr.splitlines()
+    assert "pip install 'durable-streams-server[metrics]'" in line
 
 
 @pytest.mark.server

@@ -29,6 +29,7 @@ FAST: Final = frozenset(
     {
         "config",
         "live",
+        "metrics",
         "protocol",
         "storage",
         "streams",

@@ -15,6 +15,7 @@ from durable_streams.config.settings import (
     HttpSettings,
     LimitSettings,
     LogSettings,
+    MetricsSettings,
     PostgresSettings,
     ServerSettings,
     StorageSettings,
@@ -62,6 +63,7 @@ class Config(Section):
     subscriptions: SubscriptionSettings = SubscriptionSettings()
     tls: TlsSettings = TlsSettings()
     log: LogSettings = LogSettings()
+    metrics: MetricsSettings = MetricsSettings()
 
     @model_validator(mode="after")
     def place_of_the_mode(self) -> Config:

@@ -297,6 +297,15 @@ class TlsSettings(Section):
         return self.cert_path is not None
 
 
+class MetricsSettings(Section):
+    """Numbers for Prometheus, at `/metrics`."""
+
+    enabled: bool = setting(
+        False,
+        "Whether the server counts what it does and answers `GET /metrics`. Anyone who may ask sees how busy it is.",
+    )
+
+
 class LogSettings(Section):
     """What is logged and in which form."""
 

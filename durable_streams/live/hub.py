@@ -33,6 +33,8 @@ class Hub:
         self.stopping = False
         self._events: dict[str, Event] = {}
         self._watchers: dict[str, int] = {}
+        self.readers = {"long-poll": 0, "sse": 0}
+        """How many have a place now, by their kind."""
 
     def announce(self, name: str) -> None:
         """The stream ``name`` may have changed: wake everybody who watches it."""
@@ -51,13 +53,15 @@ class Hub:
         return self._events.keys()
 
     @contextmanager
-    def watch(self, name: str) -> Iterator[Watch]:
-        """A place at the stream ``name``, given up at the end of the block."""
+    def watch(self, name: str, kind: str = "") -> Iterator[Watch]:
+        """A place at the stream ``name``, given up at the end of the block. ``kind`` of reader is for the metrics."""
+        self.readers[kind] = self.readers.get(kind, 0) + 1
         self._watchers[name] = self._watchers.get(name, 0) + 1
         self._events.setdefault(name, Event())
         try:
             yield Watch(self, name)
         finally:
+            self.readers[kind] -= 1
             self._watchers[name] -= 1
             if not self._watchers[name]:
                 del self._watchers[name], self._events[name]

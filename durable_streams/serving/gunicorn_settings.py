@@ -11,7 +11,7 @@ from typing import Any, Final
 from gunicorn.glogging import Logger
 
 from durable_streams.config import Config, ConfigError, ConfigLoadOptions
-from durable_streams.serving import start_checks, tls, worker_hooks
+from durable_streams.serving import shared_metrics, start_checks, tls, worker_hooks
 from durable_streams.serving.arbiter import adapt_arbiter
 from durable_streams.serving.served import SERVING, Handover, load, timeouts
 from durable_streams.startup import ExitCode, Phase, load_config_or_exit, refuse_start
@@ -98,6 +98,7 @@ def gunicorn_settings(config: Config) -> dict[str, Any]:
         "on_starting": check_start,
         "post_worker_init": begin_serving,
         "worker_exit": worker_hooks.end,
+        "child_exit": shared_metrics.forget,
         "nworkers_changed": keep_one_worker,
         "on_exit": announce_exit,
     }
@@ -115,7 +116,7 @@ def _text_or_none(path: object | None) -> str | None:
 def check_start(arbiter: Any) -> None:
     """gunicorn's hook before it listens: what would fail or mislead later is refused now."""
     mode = mode_of(served_config().storage)
-    reason = start_checks.unfit_setting(arbiter.cfg, mode)
+    reason = start_checks.unfit_setting(arbiter.cfg, mode, served_config().metrics.enabled)
     if reason is not None:
         _refuse(arbiter, Phase.VALIDATE_CONFIG, reason)
     reason = start_checks.listening_obstacle(arbiter)
@@ -130,6 +131,8 @@ def check_start(arbiter: Any) -> None:
     for warning in (start_checks.exposure(arbiter.cfg), start_checks.raise_descriptor_limit(connections)):
         if warning is not None:
             _log.warning("%s", warning)
+    if mode.shared and served_config().metrics.enabled:
+        shared_metrics.open_folder()
     SERVING.handover = Handover()
     adapt_arbiter(arbiter, mode)
 
@@ -162,5 +165,6 @@ def keep_one_worker(arbiter: Any, new_count: int, old_count: int | None) -> None
 
 def announce_exit(arbiter: Any) -> None:
     """gunicorn's hook when everything has ended."""
+    shared_metrics.remove_folder()
     if not getattr(arbiter.log, "start_is_refused", False):
         announce_stopped()

@@ -17,7 +17,7 @@ from typing import Any, Final
 from gunicorn.util import is_ipv6
 
 from durable_streams.config import Config
-from durable_streams.extras import MissingExtra
+from durable_streams.extras import MissingExtra, require_extra
 from durable_streams.storage.modes import Mode, mode_of
 
 ONE_WORKER: Final = (
@@ -43,10 +43,12 @@ PORT_POLL_SECS: Final = 0.05
 SPARE_DESCRIPTORS: Final = 1024
 
 
-def unfit_setting(cfg: Any, mode: Mode) -> str | None:
+def unfit_setting(cfg: Any, mode: Mode, counts: bool = False) -> str | None:
     """Why gunicorn's settings, wherever they came from, or what is installed do not fit this server and its mode."""
     try:
         mode.check_installed()
+        if counts:
+            require_extra("metrics", "metrics.enabled = true")
     except MissingExtra as exc:
         return str(exc)
     if cfg.workers < 1 or (cfg.workers > 1 and not mode.shared):

@@ -5,13 +5,15 @@ that wait in another, so a shared storage gives each process a ``Relay`` that ca
 
 ``Maintained``: an operator can verify, back up, restore and compact what the storage keeps. The row of a mode in
 ``modes.py`` says which of the two it has.
+
+``Measured``: the storage tells figures of itself for the metrics.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import Final, NamedTuple, Protocol, runtime_checkable
 
 from durable_streams.storage.on_disk.report import Report
 
@@ -70,3 +72,37 @@ class Maintained(Protocol):
 
     def compact(self, data_dir: Path) -> Report:
         """Free the space of what is no longer needed; no server may own the directory."""
+
+
+class Figure(NamedTuple):
+    """A number that a storage tells of itself."""
+
+    text: str
+    only_grows: bool = False
+
+
+FIGURES: Final[Mapping[str, Figure]] = {
+    "streams": Figure("Streams that the storage holds, soft-deleted ones too; an estimate in postgres mode."),
+    "journal_bytes": Figure("Length of the journal since the last checkpoint."),
+    "unflushed_bytes": Figure("Payload that is in the journal and in memory, and not in its own file yet."),
+    "database_bytes": Figure("Size of the database on disk."),
+    "garbage_bytes": Figure("Bytes of the database that packing would free."),
+    "compactions": Figure(
+        "Checkpoints of the file modes and packs of the acid mode that have succeeded.", True
+    ),
+    "background_failures": Figure(
+        "Background steps of the storage that have failed and are tried again.", True
+    ),
+}
+"""Every figure that a storage can have."""
+
+
+@runtime_checkable
+class Measured(Protocol):
+    """A storage that tells figures of itself."""
+
+    def figures(self) -> Mapping[str, float]:
+        """The figures that it has, by their names in ``FIGURES``. Called while it is open; cheap, and never raises."""
+
+    def measure_syncs(self, note: Callable[[float], None]) -> None:
+        """From now on tell ``note`` the seconds of each sync of a file, in whichever thread it is made."""

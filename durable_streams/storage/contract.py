@@ -35,7 +35,7 @@ Failure
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final
@@ -88,6 +88,9 @@ Found = StreamState | StreamDamaged | None
 """What ``find`` tells of one stream: its state, that it has none, or why it cannot be told."""
 Lost = Collection[str]
 """Names of streams of which a batch knew something that is not recorded. No unit that has one of them was kept."""
+
+Commit = Callable[[int, Sequence[Unit], Mapping[str, StreamState | None]], Lost]
+"""``Storage.commit`` of one storage."""
 
 NOTHING_LOST: Final[Lost] = frozenset()
 RESTS_ON_NOTHING: Final[Mapping[str, StreamState | None]] = MappingProxyType({})

@@ -6,7 +6,7 @@ The payload of a stream is one bytearray, so a message costs its bytes and nothi
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from durable_streams.protocol.errors import StreamNotFound
 from durable_streams.protocol.state import StreamState
@@ -84,3 +84,9 @@ class InMemoryStorage(Storage):
 
     def due(self, now: float, limit: int) -> list[str]:
         return self._deadlines.due(now, limit, self.known)
+
+    def figures(self) -> Mapping[str, float]:
+        return {"streams": len(self._states)}
+
+    def measure_syncs(self, note: Callable[[float], None]) -> None:
+        """Memory has none."""

@@ -30,7 +30,15 @@ from durable_streams.protocol.errors import (
 from durable_streams.protocol.outcomes import Outcome
 from durable_streams.protocol.requests import Request
 from durable_streams.protocol.state import StreamState
-from durable_streams.storage.contract import NOTHING_LOST, RESTS_ON_NOTHING, Change, Found, Lost, Storage
+from durable_streams.storage.contract import (
+    NOTHING_LOST,
+    RESTS_ON_NOTHING,
+    Change,
+    Commit,
+    Found,
+    Lost,
+    Storage,
+)
 from durable_streams.storage.finding import finder
 from durable_streams.streams.batch import Batch, Limits, MemoryBudget
 from durable_streams.streams.deciding import decide
@@ -66,11 +74,12 @@ class Pipeline:
         self.limits = limits
         self.clock = clock
         self._storage = storage
+        self._record: Commit = storage.commit
         self._announce = announce
         self._touches = touches
         self.recorded = finder(storage)
         """Gives the state of a stream as recorded now."""
-        self._budget = MemoryBudget(limits.memory_bytes_max if storage.counts_as_memory else 0)
+        self.budget = MemoryBudget(limits.memory_bytes_max if storage.counts_as_memory else 0)
         self._committers: list[_Committer] = []
 
     def start(self) -> None:
@@ -87,6 +96,15 @@ class Pipeline:
     def failed(self) -> bool:
         """Whether a shard has stopped because it could not know what became of a batch."""
         return any(committer.failed for committer in self._committers)
+
+    def measure_commits(self, measured: Callable[[Commit], Commit]) -> None:
+        """From now on call ``measured(storage.commit)`` in the place of ``storage.commit``."""
+        self._record = measured(self._storage.commit)
+
+    @property
+    def pending(self) -> int:
+        """Writes that wait in a queue; each shard has one."""
+        return sum(committer.waiting for committer in self._committers)
 
     def has_failed(self, name: str) -> bool:
         """Whether it may be unknown if the last changes of this stream were kept."""
@@ -158,11 +176,11 @@ class Pipeline:
         after = decision.state
         if after is not found:
             change = Change(found, after, [decision.data], decision.entries)
-            self._budget.add(found, after)
+            self.budget.add(found, after)
             try:
-                self._storage.commit(0, ((change,),), RESTS_ON_NOTHING)
+                self._record(0, ((change,),), RESTS_ON_NOTHING)
             except BaseException:
-                self._budget.take_back(found, after)
+                self.budget.take_back(found, after)
                 raise
             self._announce((change,))
         return decision.outcome
@@ -192,7 +210,7 @@ class Pipeline:
         return answers
 
     def batch(self) -> Batch:
-        return Batch(self.known, self._storage.joins, self.limits, self._budget, self.clock())
+        return Batch(self.known, self._storage.joins, self.limits, self.budget, self.clock())
 
     def commit(self, shard: int, batch: Batch) -> Lost:
         """Make a batch durable, then tell who waits. What it has lost is not in the batch any more."""
@@ -200,7 +218,7 @@ class Pipeline:
         rests_on = batch.rests_on() if self._storage.shared else RESTS_ON_NOTHING
         if not units and not rests_on:
             return NOTHING_LOST
-        lost = self._storage.commit(shard, units, rests_on)
+        lost = self._record(shard, units, rests_on)
         if lost:
             lost = batch.with_units(lost)
             batch.roll_back(lost)
@@ -249,6 +267,11 @@ class _Committer:
         self._queue.append(waiting)
         self._wake.set()
         return waiting
+
+    @property
+    def waiting(self) -> int:
+        """Requests in the queue."""
+        return len(self._queue)
 
     def stop(self) -> None:
         self._stopping = True

@@ -89,6 +89,11 @@ class StreamStore:
         return self._pipeline.failed or self.storage.failed
 
     @property
+    def writes(self) -> Pipeline:
+        """What every write passes: its queue, its limits and what it holds, for the metrics."""
+        return self._pipeline
+
+    @property
     def clock(self) -> Callable[[], float]:
         """Gives seconds since 1970."""
         return self._pipeline.clock

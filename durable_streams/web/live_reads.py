@@ -74,7 +74,7 @@ class LiveReads:
             return state
         until = monotonic() + self._times.long_poll_s
         client = _client(exchange.environ)
-        with self._attached(state), self._hub.watch(state.name) as watch:
+        with self._attached(state), self._hub.watch(state.name, "long-poll") as watch:
             while True:
                 event = watch.event()
                 state = self._same(state)
@@ -133,7 +133,7 @@ class LiveReads:
     def _events(self, exchange: Exchange, follower: Follower, fanout: Fanout | None) -> Iterator[bytes]:
         """Until the stream or the server ends, the client goes, or the connection has lasted long enough."""
         state = follower.state
-        with self._attached(state), self._hub.watch(state.name) as watch:
+        with self._attached(state), self._hub.watch(state.name, "sse") as watch:
             try:
                 yield from self._follow(exchange, follower, watch.event, fanout)
             except NotText:

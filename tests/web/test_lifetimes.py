@@ -175,7 +175,7 @@ def test_expired_streams_go_without_being_touched(sweeping: Server) -> None:
         while len(storage.names("", "", 100)) > 1:
             gevent.sleep(0.001)
     assert storage.names("", "", 100) == ["long"]
-    assert sweeping.store._pipeline._budget.total == len(b"kept")
+    assert sweeping.store.writes.budget.total == len(b"kept")
 
 
 def test_the_sweeper_outlives_a_round_that_fails(sweeping: Server, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -65,6 +65,11 @@ class FileBackground:
         retry_s, journal = self._tuning.checkpoint_retry_s, self._journal
         return BackgroundStep(name, work, retry_s, lambda: journal.failed is not None)
 
+    @property
+    def failures(self) -> int:
+        """How often a step has failed."""
+        return self._loop.failures
+
     def note_commit(self) -> None:
         """A batch has been committed."""
         if self._wants_checkpoint() and monotonic() >= self.checkpoint_step.not_before:

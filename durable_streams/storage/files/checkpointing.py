@@ -62,6 +62,8 @@ class FilesInForce:
         self._layout = layout
         self._sizes = {file.footer.number: file.size for file in recovered.checkpoints}
         self._first_journal = recovered.first_journal
+        self.added = 0
+        """Checkpoints that have come into force since the opening."""
 
     @property
     def next_number(self) -> int:
@@ -83,6 +85,7 @@ class FilesInForce:
     def add(self, number: int, size: int, cut: Cut) -> None:
         """A checkpoint has come into force."""
         layout = self._layout
+        self.added += 1
         self.garbage += map(layout.journal, range(self._first_journal, cut.journal))
         self._first_journal = cut.journal
         if cut.base == number:
@@ -163,6 +166,11 @@ class Checkpointing:
         for entry, location in packed:
             if entry.record.location is entry.location:
                 self._index.settle(entry.record, location)
+
+    @property
+    def checkpoints(self) -> int:
+        """How many have been made since the opening."""
+        return self._in_force.added
 
     def end(self, cut: Cut, succeeded: bool) -> None:
         """The state that ``begin`` captured is not needed any more."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from itertools import chain
 from pathlib import Path
@@ -173,6 +173,18 @@ class FileStorage(Storage):
                 raise Unavailable(f"stream {state.name!r} cannot be read now: {exc}") from exc
             log.exception("stream %r cannot be read from position %d to %d", state.name, start, stop)
             raise StreamDamaged(f"stream {state.name!r}: {exc}") from exc
+
+    def figures(self) -> Mapping[str, float]:
+        return {
+            "streams": len(self._index.streams),
+            "journal_bytes": self._journal.length,
+            "unflushed_bytes": self._index.unflushed_bytes,
+            "compactions": self._background.checkpointing.checkpoints,
+            "background_failures": self._background.failures,
+        }
+
+    def measure_syncs(self, note: Callable[[float], None]) -> None:
+        self._disk.on_sync = note
 
     # -- changing ------------------------------------------------------------------------------------------------
 

@@ -25,6 +25,7 @@ class BackgroundStep:
     ) -> None:
         """``retry_s``: pause after a failure. ``has_failed``: whether the storage writes no more, whatever is tried."""
         self.not_before = 0.0
+        self.failures = 0
         self._name = name
         self._work = work
         self._retry_s = retry_s
@@ -39,6 +40,7 @@ class BackgroundStep:
             self._work()
             self._found_no_room = False
         except Exception as exc:
+            self.failures += 1
             self.not_before = monotonic() + self._retry_s
             if isinstance(exc, OSError) and says_full(exc) and not self._has_failed():
                 self._tell_no_room(exc)
@@ -66,6 +68,11 @@ class Background:
         self._wake = Event()
         self._is_stopping = False
         self._greenlet = gevent.spawn(self._run)
+
+    @property
+    def failures(self) -> int:
+        """How often one of the steps has failed."""
+        return sum(step.failures for step in (*self._first, *self._steps))
 
     def wake(self) -> None:
         """Run the steps soon."""

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from time import perf_counter
 from typing import Final
 
 Part = bytes | bytearray | memoryview
@@ -36,6 +37,9 @@ def says_busy(error: OSError) -> bool:
 
 class Disk:
     """The real one."""
+
+    on_sync: Callable[[float], None] | None = None
+    """Told the seconds of each sync of a file, in the thread that has made it."""
 
     def open(self, path: str, *, write: bool = False) -> int:
         """A descriptor; for writing, the file is created when it is missing."""
@@ -101,7 +105,12 @@ class Disk:
 
     def sync(self, fd: int) -> None:
         """Make the contents and the length of a file durable."""
+        if self.on_sync is None:
+            os.fdatasync(fd)
+            return
+        began = perf_counter()
         os.fdatasync(fd)
+        self.on_sync(perf_counter() - began)
 
     def sync_dir(self, path: str) -> None:
         """Make the names in a directory durable."""

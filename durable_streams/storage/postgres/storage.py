@@ -7,8 +7,9 @@ names the marks that this process knows, so a stream that nobody changed costs n
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
+from time import monotonic
 from typing import Final
 from zlib import crc32
 
@@ -60,6 +61,13 @@ HAS_UID: Final = b"select 1 from streams where name = $1 and uid = $2"
 NAMES: Final = b"""
     select name from streams where name ^@ $1 and name >= $1 and name > $2 order by name limit $3"""
 DUE: Final = b"select name from streams where due_at <= $1 order by due_at limit $2"
+FIGURES_S: Final = 30.0
+"""How old the figures for the metrics may be."""
+FIGURES: Final = b"""
+    select greatest(reltuples, 0)::bigint,
+            (select sum(pg_total_relation_size(t::regclass))::bigint
+                from unnest(array['streams', 'chunks', 'removed']) as t)
+        from pg_class where oid = 'streams'::regclass"""
 _decode_row = msgspec.msgpack.Decoder().decode
 
 
@@ -74,6 +82,8 @@ class PostgresStorage(Storage):
         self._states = StateCache(STATES_MAX)
         self._pages = PageCache(options.cache_bytes)
         self._relay: NotifyRelay | None = None
+        self._figures: Mapping[str, float] = {}
+        self._figures_until = 0.0
         self._is_open = False
 
     @property
@@ -181,6 +191,21 @@ class PostgresStorage(Storage):
     def due(self, now: float, limit: int) -> list[str]:
         rows = self._ask(b"due", DUE, [arrays.float8(now), arrays.int8(limit)])
         return [name.decode() for (name,) in rows if name is not None]
+
+    def figures(self) -> Mapping[str, float]:
+        """As the database's own statistics have them, asked for at most every FIGURES_S."""
+        if monotonic() >= self._figures_until:
+            self._figures_until = monotonic() + FIGURES_S
+            try:
+                ((streams, size),) = self._ask(b"figures", FIGURES, [])
+            except Unavailable as exc:
+                log.debug("the database tells no figures: %s", exc)
+                return self._figures
+            self._figures = {"streams": arrays.to_int8(streams), "database_bytes": arrays.to_int8(size)}  # type: ignore[arg-type]
+        return self._figures
+
+    def measure_syncs(self, note: Callable[[float], None]) -> None:
+        """The database syncs for itself: a commit's time has it."""
 
     # -- inside ----------------------------------------------------------------------------------------------
 

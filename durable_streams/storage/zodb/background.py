@@ -62,6 +62,8 @@ class ShardBackground:
         self._garbage_left: int | None = None
         """How much a full disk has been left with, when it was tried to free some of it."""
         self._packing: Packing | None = None
+        self.packs = 0
+        """How many have succeeded."""
 
     def work(self) -> None:
         """Do what it is time for."""
@@ -114,6 +116,7 @@ class ShardBackground:
         try:
             if pack(storage, self._shared, self._packing):
                 self.save_index()
+                self.packs += 1
             elif free_bytes is None:
                 storage.garbage.bytes = 0
         except PackStopped:
@@ -156,6 +159,11 @@ class AcidBackground:
         steps = [shard.step(shard.work) for shard in self.shards]
         steps += [shard.step(shard.free_room, FREEING_RETRY_S) for shard in self.shards]
         self._loop = Background(steps, tuning.interval_s)
+
+    @property
+    def failures(self) -> int:
+        """How often a step has failed."""
+        return self._loop.failures
 
     def stop(self) -> None:
         """Wait for what is running, of which a pack is given up, and delete what is still to be deleted."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import os
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from heapq import merge
 from itertools import islice
@@ -203,6 +203,19 @@ class AcidStorage(Storage):
         except StreamDamaged:
             log.exception("stream %r is damaged, so it does not expire", name)
             return None
+
+    def figures(self) -> Mapping[str, float]:
+        """Without the number of streams, for which every page of their tree would have to be read."""
+        behind = self._background
+        return {
+            "database_bytes": sum(shard.storage.getSize() for shard in behind.shards),
+            "garbage_bytes": sum(shard.storage.garbage.bytes for shard in behind.shards),
+            "compactions": sum(shard.packs for shard in behind.shards),
+            "background_failures": behind.failures,
+        }
+
+    def measure_syncs(self, note: Callable[[float], None]) -> None:
+        self._disk.on_sync = note
 
     # -- changing ------------------------------------------------------------------------------------------------
 
