@@ -25,8 +25,9 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 GUNICORN = (sys.executable, "-m", "gunicorn", "-c", "gunicorn.conf.py", "wsgi:app")
 
-START_SECONDS_MAX = 30.0
-STOP_SECONDS_MAX = 30.0
+# Only so that a start or a stop that hangs ends; a crowded machine takes many times the usual second.
+START_SECONDS_MAX = 180.0
+STOP_SECONDS_MAX = 120.0
 POLL_SECONDS = 0.02
 
 LISTENING = re.compile(r"[Ll]istening (?:on|at:) https?://[^\s,]*:(\d+)")

@@ -228,7 +228,7 @@ unwanted = {{"flask", "gevent", "socket", "threading", "werkzeug"}}
 print(sorted(name for name in sys.modules if name.split(".")[0] in unwanted))
 """
     finished = subprocess.run(
-        [sys.executable, "-I", "-S", "-c", program], capture_output=True, text=True, check=True, timeout=60
+        [sys.executable, "-I", "-S", "-c", program], capture_output=True, text=True, check=True, timeout=180
     )
     assert finished.stdout.strip() == "[]"
 
@@ -241,7 +241,7 @@ import durable_streams
 print(sorted(name for name in sys.modules if name.startswith("durable_streams.")))
 """
     finished = subprocess.run(
-        [sys.executable, "-I", "-S", "-c", program], capture_output=True, text=True, check=True, timeout=60
+        [sys.executable, "-I", "-S", "-c", program], capture_output=True, text=True, check=True, timeout=180
     )
     assert finished.stdout.strip() == "[]"
 

@@ -87,7 +87,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     subprocess.run(
         [*command, "--disable-pip-version-check", "--no-index", "--wheel-dir", folder, folder / "source"],
         check=True,
-        timeout=120,
+        timeout=240,
     )
     (built,) = folder.glob("*.whl")
     return built
@@ -126,7 +126,7 @@ class Environment:
         self.work.mkdir()
         options = ("--quiet", "--disable-pip-version-check", "--no-index", "--no-deps")
         pip = [sys.executable, "-m", "pip", "--python", str(self.bin / "python"), "install", *options]
-        subprocess.run([*pip, str(wheel)], check=True, timeout=120)
+        subprocess.run([*pip, str(wheel)], check=True, timeout=240)
         self._link_packages(folder / "packages", set(without))
 
     def _link_packages(self, folder: Path, without: set[str]) -> None:
@@ -150,7 +150,9 @@ class Environment:
         """Run a program of the environment, outside the checkout."""
         environ = {"PATH": os.environ["PATH"], "DS_SERVER__PORT": "0"}
         program = [str(self.bin / command[0]), *command[1:]]
-        return subprocess.run(program, cwd=self.work, env=environ, capture_output=True, text=True, timeout=60)
+        return subprocess.run(
+            program, cwd=self.work, env=environ, capture_output=True, text=True, timeout=180
+        )
 
 
 @pytest.fixture(scope="module")

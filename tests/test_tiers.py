@@ -38,7 +38,7 @@ def run(folder: Path, text: str, *options: str, ci: str = "") -> subprocess.Comp
     environ = {key: value for key, value in os.environ.items() if not key.startswith(("PYTEST", "CI"))}
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *options]
     return subprocess.run(
-        command, cwd=folder, env=environ | {"CI": ci}, capture_output=True, text=True, timeout=120
+        command, cwd=folder, env=environ | {"CI": ci}, capture_output=True, text=True, timeout=240
     )
 
 

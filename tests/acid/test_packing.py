@@ -24,7 +24,7 @@ from tests.disk.recording import FaultyDisk
 from tests.engines.driving import Model, append, contents, create, decide, read_all, record
 from tests.servers import ROOT
 
-PATIENCE_S = 60.0
+PATIENCE_S = 180.0
 
 
 def shard_of(storage: AcidStorage) -> ShardFileStorage:
@@ -220,7 +220,7 @@ def test_writers_readers_packing_and_backups_at_once_in_a_patched_process(tmp_pa
     seed = str(Random().randrange(10**9))
     print(f"seed {seed}")
     command = [sys.executable, "-m", "tests.acid.under_load", str(tmp_path), seed]
-    finished = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    finished = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240)
     assert finished.returncode == 0, finished.stderr
     done = json.loads(finished.stdout)
     print(done)

@@ -52,7 +52,7 @@ class Site:
             env=server_environ(self.settings, data or self.data),
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=180,
         )
 
     def fill(self, server: Server) -> None:
@@ -317,7 +317,7 @@ def test_a_second_server_on_the_same_directory_is_refused(site: Site) -> None:
             env=server_environ(site.settings | {"DS_SERVER__PORT": "0"}, site.data),
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=180,
         )
         assert second.returncode == ExitCode.WORKER_NOT_STARTED == 3
         (line,) = second.stderr.splitlines()

@@ -56,7 +56,7 @@ def refused(command: Sequence[str], settings: dict[str, str], data_dir: Path) ->
     """The exit code and the one line of a start that fails."""
     chosen = {"DS_SERVER__PORT": "0"} | settings
     ended = subprocess.run(
-        command, cwd=ROOT, env=server_environ(chosen, data_dir), capture_output=True, text=True, timeout=60
+        command, cwd=ROOT, env=server_environ(chosen, data_dir), capture_output=True, text=True, timeout=180
     )
     assert ended.stdout == ""
     assert ended.stderr.count("\n") == 1, ended.stderr

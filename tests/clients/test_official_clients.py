@@ -16,7 +16,7 @@ import pytest
 from tests.clients.source_text import SEED, as_lines, json_messages, text_of_many_scripts
 from tests.servers import ROOT, SERVER_KINDS, USUAL_KIND, Server, ServerKind, TlsFiles, running_server
 
-RUN_SECONDS_MAX = 120
+RUN_SECONDS_MAX = 280
 # Far less than the text, so that every client has to follow a page to the next one.
 PAGE_BYTES = 65_536
 

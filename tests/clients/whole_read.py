@@ -16,7 +16,10 @@ from durable_streams import stream
 
 def main() -> None:
     kind, url, result_path = sys.argv[1:]
-    with httpx.Client(timeout=60.0) as client, stream(url, offset="-1", live=False, client=client) as session:
+    with (
+        httpx.Client(timeout=180.0) as client,
+        stream(url, offset="-1", live=False, client=client) as session,
+    ):
         if kind == "json":
             found = json.dumps(session.read_json(), separators=(",", ":")).encode()
         else:

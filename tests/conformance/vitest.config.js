@@ -5,8 +5,8 @@ export default defineConfig({
   test: {
     include: ["conformance/*.test.js"],
     // Room for a loaded machine: no test of the suite is meant to take even half of it.
-    testTimeout: 20_000,
-    hookTimeout: 20_000,
+    testTimeout: 120_000,
+    hookTimeout: 120_000,
     retry: 0,
   },
 })

@@ -11,7 +11,7 @@ from gevent.event import Event
 
 from durable_streams.eventloop.loop_calls import LoopCalls, LoopUnavailable, _Call
 
-PATIENCE_S = 30.0
+PATIENCE_S = 180.0
 
 
 @pytest.fixture

@@ -36,7 +36,7 @@ from durable_streams.protocol.errors import (
 )
 from tests.embedding.conftest import Embedded
 
-PATIENCE_S = 30.0
+PATIENCE_S = 180.0
 TEXT = {"Content-Type": "text/plain"}
 
 
@@ -358,5 +358,5 @@ print(streams.read("s").text)
 
 def test_the_storage_is_closed_with_the_process(tmp_path: Path) -> None:
     command = [sys.executable, "-c", PROGRAM, str(tmp_path / "data")]
-    finished = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    finished = subprocess.run(command, capture_output=True, text=True, timeout=180)
     assert (finished.stdout.split(), finished.stderr) == (["x", "closed"], "")

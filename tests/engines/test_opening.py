@@ -52,7 +52,7 @@ next(engine for engine in ENGINES if engine.mode.name == sys.argv[1]).build(Path
 def test_another_process_is_refused_while_the_owner_lives(engine: Engine, tmp_path: Path) -> None:
     command = [sys.executable, "-c", OPENING, engine.mode.name, str(tmp_path / "data")]
     with engine.opened(tmp_path / "data"):
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=180)
     assert done.returncode == 1
     assert f"the data directory {tmp_path / 'data'} is in use by process {os.getpid()}" in done.stderr
 

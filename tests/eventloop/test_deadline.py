@@ -8,7 +8,7 @@ from gevent import socket
 
 from durable_streams.eventloop.deadline import deadline, silence_limit
 
-PATIENCE_S = 30.0
+PATIENCE_S = 180.0
 
 
 class TooLate(Exception):

@@ -13,7 +13,7 @@ from gevent import socket
 from durable_streams.eventloop.threads import in_thread
 from durable_streams.eventloop.turns import TURN_BYTES, LargeBody, StreamedBody, yield_to_loop
 
-PATIENCE_S = 30.0
+PATIENCE_S = 180.0
 
 
 @pytest.fixture

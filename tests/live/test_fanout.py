@@ -26,7 +26,7 @@ from durable_streams.storage.memory import InMemoryStorage
 from durable_streams.streams.batch import Limits
 from durable_streams.worker.client_socket import ClientSocket
 
-SECONDS_MAX = 20.0
+SECONDS_MAX = 180.0
 CHUNK = re.compile(rb"([0-9a-f]+)\r\n")
 
 

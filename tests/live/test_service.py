@@ -15,7 +15,7 @@ from durable_streams.storage.contract import Lost, Unit
 from durable_streams.storage.memory import InMemoryStorage
 from durable_streams.streams.batch import Limits
 
-PATIENCE_S = 30.0
+PATIENCE_S = 180.0
 
 
 class Watched(InMemoryStorage):

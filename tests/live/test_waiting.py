@@ -12,7 +12,7 @@ from gevent.event import Event
 from durable_streams.eventloop.live_socket import WatchedSocket
 from durable_streams.live.waiting import ClientGone, wait_for
 
-PATIENCE_S = 30.0
+PATIENCE_S = 180.0
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from durable_streams.streams.wakes import Wakes, wake_of
 from durable_streams.worker.client_socket import ClientSocket
 from tests.live.shared_storage import SharedMemory, Wire
 
-PATIENCE_S = 30.0
+PATIENCE_S = 180.0
 
 
 class Recorder:

@@ -72,7 +72,7 @@ class Cluster:
             stderr=subprocess.STDOUT,
             text=True,
             cwd="/",
-            timeout=60,
+            timeout=180,
             check=False,
         )
         assert done.returncode == 0, f"{program}: {done.stdout}"

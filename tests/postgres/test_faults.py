@@ -19,7 +19,7 @@ from durable_streams.streams.store import StreamStore
 from tests.contract.driving import append_request, create_request
 from tests.postgres.cluster import Cluster, new_schema, shared_cluster
 
-PATIENCE_S = 60.0
+PATIENCE_S = 180.0
 
 
 @pytest.fixture
@@ -165,7 +165,7 @@ def test_a_crash_of_the_database_is_survived_by_workers_and_by_what_was_acknowle
             gevent.sleep(0.001)
     cluster.stop("immediate")
     cluster.start()
-    gevent.joinall(writers, timeout=120, raise_error=True)
+    gevent.joinall(writers, timeout=240, raise_error=True)
     parts = content(stores[1]).split(b",")[:-1]
     assert len(parts) == len(set(parts)), "nothing is written twice"
     missing = [body for body in acknowledged if body[:-1] not in parts]

@@ -17,7 +17,7 @@ from durable_streams.streams.batch import Limits
 from tests.contract.driving import append_request, create_request
 from tests.postgres.cluster import new_schema, shared_cluster
 
-SECONDS_MAX = 30.0
+SECONDS_MAX = 180.0
 
 
 def worker(schema: str) -> StreamService:

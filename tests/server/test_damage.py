@@ -31,7 +31,7 @@ def command(name: str, settings: dict[str, str], data: Path) -> subprocess.Compl
         env=server_environ(settings, data),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,
     )
 
 

@@ -43,7 +43,7 @@ def test_every_curl_example_succeeds(tmp_path: Path) -> None:
             input=PRELUDE + script.replace(PORT, str(server.port)),
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=180,
         )
     assert finished.returncode == 0, f"{finished.stdout}\n{finished.stderr}"
     assert "first line, second line" in finished.stdout

@@ -50,7 +50,7 @@ def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 def test_what_cannot_be_read_is_answered_with_a_problem(server: Server, case: str) -> None:
     request, status = REFUSED[case]
     with (
-        socket.create_connection(("127.0.0.1", server.port), timeout=30) as wire,
+        socket.create_connection(("127.0.0.1", server.port), timeout=180) as wire,
         wire.makefile("rb") as reader,
     ):
         wire.sendall(request)

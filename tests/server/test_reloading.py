@@ -129,7 +129,7 @@ def test_live_reads_outlive_a_reload(tmp_path: Path) -> None:
     with reloadable(tmp_path) as running:
         server = running.server
         tail = server.request("PUT", "/before/a", headers={"Content-Type": "text/plain"}).headers
-        with socket.create_connection(("127.0.0.1", server.port), timeout=30) as reader:
+        with socket.create_connection(("127.0.0.1", server.port), timeout=180) as reader:
             offset = tail["Stream-Next-Offset"].encode()
             reader.sendall(b"GET /before/a?live=sse&offset=%b HTTP/1.1\r\nHost: x\r\n\r\n" % offset)
             assert b"200" in reader.recv(100)
@@ -153,7 +153,7 @@ def write_pair(authority: trustme.CA, folder: Path) -> TlsFiles:
 
 def certificate_of(server: Server) -> str:
     """The one that a new connection is shown."""
-    return ssl.get_server_certificate(("127.0.0.1", server.port), timeout=30)
+    return ssl.get_server_certificate(("127.0.0.1", server.port), timeout=180)
 
 
 @both_workers

@@ -78,5 +78,5 @@ def test_a_second_signal_does_not_turn_an_orderly_stop_into_a_failure(server: Se
     server.process.send_signal(signal.SIGTERM)
     if server.process.poll() is None:
         server.process.send_signal(signal.SIGTERM)
-    waiter.join(30)
+    waiter.join(180)
     assert codes == [0]

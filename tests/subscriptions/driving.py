@@ -19,7 +19,7 @@ from durable_streams.subscriptions.tracked import Tracked
 from tests.subscriptions.receiver import Delivery, Receiver
 from tests.web.driving import JSON, Server
 
-PATIENCE_S = 30.0
+PATIENCE_S = 180.0
 """No wait of these tests is longer; none comes near it."""
 SUBSCRIPTIONS = "__ds/subscriptions"
 ORIGIN = "http://localhost:80"

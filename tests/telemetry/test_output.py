@@ -71,7 +71,7 @@ class Reader:
             self._seen += os.read(self._descriptor, 65_536)
 
     def all(self) -> bytes:
-        self._thread.join(30)
+        self._thread.join(180)
         assert not self._thread.is_alive()
         return self._seen
 

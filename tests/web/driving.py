@@ -26,7 +26,7 @@ JSON = {"Content-Type": "application/json"}
 BYTES = {"Content-Type": "application/octet-stream"}
 CLOSE = {"Stream-Closed": "true"}
 START = 1_800_000_000.0
-PATIENCE_S = 30.0
+PATIENCE_S = 180.0
 """No wait of these tests is longer; none comes near it."""
 
 Headers = dict[str, str]

@@ -349,7 +349,7 @@ def test_the_broadcaster_and_the_connection_take_turns(server: Server) -> None:
     assert server.service.fanout.readers == 1
     server.post("s", b"live", TEXT)
     received = b""
-    with gevent.Timeout(30):
+    with gevent.Timeout(180):
         while b"event: control" not in received or not received.endswith(b"\n\n\r\n"):
             received += theirs.recv(1 << 16)
     size, chunk = received.split(b"\r\n", 1)

@@ -21,8 +21,8 @@ from tests.servers import ROOT
 from tests.worker.in_process import Answer, answers_in
 
 STREAM_WORKER = "durable_streams.worker.StreamWorker"
-START_S_MAX = 30.0
-END_S_MAX = 20.0
+START_S_MAX = 180.0
+END_S_MAX = 120.0
 POLL_S = 0.02
 LISTENING = re.compile(r"Listening at: https?://127\.0\.0\.1:(\d+)")
 

@@ -18,7 +18,7 @@ from durable_streams.worker.connections import Connection
 from tests.worker.in_process import Conversation, answers_in, converse, stock_worker, stream_worker
 from tests.worker.request_samples import get
 
-PATIENCE_S = 60.0
+PATIENCE_S = 180.0
 SHORT_S = 0.02
 LARGE = b"0123456789abcdef" * 500_000
 # A header with an underscore takes a request to the slow path.

@@ -313,7 +313,7 @@ def test_others_get_a_turn_after_every_piece_of_a_big_answer(
     conversation = Conversation(stream_worker(app_of(body=body)))
     helper = gevent.spawn(other)
     conversation.sock.sendall(CLOSE)
-    gevent.joinall([conversation.greenlet, helper], timeout=30, raise_error=True)
+    gevent.joinall([conversation.greenlet, helper], timeout=180, raise_error=True)
     conversation.finish()
     assert turns_at_send[-1] - turns_at_send[0] >= 38
 
