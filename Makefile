@@ -9,7 +9,7 @@ PYTHON ?= $(shell for candidate in python3 python3.14 python3.13 python3.12 pyth
 	"$$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo "$$candidate"; break; }; done)
 
 # `make serve` is for trying it out, also from another machine or from outside a container.
-HOST ?= 0.0.0.0
+HOST := 0.0.0.0
 
 VENV := .venv
 CLIENT_VENV := .venv-client

@@ -14,6 +14,7 @@ from typing import Final
 
 from durable_streams import __version__
 from durable_streams.cli.command import Command
+from durable_streams.cli.copying import COPY
 from durable_streams.cli.keys import KEYS
 from durable_streams.cli.maintenance import MAINTENANCE
 from durable_streams.cli.serving import CONFIG, SERVE
@@ -24,7 +25,7 @@ from durable_streams.startup import ExitCode
 __all__ = ["main"]
 
 PROGRAM: Final = "durable-streams-server"
-COMMANDS: Final[tuple[Command, ...]] = (SERVE, CONFIG, *MAINTENANCE, KEYS)
+COMMANDS: Final[tuple[Command, ...]] = (SERVE, CONFIG, *MAINTENANCE, COPY, KEYS)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

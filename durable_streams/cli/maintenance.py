@@ -63,10 +63,10 @@ def _command(
         try:
             report = _run_work(work, config, parsed)
         except Refused as refused:
-            return _print_problems(name, [str(refused)], refused.code)
+            return print_problems(name, [str(refused)], refused.code)
         directory = getattr(parsed, "directory", None) or data
         print(f"{done.format(data=data, directory=directory)}: {_summary(report)}")
-        return _print_problems(name, report.problems, ExitCode.DAMAGED if report.problems else ExitCode.OK)
+        return print_problems(name, report.problems, ExitCode.DAMAGED if report.problems else ExitCode.OK)
 
     return Command(name, summary, run, add_arguments)
 
@@ -83,7 +83,7 @@ def _run_work(work: Work, config: Config, parsed: argparse.Namespace) -> Report:
         raise Refused(ExitCode.CONFIGURATION, str(exc)) from exc
     except (DirectoryError, ValueError) as exc:
         advice = "; stop it first" if isinstance(exc, DirectoryInUse) else ""
-        raise Refused(_CODES.get(type(exc), ExitCode.DAMAGED), f"{exc}{advice}") from exc
+        raise Refused(code_of(exc), f"{exc}{advice}") from exc
     except OSError as exc:
         raise Refused(ExitCode.INPUT_OUTPUT, str(exc)) from exc
 
@@ -97,7 +97,12 @@ def _summary(report: Report) -> str:
     return text
 
 
-def _print_problems(name: str, lines: list[str], code: ExitCode) -> ExitCode:
+def code_of(exc: Exception) -> ExitCode:
+    """The exit code for a directory that is not as it has to be."""
+    return _CODES.get(type(exc), ExitCode.DAMAGED)
+
+
+def print_problems(name: str, lines: list[str], code: ExitCode) -> ExitCode:
     for line in lines:
         print(f"{PROGRAM} {name}: {line}", file=sys.stderr)
     return code

@@ -44,7 +44,7 @@ def begin(worker: Any, config: Config) -> None:
         worker.admission = Admission(worker.worker_connections, config.limits.max_connections_per_client)
     else:
         worker.wsgi = LiveSocketOffer(worker.wsgi, config.server.write_timeout_secs)
-        _drain_on_sigterm()
+        _drain_on_sigterm(worker)
     _reload_on_sigusr1(worker)
 
 
@@ -89,12 +89,16 @@ def end(arbiter: Any, worker: Any) -> None:
         stopping.finish()
 
 
-def _drain_on_sigterm() -> None:
-    """gunicorn's own worker would wait for long-polls and event streams until the grace time is over."""
+def _drain_on_sigterm(worker: Any) -> None:
+    """gunicorn's own worker would wait for long-polls and event streams until the grace time is over.
+
+    It looks once a second, so it would also end a second after that.
+    """
     worker_handler = signal.getsignal(signal.SIGTERM)
 
     def on_stop(number: int, frame: FrameType | None) -> None:
         gevent.spawn(stopping.drain)
+        worker.cfg.set("graceful_timeout", max(0, worker.cfg.graceful_timeout - 1))
         if callable(worker_handler):
             worker_handler(number, frame)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from durable_streams.extras import require_extra
 from durable_streams.storage.abilities import Maintained
@@ -74,10 +74,17 @@ class Mode:
     """Several processes may open the storage, which then fulfils ``abilities.Shared``."""
     mark: str = ""
     """The file that makes a directory a data directory of this mode, relative to it."""
+    fixed: Callable[[Path], Mapping[str, Any]] = lambda data_dir: {}
+    """The settings of ``[storage]`` that a data directory was made with; raises a DirectoryError."""
     place: str = "storage.data_dir"
     """The setting that says where the streams are, for errors at opening."""
     extra: str = ""
     """The optional part of the package that has to be installed."""
+
+    @property
+    def is_durable(self) -> bool:
+        """Whether streams outlive the process."""
+        return self.shared or bool(self.mark)
 
     def check_installed(self) -> None:
         """Raise MissingExtra unless the packages that the mode needs are installed."""
@@ -123,6 +130,13 @@ def _acid(settings: Settings) -> Storage:
     chosen = settings.storage
     room = RoomLimits(chosen.min_free_bytes)
     return AcidStorage(Path(chosen.data_dir), chosen.acid_shard_count, room=room)
+
+
+def _acid_fixed(data_dir: Path) -> Mapping[str, Any]:
+    from durable_streams.storage.zodb.opening import read_layout
+
+    layout = read_layout(data_dir)
+    return {"acid_shard_count": layout.shard_count} if layout else {}
 
 
 def _acid_in_memory(settings: Settings) -> Storage:
@@ -176,6 +190,7 @@ _TABLE: Final = (
         _acid,
         maintenance=_acid_maintenance,
         mark="acid/layout.json",
+        fixed=_acid_fixed,
         extra="acid",
     ),
     Mode(
