@@ -9,6 +9,7 @@ import os
 import subprocess
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -24,35 +25,19 @@ MODES = ("catch-up", "long-poll", "sse")
 # TLS ends in the worker, above all storages: https is repeated for the two workers.
 PLACES = [("http", kind) for kind in SERVER_KINDS]
 PLACES += [("https", kind) for kind in SERVER_KINDS if kind.environ["DS_STORAGE__MODE"] == "memory"]
-# What differs from mode to mode is held by the contract; `make test` carries every content through one mode, and one
-# content over TLS.
-USUAL_OVER_TLS = "text"
 
 pytestmark = pytest.mark.server
 
 
-def journeys(*contents: str) -> pytest.MarkDecorator:
-    """Every place, way of reading and content, as parameters of a test."""
-    rows = [
-        pytest.param(
-            place,
-            mode,
-            content,
-            id=f"{place[0]}-{place[1].name}-{mode}-{content}",
-            marks=[] if is_usual(*place, content) else [pytest.mark.long],
-        )
-        for place in PLACES
-        for mode in MODES
-        for content in contents
-    ]
-    return pytest.mark.parametrize(("server", "mode", "kind"), rows, indirect=["server"])
+def place_param(scheme: str, kind: ServerKind) -> Any:
+    return pytest.param(
+        (scheme, kind),
+        id=f"{scheme}-{kind.name}",
+        marks=[] if kind.name == USUAL_KIND else [pytest.mark.long],
+    )
 
 
-def is_usual(scheme: str, kind: ServerKind, content: str) -> bool:
-    return kind.name == USUAL_KIND and (scheme == "http" or content == USUAL_OVER_TLS)
-
-
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="module", params=[place_param(*place) for place in PLACES])
 def server(
     request: pytest.FixtureRequest, tls_files: TlsFiles, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Server]:
@@ -76,7 +61,8 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Path]:
     return paths
 
 
-@journeys("text", "json")
+@pytest.mark.parametrize("kind", ["text", "json"])
+@pytest.mark.parametrize("mode", MODES)
 def test_the_python_client_carries_a_text_through_a_stream(
     mode: str, kind: str, server: Server, python_client: Path, sources: Mapping[str, Path], tmp_path: Path
 ) -> None:
@@ -85,7 +71,8 @@ def test_the_python_client_carries_a_text_through_a_stream(
 
 
 @pytest.mark.node
-@journeys("text", "bytes", "json")
+@pytest.mark.parametrize("kind", ["text", "bytes", "json"])
+@pytest.mark.parametrize("mode", MODES)
 def test_the_javascript_client_carries_a_text_through_a_stream(
     mode: str, kind: str, server: Server, node: str, sources: Mapping[str, Path], tmp_path: Path
 ) -> None:
