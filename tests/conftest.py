@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import trustme
+from hypothesis import HealthCheck, settings
 from hypothesis.configuration import set_hypothesis_home_dir
 
 from tests.servers import ROOT, SERVER_KINDS, ServerKind, TlsFiles
@@ -36,6 +37,9 @@ def pytest_configure(config: pytest.Config) -> None:
     if not hasattr(config, "workerinput"):
         config.pluginmanager.register(FailureNames(config))
         config.pluginmanager.register(CheckoutGuard(ROOT))
+    # How long an example takes says something of the machine, and nothing of the code.
+    settings.register_profile("tests", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.load_profile("tests")
     set_hypothesis_home_dir(
         Path(tempfile.gettempdir()) / f"durable-streams-tests-{os.getuid()}" / "hypothesis"
     )
