@@ -49,6 +49,7 @@ LONG: Final = frozenset(
         "crash/test_full_disk.py",
         "engines/test_faults.py",
         "engines/test_power_cut.py",
+        "proxies",
         "server/test_damage.py",
         "worker/test_vanishing_readers.py",
     }
