@@ -1,7 +1,7 @@
 """What operators do with a data directory: compact, verify, backup, restore; docs/operations.md is their page.
 
-The settings `storage.data_dir` and `storage.mode` name the directory and its kind. The storages know how it is done;
-here is what is printed, and with which code the command ends.
+The settings `storage.data_dir` and `storage.mode` name the directory and its kind; a backup says itself of which mode
+it is. The storages know how it is done; here is what is printed, and with which code the command ends.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Final
 
 from durable_streams.cli.command import Command, no_arguments
-from durable_streams.config import Config, ConfigLoadOptions
+from durable_streams.config import ConfigLoadOptions
 from durable_streams.extras import MissingExtra
 from durable_streams.startup import ExitCode, load_config_or_exit
 from durable_streams.storage.abilities import Maintained
-from durable_streams.storage.modes import mode_of
+from durable_streams.storage.modes import Mode, mode_of, mode_of_directory
 from durable_streams.storage.on_disk.directory import (
     DirectoryError,
     DirectoryInUse,
@@ -54,31 +54,37 @@ def _command(
     work: Work,
     done: str,
     add_arguments: Callable[[argparse.ArgumentParser], None],
+    reads_directory: bool = False,
 ) -> Command:
-    """``done`` begins the line on standard output; it may name ``{data}`` and ``{directory}``."""
+    """``done`` begins the line on standard output; it may name ``{data}`` and ``{directory}``.
+
+    ``reads_directory``: DIR is a data directory too, and says itself which mode has made it.
+    """
 
     def run(options: ConfigLoadOptions, parsed: argparse.Namespace) -> int:
         config = load_config_or_exit(options)
         data = Path(config.storage.data_dir)
+        read = getattr(parsed, "directory", None) if reads_directory else None
+        mode = mode_of_directory(read, config.storage) if read else mode_of(config.storage)
         try:
-            report = _run_work(work, config, parsed)
+            report = _run_work(work, mode, data, parsed)
         except Refused as refused:
             return print_problems(name, [str(refused)], refused.code)
         directory = getattr(parsed, "directory", None) or data
-        print(f"{done.format(data=data, directory=directory)}: {_summary(report)}")
+        note = "" if mode == mode_of(config.storage) else f" (storage.mode = {mode.name})"
+        print(f"{done.format(data=data, directory=directory)}{note}: {_summary(report)}")
         return print_problems(name, report.problems, ExitCode.DAMAGED if report.problems else ExitCode.OK)
 
     return Command(name, summary, run, add_arguments)
 
 
-def _run_work(work: Work, config: Config, parsed: argparse.Namespace) -> Report:
+def _run_work(work: Work, mode: Mode, data_dir: Path, parsed: argparse.Namespace) -> Report:
     """Raises Refused when the command cannot run."""
-    mode = mode_of(config.storage)
     if mode.maintenance is None:
         raise Refused(ExitCode.CONFIGURATION, f"storage.mode = {mode.name} keeps nothing on disk")
     try:
         mode.check_installed()
-        return work(mode.maintenance(), Path(config.storage.data_dir), parsed)
+        return work(mode.maintenance(), data_dir, parsed)
     except MissingExtra as exc:
         raise Refused(ExitCode.CONFIGURATION, str(exc)) from exc
     except (DirectoryError, ValueError) as exc:
@@ -147,6 +153,7 @@ VERIFY = _command(
     _verify,
     "verified {directory}",
     _other_directory,
+    reads_directory=True,
 )
 BACKUP = _command(
     "backup",
@@ -161,5 +168,6 @@ RESTORE = _command(
     _restore,
     "restored {data}",
     _backup_directory,
+    reads_directory=True,
 )
 MAINTENANCE: Final = (COMPACT, VERIFY, BACKUP, RESTORE)

@@ -220,6 +220,12 @@ def mode_of(options: StorageOptions) -> Mode:
     return MODES.get(f"{options.mode} {options.acid_backend}") or MODES[options.mode]
 
 
+def mode_of_directory(directory: Path, options: StorageOptions) -> Mode:
+    """The mode that has made ``directory``; the configured one where it may have, or where nothing tells."""
+    configured, marked = mode_of(options), modes_marked(directory)
+    return configured if not marked or configured.name in marked else MODES[marked[-1]]
+
+
 def modes_marked(data_dir: Path) -> list[str]:
     """The modes that have made ``data_dir`` one of their data directories."""
     return [mode.name for mode in _TABLE if mode.mark and (data_dir / mode.mark).exists()]

@@ -42,7 +42,7 @@ def commit(storage: AcidStorage, *requests: Request, now: float = 1000.0) -> Seq
     return changes
 
 
-def build(data_dir: Path, shard_count: int = 1, **more: Any) -> AcidStorage:
+def build(data_dir: Path | str, shard_count: int = 1, **more: Any) -> AcidStorage:
     """Not opened; without syncs and without anything behind the requests unless told."""
     return AcidStorage(
         data_dir,
@@ -54,7 +54,7 @@ def build(data_dir: Path, shard_count: int = 1, **more: Any) -> AcidStorage:
 
 
 @contextmanager
-def opened(data_dir: Path, shard_count: int = 1, **more: Any) -> Iterator[AcidStorage]:
+def opened(data_dir: Path | str, shard_count: int = 1, **more: Any) -> Iterator[AcidStorage]:
     """The same, opened, and closed at the end."""
     storage = build(data_dir, shard_count, **more)
     storage.open()

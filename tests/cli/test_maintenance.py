@@ -193,6 +193,22 @@ def send_number(client: Client, number: int) -> int:
 
 
 @every_mode
+def test_a_backup_is_verified_and_restored_without_naming_its_mode(site: Site) -> None:
+    site.filled()
+    settings, backup = site.settings, site.folder / "backup"
+    assert site.command("backup", backup).returncode == ExitCode.OK
+    site.settings = {}
+    verified = site.command("verify", backup)
+    assert verified.returncode == ExitCode.OK, verified.stderr
+    assert "(storage.mode = " in verified.stdout
+    shutil.rmtree(site.data)
+    restored = site.command("restore", backup)
+    assert restored.returncode == ExitCode.OK, restored.stderr
+    with running_server(site.folder, settings) as server:
+        site.check(server)
+
+
+@every_mode
 def test_a_backup_taken_while_appends_go_on_is_of_one_moment(site: Site) -> None:
     with running_server(site.folder, site.settings) as server, Writer(server) as writer:
         before = writer.answered

@@ -39,7 +39,9 @@ class Engine(ABC):
         self.maintenance: DirectoryMaintenance = kind(HastyDisk())
 
     @abstractmethod
-    def build(self, data_dir: Path, disk: Disk | None = None, room: RoomLimits = files.NO_LIMITS) -> Storage:
+    def build(
+        self, data_dir: Path | str, disk: Disk | None = None, room: RoomLimits = files.NO_LIMITS
+    ) -> Storage:
         """Not opened."""
 
     @abstractmethod
@@ -68,7 +70,7 @@ class Engine(ABC):
 
     @contextmanager
     def opened(
-        self, data_dir: Path, disk: Disk | None = None, room: RoomLimits = files.NO_LIMITS
+        self, data_dir: Path | str, disk: Disk | None = None, room: RoomLimits = files.NO_LIMITS
     ) -> Iterator[Any]:
         storage = self.build(data_dir, disk, room)
         storage.open()
@@ -118,7 +120,9 @@ class FileEngine(Engine):
         super().__init__(mode)
         self.is_durable = mode == "file-durable"
 
-    def build(self, data_dir: Path, disk: Disk | None = None, room: RoomLimits = files.NO_LIMITS) -> Storage:
+    def build(
+        self, data_dir: Path | str, disk: Disk | None = None, room: RoomLimits = files.NO_LIMITS
+    ) -> Storage:
         return files.build(data_dir, self.is_durable, disk=disk or HastyDisk(), tuning=files.SMALL, room=room)
 
     def script(self, random: Random) -> Script:
@@ -150,7 +154,9 @@ class AcidEngine(Engine):
     versions = ('"version": 1', '"version": 2')
     shards = 2
 
-    def build(self, data_dir: Path, disk: Disk | None = None, room: RoomLimits = files.NO_LIMITS) -> Storage:
+    def build(
+        self, data_dir: Path | str, disk: Disk | None = None, room: RoomLimits = files.NO_LIMITS
+    ) -> Storage:
         return acid.build(data_dir, self.shards, disk=disk or HastyDisk(), room=room)
 
     def script(self, random: Random) -> Script:

@@ -10,10 +10,11 @@ import gevent
 import pytest
 from gevent.threadpool import ThreadPool
 
+from durable_streams.config.settings import StorageSettings
 from durable_streams.protocol.requests import Producer, Remove
 from durable_streams.protocol.state import ForkPoint
 from durable_streams.storage.contract import Change, Storage
-from durable_streams.storage.modes import MODES
+from durable_streams.storage.modes import MODES, mode_of_directory, modes_marked
 from durable_streams.storage.on_disk.directory import (
     DirectoryInUse,
     DirectoryNotEmpty,
@@ -199,6 +200,16 @@ def test_what_is_no_data_directory_is_named_and_left_alone(engine: Engine, tmp_p
         with pytest.raises(WrongLayout, match=r"none.* holds no file 'layout.*it is not a data directory"):
             step()
     assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("configured", ["memory", "file-fast", "file-durable", "acid"])
+def test_a_directory_says_itself_of_which_mode_it_is(engine: Engine, configured: str, tmp_path: Path) -> None:
+    options = StorageSettings(mode=configured)
+    engine.write(tmp_path / "data", *REQUESTS)
+    found = mode_of_directory(tmp_path / "data", options)
+    assert found.mark == engine.mode.mark
+    assert found.name == configured or configured not in modes_marked(tmp_path / "data")
+    assert mode_of_directory(tmp_path, options).name == configured
 
 
 def test_an_interrupted_backup_is_no_data_directory(engine: Engine, tmp_path: Path) -> None:

@@ -31,6 +31,12 @@ def test_opening_touches_nothing_before_it_is_asked_to(engine: Engine, tmp_path:
     assert not (tmp_path / "data").exists()
 
 
+def test_the_directory_may_be_text(engine: Engine, tmp_path: Path) -> None:
+    expected = engine.write(tmp_path / "data", create("s", b"kept"))
+    with engine.opened(str(tmp_path / "data")) as storage:
+        assert contents(storage) == expected
+
+
 def test_a_second_owner_is_refused_and_told_who_the_first_is(engine: Engine, tmp_path: Path) -> None:
     with engine.opened(tmp_path / "data") as storage:
         engine.commit(storage, create("a", b"1"))

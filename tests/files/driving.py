@@ -36,7 +36,7 @@ def commit(storage: FileStorage, *requests: Request, now: float = 1000.0) -> Seq
     return changes
 
 
-def build(data_dir: Path, durable: bool = True, **more: Any) -> FileStorage:
+def build(data_dir: Path | str, durable: bool = True, **more: Any) -> FileStorage:
     """Not opened; without syncs and without anything behind the requests unless told."""
     return FileStorage(
         data_dir,
@@ -48,7 +48,7 @@ def build(data_dir: Path, durable: bool = True, **more: Any) -> FileStorage:
 
 
 @contextmanager
-def opened(data_dir: Path, durable: bool = True, **more: Any) -> Iterator[FileStorage]:
+def opened(data_dir: Path | str, durable: bool = True, **more: Any) -> Iterator[FileStorage]:
     """The same, opened, and closed at the end."""
     storage = build(data_dir, durable, **more)
     storage.open()

@@ -21,8 +21,8 @@ _OURS: Final = {"layout", "layout.tmp", "lock", "deletions.lock", RESERVE_NAME, 
 class Layout:
     """The paths of one data directory, as text."""
 
-    def __init__(self, data_dir: Path) -> None:
-        self.data_dir = data_dir
+    def __init__(self, data_dir: Path | str) -> None:
+        self.data_dir = Path(data_dir)
         root = str(data_dir)
         self.root = root
         self.version = os.path.join(root, "layout")

@@ -50,7 +50,7 @@ class FileStorage(Storage):
 
     def __init__(
         self,
-        data_dir: Path,
+        data_dir: Path | str,
         durable: bool,
         *,
         disk: Disk | None = None,

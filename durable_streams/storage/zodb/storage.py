@@ -55,7 +55,7 @@ class AcidStorage(Storage):
 
     def __init__(
         self,
-        data_dir: Path | None,
+        data_dir: Path | str | None,
         shard_count: int = 1,
         backend: Backend = "file",
         *,
@@ -68,7 +68,7 @@ class AcidStorage(Storage):
             raise ValueError("the acid backend 'file' needs a data directory")
         self.shards = shard_count
         self.counts_as_memory = backend == "in-memory"
-        self._data_dir = data_dir if backend == "file" else None
+        self._data_dir = Path(data_dir) if backend == "file" and data_dir is not None else None
         self._disk = disk or Disk()
         self._tuning = tuning or AcidTuning()
         self._room = (
