@@ -180,7 +180,7 @@ def test_an_append_is_carried_out_where_the_stream_ends_as_expected(body: bytes)
 
 
 def test_a_repeated_append_of_a_producer_is_none_whatever_it_expects() -> None:
-    state = stream(5, producers={"p": ProducerState(0, 3)})
+    state = stream(5, producers={"p": ProducerState(0, 3, int(NOW))})
     for more in ({"expected_offset": Offset(LIFE, 0)}, {"precondition": Precondition('"x"', None)}):
         _, _, outcome = append(state, producer=Producer("p", 0, 3), **more)
         assert outcome.duplicate

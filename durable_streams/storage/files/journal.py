@@ -1,6 +1,6 @@
 """The journal: batches are added to the newest file, each whole or taken back, and read in order after a stop.
 
-What a batch says, and when a file is no longer needed, is not decided here. All methods may block. How the cut of a
+The content of batches, and when a file is no longer needed, are decided elsewhere. All methods may block. How the cut of a
 crash is told from damage is in docs/storage-files.md, "Journal".
 """
 
@@ -54,7 +54,7 @@ def create_file(disk: Disk, layout: Layout, number: int) -> JournalFile:
 
 
 class Journal:
-    """Where batches go."""
+    """The writer of batches."""
 
     def __init__(self, disk: Disk, file: JournalFile, seq: int, synced: int, durable: bool) -> None:
         """``seq`` is the newest batch in the journal, ``synced`` the newest that is known to be on the disk."""
@@ -66,7 +66,7 @@ class Journal:
         self._file = file
         self._durable = durable
         self._told = 0
-        """Up to which batch the file itself says that it is on the disk."""
+        """The newest batch that the file itself records as synced."""
         self._mark = 0
         """The newest mark, a batch too."""
 
@@ -100,9 +100,9 @@ class Journal:
         file.end += sum(map(len, parts))
 
     def mark(self) -> None:
-        """After a sync: say in the file what it has covered, with a batch without changes.
+        """After a sync: record in the file what it covered, as a batch without changes.
 
-        Otherwise the next batch would be the first to say it, and damage before that would look like a torn end. A
+        Otherwise the next batch would be the first record of it, and damage before that would look like a torn end. A
         durable commit needs no mark: the last batch alone is without proof. Raises as ``append``.
         """
         is_new = self._told < self.synced != self._mark
@@ -125,7 +125,7 @@ class Journal:
         self.synced = max(self.synced, seq)
 
     def switch(self, file: JournalFile) -> JournalFile:
-        """Go on in ``file``; the answer is the one that was written to until now, to be synced and closed."""
+        """Continue in ``file``; returns the one before, to be synced and closed."""
         before, self._file = self._file, file
         return before
 
@@ -188,7 +188,7 @@ class JournalReader:
         return self._fd
 
     def close(self) -> None:
-        """Until something is read again; there may be more files than may be open at once."""
+        """Close the file until the next read; there may be more files than the system allows to be open."""
         if self._fd >= 0:
             self._disk.close(self._fd)
         self._fd, self._window = -1, b""
@@ -318,7 +318,7 @@ class JournalScan:
             self._readers = older
 
     def _check_header(self, reader: JournalReader) -> None:
-        """A header is durable before anything follows it, so only the newest file can be without."""
+        """A header is durable before anything follows it, so only the newest file can lack one."""
         if reader.header is None and (reader.size > JOURNAL_HEADER_BYTES or reader is not self._readers[-1]):
             raise DirectoryDamaged(reader.path, 0, "the header of the journal is not whole")
 

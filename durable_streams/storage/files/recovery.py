@@ -1,4 +1,4 @@
-"""From what a crash, or a stop, has left in a directory to an index in memory and a journal to go on with.
+"""Recovery: from the files that a crash, or a stop, left to an index in memory and a journal to continue.
 
 Opening an already recovered directory changes nothing. What cannot be explained by a crash is refused, not guessed at.
 """
@@ -49,7 +49,7 @@ class Loaded(NamedTuple):
 
 
 class Recovered(NamedTuple):
-    """Where the journal goes on, the checkpoints in force, and the files that nobody needs."""
+    """Where the journal goes on, the checkpoints in force, and the files that are not needed any more."""
 
     journal: JournalFile
     seq: int
@@ -66,7 +66,7 @@ def recover(
     ``on_changed`` is told, batch by batch, which records have changed, so that it can move payload out of memory.
     """
     loaded = load(disk, layout, index, on_changed)
-    # As in `prepare`: what a server that was killed has named, and not made durable, is built upon from now on.
+    # As in `prepare`: names that a killed server made, and did not sync, are relied on from now on.
     for folder in (layout.checkpoints, layout.journals):
         disk.sync_dir(folder)
     footer = loaded.checkpoints.footer
@@ -137,7 +137,7 @@ def _record(row: Row, state: StreamState, checkpoint: int) -> Record:
 
 
 def apply_batch(index: Index, by_id: dict[int, Record], batch: JournalBatch) -> list[Record]:
-    """Do to ``index`` what the batch did, and return the records that it touched."""
+    """Apply the batch to ``index``; returns the records that it touched."""
     payload_at = 0
     touched: list[Record] = []
     try:
