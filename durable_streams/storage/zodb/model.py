@@ -65,13 +65,13 @@ class Head(Persistent):  # type: ignore[misc]
         "_v_revision",
         "chunks",
         "forks",
+        "inline_bytes",
         "lengths",
         "producers",
         "queued_at",
         "row",
         "sealed",
         "sealed_stop",
-        "tail",
         "uid",
     )
 
@@ -89,11 +89,11 @@ class Head(Persistent):  # type: ignore[misc]
         """Older directories have a tree; it becomes a log when it changes."""
         self.sealed: Segments | None = None
         self.sealed_stop: int = state.config.forked_at
-        """Bytes before this position are in segments, those behind it in chunks, the last ones in the tail."""
+        """Bytes before this position are in segments, those behind it in chunks, the last ones inline."""
         self.chunks: tuple[Chunk, ...] = ()
         self.lengths: tuple[int, ...] = ()
         """Of the chunks, none of which needs to be loaded for it."""
-        self.tail = b""
+        self.inline_bytes = b""
 
     def __getstate__(self) -> bytes | tuple[Any, ...]:
         producers, forks, sealed, lengths = self.producers, self.forks, self.sealed, self.lengths
@@ -103,7 +103,7 @@ class Head(Persistent):  # type: ignore[misc]
         fixed = _FIXED.pack(
             HEAD_VERSION, flags, len(lengths), len(uid), len(row), self.sealed_stop, queued_at
         )
-        packed = b"".join((fixed, *map(_LENGTH.pack, lengths), uid, row, self.tail))
+        packed = b"".join((fixed, *map(_LENGTH.pack, lengths), uid, row, self.inline_bytes))
         if not flags:
             return (packed, *self.chunks) if lengths else packed
         # Pickling calls a function of ZODB for every object in here.
@@ -121,7 +121,7 @@ class Head(Persistent):  # type: ignore[misc]
         self.row = packed[at + uid : at + uid + row]
         self._v_revision = 0
         self._v_inline = None
-        self.tail = packed[at + uid + row :]
+        self.inline_bytes = packed[at + uid + row :]
         self.queued_at = None if isnan(queued_at) else queued_at
         found = iter(refers)
         self.producers, self.forks, self.sealed = (
@@ -134,15 +134,15 @@ class Head(Persistent):  # type: ignore[misc]
     @property
     def stop(self) -> int:
         """The position after the last byte."""
-        return self.sealed_stop + sum(self.lengths) + len(self.tail)
+        return self.sealed_stop + sum(self.lengths) + len(self.inline_bytes)
 
     def append(self, parts: Sequence[bytes]) -> Sequence[Chunk]:
         """Add bytes at the end; returns the chunks that are not needed any more."""
-        data = b"".join((self.tail, *parts))
+        data = b"".join((self.inline_bytes, *parts))
         if len(data) <= INLINE_BYTES_MAX:
-            self.tail = data
+            self.inline_bytes = data
             return ()
-        self.tail = b""
+        self.inline_bytes = b""
         if sum(self.lengths) + len(data) >= SEGMENT_BYTES:
             merged, data = self._take_chunks(0, data)
             self._seal(data)
@@ -187,7 +187,7 @@ class Head(Persistent):  # type: ignore[misc]
                 parts.append(_part(chunk, begin, start, stop))
             begin += length
         if stop > begin:
-            parts.append(self.tail[max(0, start - begin) : stop - begin])
+            parts.append(self.inline_bytes[max(0, start - begin) : stop - begin])
         return b"".join(parts)
 
     # -- state -------------------------------------------------------------------------------------------------
