@@ -14,7 +14,7 @@ from durable_streams.extras import require_extra
 from durable_streams.service import StreamService
 from durable_streams.storage.contract import Storage
 from durable_streams.storage.modes import mode_of
-from durable_streams.web.blueprint import build_hooks, build_service, mount
+from durable_streams.web.blueprint import access_gates, build_hooks, build_service, mount
 from durable_streams.web.cors import CorsHeaders
 from durable_streams.web.exchange import Gate, Hooks, Observer
 from durable_streams.web.flask_requests import hook_requests, note_error
@@ -42,6 +42,7 @@ def create_app(
     """
     config = config or Config()
     service = build_service(storage or build_storage(config), config)
+    gates = (*access_gates(config), *gates)
     pages: list[Blueprint] = []
     if config.metrics.enabled:
         counts, page = _measure(service, config)

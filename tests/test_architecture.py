@@ -123,6 +123,7 @@ LAYERS = {
         "protocol",
         others="flask gevent prometheus_client",
     ),
+    "access": layer("access", "protocol", "storage.on_disk.disk"),
     "embedding": layer(
         "service",
         "protocol",
@@ -132,6 +133,7 @@ LAYERS = {
     ),
     "web": layer(
         "web",
+        "access",
         "embedding",
         "service",
         "protocol",

@@ -27,6 +27,7 @@ class Tier(StrEnum):
 
 FAST: Final = frozenset(
     {
+        "access",
         "config",
         "live",
         "metrics",

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import PrivateAttr, model_validator
@@ -12,6 +12,7 @@ from pydantic_core import PydanticCustomError
 
 from durable_streams.config.declaring import Section
 from durable_streams.config.settings import (
+    AuthSettings,
     HttpSettings,
     LimitSettings,
     LogSettings,
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 BUILT_IN_DEFAULT: Final = "built-in default"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(frozen=True, slots=True)
 class Setting:
     """One declared setting as loading, documents and dumps see it. `key` is dotted: `server.port`."""
 
@@ -50,6 +51,15 @@ class Setting:
         return self.field.get_default(call_default_factory=True, validated_data={})
 
 
+@dataclasses.dataclass(slots=True)
+class ReadFrom:
+    """Where a configuration came from: the origin of each value by its key, and the files."""
+
+    sources: dict[str, str] = dataclasses.field(default_factory=dict)
+    files: tuple[str, ...] = ()
+    ignored_files: tuple[str, ...] = ()
+
+
 class Config(Section):
     """The whole configuration, frozen. `Config()` is the built-in defaults; `Config.load()` reads files and
     environment.
@@ -64,6 +74,7 @@ class Config(Section):
     tls: TlsSettings = TlsSettings()
     log: LogSettings = LogSettings()
     metrics: MetricsSettings = MetricsSettings()
+    auth: AuthSettings = AuthSettings()
 
     @model_validator(mode="after")
     def place_of_the_mode(self) -> Config:
@@ -76,9 +87,7 @@ class Config(Section):
             )
         return self
 
-    _sources: dict[str, str] = PrivateAttr(default_factory=dict)
-    _files: tuple[str, ...] = PrivateAttr(default=())
-    _ignored_files: tuple[str, ...] = PrivateAttr(default=())
+    _read_from: ReadFrom = PrivateAttr(default_factory=ReadFrom)
 
     @classmethod
     def load(cls, options: ConfigLoadOptions | None = None) -> Config:
@@ -91,17 +100,17 @@ class Config(Section):
 
     def source_of(self, key: str) -> str:
         """Where the value of a dotted key came from, for people. Raises KeyError for an unknown key."""
-        return self._sources.get(SETTINGS[key].key, BUILT_IN_DEFAULT)
+        return self._read_from.sources.get(SETTINGS[key].key, BUILT_IN_DEFAULT)
 
     @property
     def files(self) -> tuple[str, ...]:
         """The files that set something, each over the ones before it."""
-        return self._files
+        return self._read_from.files
 
     @property
     def ignored_files(self) -> tuple[str, ...]:
         """The files in `config/` that belong to another program."""
-        return self._ignored_files
+        return self._read_from.ignored_files
 
     def value_of(self, key: str) -> Any:
         """The value of a dotted key. Raises KeyError for an unknown key."""

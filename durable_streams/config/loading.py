@@ -64,8 +64,10 @@ def load_config(options: ConfigLoadOptions) -> Config:
         entries.update(layer)
         origins.update(dict.fromkeys(entry.origin for entry in layer.values()))
     config = _validated(entries)
-    config._files = tuple(origin for origin in origins if not origin.startswith((ENVIRONMENT, OPTION)))
-    config._ignored_files = tuple(folder.ignored)
+    config._read_from.files = tuple(
+        origin for origin in origins if not origin.startswith((ENVIRONMENT, OPTION))
+    )
+    config._read_from.ignored_files = tuple(folder.ignored)
     return config
 
 
@@ -91,7 +93,7 @@ def _validated(entries: Mapping[str, Entry]) -> Config:
         config = Config.model_validate(nested)
     except ValidationError as exc:
         raise _first_problem(exc.errors()[0], entries) from exc
-    config._sources.update({key: entry.origin for key, entry in entries.items()})
+    config._read_from.sources.update({key: entry.origin for key, entry in entries.items()})
     return config
 
 

@@ -27,6 +27,7 @@ RELOADABLE: Final = frozenset(
         "limits.max_stream_name_segments",
         "tls.cert_path",
         "tls.key_path",
+        "auth.cache_control",
         "log.rust_log",
         "log.format",
     }

@@ -91,7 +91,7 @@ def cache_control(state: StreamState, start: int, stop: int, now: float, visibil
     A response without data at the end of an open stream is not kept: a reader finds data, and closure, by repeating
     that very request (section 10.1).
     """
-    if start == stop and not state.closed:
+    if visibility == NO_STORE or (start == stop and not state.closed):
         return NO_STORE
     left = _seconds_left(state, now)
     if left is not None and left < MAX_AGE_S + STALE_S:

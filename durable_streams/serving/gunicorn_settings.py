@@ -119,6 +119,9 @@ def check_start(arbiter: Any) -> None:
     reason = start_checks.unfit_setting(arbiter.cfg, mode, served_config().metrics.enabled)
     if reason is not None:
         _refuse(arbiter, Phase.VALIDATE_CONFIG, reason)
+    reason = start_checks.unreadable_tokens(served_config())
+    if reason is not None:
+        _refuse(arbiter, Phase.VALIDATE_CONFIG, reason)
     reason = start_checks.listening_obstacle(arbiter)
     if reason is not None:
         _refuse(arbiter, Phase.BIND_LISTENER, reason)
@@ -128,7 +131,11 @@ def check_start(arbiter: Any) -> None:
             _refuse(arbiter, Phase.START_SERVER, start_checks.NO_HEARTBEAT)
         arbiter.cfg.set("worker_tmp_dir", folder)
     connections = arbiter.cfg.worker_connections
-    for warning in (start_checks.exposure(arbiter.cfg), start_checks.raise_descriptor_limit(connections)):
+    is_protected = served_config().auth.mode != "none"
+    for warning in (
+        start_checks.exposure(arbiter.cfg, is_protected),
+        start_checks.raise_descriptor_limit(connections),
+    ):
         if warning is not None:
             _log.warning("%s", warning)
     if mode.shared and served_config().metrics.enabled:

@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from gunicorn.util import is_ipv6
 
+from durable_streams.access.token_file import TokenFileDamaged, read_records
 from durable_streams.config import Config
 from durable_streams.extras import MissingExtra, require_extra
 from durable_streams.storage.modes import Mode, mode_of
@@ -32,8 +33,8 @@ NO_HEARTBEAT: Final = (
     "with GUNICORN_CMD_ARGS=--worker-tmp-dir=FOLDER"
 )
 EXPOSED: Final = (
-    "{host} is every address of this machine, and there is no access control: whoever reaches the port may read, write "
-    "and delete every stream; set DS_SERVER__HOST=127.0.0.1, or put a proxy or a firewall in front"
+    "{host} is every address of this machine, and there is no access control (auth.mode = none): whoever reaches the "
+    "port may read, write and delete every stream; set DS_SERVER__HOST=127.0.0.1, or put a proxy or a firewall in front"
 )
 SHARED_MEMORY: Final = "/dev/shm"
 PORT_WAIT_SECS: Final = 3.0
@@ -142,8 +143,21 @@ def _authority(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def exposure(cfg: Any) -> str | None:
+def unreadable_tokens(config: Config) -> str | None:
+    """Why the tokens cannot be read."""
+    if config.auth.mode != "tokens":
+        return None
+    try:
+        read_records(config.auth.tokens_path)
+    except (TokenFileDamaged, OSError) as exc:
+        return f"auth.tokens_path: {exc}"
+    return None
+
+
+def exposure(cfg: Any, is_protected: bool = False) -> str | None:
     """What to warn of when everybody who reaches this machine may do everything."""
+    if is_protected:
+        return None
     hosts = [address[0] for address in cfg.address if isinstance(address, tuple) and _is_any(address[0])]
     return EXPOSED.format(host=hosts[0]) if hosts else None
 

@@ -14,6 +14,7 @@ from flask.blueprints import BlueprintSetupState
 from gevent.event import Event
 from werkzeug.routing import BaseConverter, Rule
 
+from durable_streams.access import AccessGate, TokenFile
 from durable_streams.config import Config
 from durable_streams.embedding import Streams
 from durable_streams.eventloop.server_check import ServerCheck
@@ -74,6 +75,13 @@ def build_hooks(config: Config, gates: Sequence[Gate] = (), observers: Sequence[
     return Hooks(tuple(gates), (*logs, *observers))
 
 
+def access_gates(config: Config) -> tuple[Gate, ...]:
+    """The gate of ``auth.mode``, if there is one; raises TokenFileDamaged, or OSError."""
+    if config.auth.mode == "none":
+        return ()
+    return (AccessGate(TokenFile(config.auth.tokens_path).grant_of),)
+
+
 def build_control(service: StreamService, config: Config, base_path: str, hooks: Hooks) -> Routes | None:
     """What is served below ``{base}/__ds``: subscriptions, unless they are switched off."""
     if service.subscriptions is None:
@@ -103,7 +111,7 @@ def build_blueprint(
     """
     config = config or Config()
     service = build_service(storage, config)
-    hooks = build_hooks(config, gates, observers)
+    hooks = build_hooks(config, (*access_gates(config), *gates), observers)
     if ready is not None:
         service.on_ready.append(lambda is_ready: ready.set() if is_ready else ready.clear())
     if shutdown is not None:
@@ -112,7 +120,7 @@ def build_blueprint(
     def register(state: BlueprintSetupState) -> None:
         base_path = (state.url_prefix or "").rstrip("/")
         routes = StreamRoutes(
-            service, config, [base_path], owns_connection=False, gated=bool(gates), read_only=read_only
+            service, config, [base_path], owns_connection=False, gated=bool(hooks.gates), read_only=read_only
         )
         control = None if read_only else build_control(service, config, base_path, hooks)
         endpoint = StreamEndpoint(service, routes, CorsHeaders(config.http), hooks, control)

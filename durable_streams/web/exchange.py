@@ -37,6 +37,8 @@ class LiveEnd(StrEnum):
     NOT_TEXT = "not text"
     """What comes next is no UTF-8; the client comes back and gets base64."""
     STOPPING = "server stopping"
+    ACCESS = "access ended"
+    """The token of the reader has expired or was revoked."""
     FAILED = "failed"
 
 

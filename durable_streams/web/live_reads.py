@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import TYPE_CHECKING
 
+from durable_streams.access.grants import LIVE_ACCESS, UNLIMITED, LiveAccess
 from durable_streams.eventloop.live_socket import (
     LIVE_SOCKET,
     SERVER_SOCKET,
@@ -72,7 +73,7 @@ class LiveReads:
         if state.closed:
             exchange.end = LiveEnd.CLOSED
             return state
-        until = monotonic() + self._times.long_poll_s
+        until = min(monotonic() + self._times.long_poll_s, _access(exchange).until)
         client = _client(exchange.environ)
         with self._attached(state), self._hub.watch(state.name, "long-poll") as watch:
             while True:
@@ -154,7 +155,8 @@ class LiveReads:
     ) -> Iterator[bytes]:
         live_socket: LiveSocket | None = exchange.environ.get(LIVE_SOCKET)
         client = live_socket or _client(exchange.environ)
-        until = self._connection_end()
+        access = _access(exchange)
+        until = min(self._connection_end(), access.until)
         if live_socket is not None:
             # A client that has stopped reading is held no longer than one that reads.
             live_socket.end_at(until)
@@ -167,7 +169,7 @@ class LiveReads:
                     # Far behind, it would go on for long; it resumes from the offset of this event.
                     break
             left = until - monotonic()
-            exchange.end = self._end_of_events(follower, left)
+            exchange.end = self._end_of_events(access, follower, left)
             if exchange.end is not None:
                 if exchange.end is not LiveEnd.CLOSED:
                     yield sse.retry_event(random.randint(*RETRY_MS))
@@ -180,9 +182,11 @@ class LiveReads:
             if not woken and monotonic() < until:
                 yield sse.HEARTBEAT
 
-    def _end_of_events(self, follower: Follower, seconds_left: float) -> LiveEnd | None:
+    def _end_of_events(self, access: LiveAccess, follower: Follower, seconds_left: float) -> LiveEnd | None:
         if follower.ended:
             return LiveEnd.CLOSED
+        if monotonic() >= access.until or not access.is_valid():
+            return LiveEnd.ACCESS
         if self._hub.stopping:
             return LiveEnd.STOPPING
         return LiveEnd.TIMEOUT if seconds_left <= 0 else None
@@ -207,6 +211,11 @@ class LiveReads:
             yield
         finally:
             self._store.detach(state)
+
+
+def _access(exchange: Exchange) -> LiveAccess:
+    access: LiveAccess = exchange.environ.get(LIVE_ACCESS, UNLIMITED)
+    return access
 
 
 def _client(environ: Environ) -> Watchable:

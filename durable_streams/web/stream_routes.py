@@ -77,7 +77,8 @@ class StreamRoutes:
         self._bodies = BodyReader(limits.max_request_body_bytes, server.body_timeout_secs)
         self._compression = Compression(config.http.compression, config.http.compress_sse)
         self._base_paths = base_paths
-        self._visibility = "private" if gated else config.http.cache_visibility
+        self._visibility = config.auth.cache_control if gated else config.http.cache_visibility
+        self._varies = gated
         times = LiveTimes(
             server.long_poll_timeout_secs, server.sse_reconnect_interval_secs, server.sse_heartbeat_secs
         )
@@ -190,6 +191,9 @@ class StreamRoutes:
             is_known = known is not None and caching.tag_matches(known, tag)
             render = rendering.not_modified if is_known else rendering.page
             response = render(page, cache_control, tag, cursor)
+            if self._varies:
+                # In one browser, another user must not be given what the first one was allowed to read.
+                response.headers.append(("Vary", "Authorization"))
         if compressible:
             response = self._compression.of_body(response, coding)
         if not isinstance(response.body, bytes):

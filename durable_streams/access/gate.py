@@ -1,0 +1,95 @@
+"""The gate of the server's own access control: which scope an operation needs, and the answers to those without it.
+
+It decides before the stream is looked at, so a refusal says nothing of whether there is one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from time import monotonic, time
+from typing import Any, Final, Protocol
+
+from durable_streams.access.grants import ADMIN, CREATE, DELETE, LIVE_ACCESS, READ, WRITE, Grant, LiveAccess
+from durable_streams.protocol.errors import Forbidden, Unauthorized
+from durable_streams.protocol.names import RESERVED
+
+NEEDED: Final = {
+    "create": CREATE,
+    "append": WRITE,
+    "read": READ,
+    "poll": READ,
+    "subscribe": READ,
+    "head": READ,
+    "delete": DELETE,
+}
+"""Operation -> scope, at the stream itself. Everything else needs ``admin``, unless it is open."""
+OPEN: Final = frozenset({"health", "readiness", "front_page", "request"})
+"""Probes, the page at `/`, and paths without a route, which are answered 404."""
+REALM: Final = 'Bearer realm="durable-streams"'
+
+GrantOf = Callable[[str], Grant | None]
+
+
+class Exchange(Protocol):
+    """What the gate reads and writes of a request."""
+
+    @property
+    def environ(self) -> dict[str, Any]: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def operation(self) -> str: ...
+    @property
+    def source(self) -> str | None: ...
+    @property
+    def live(self) -> str | None: ...
+    @property
+    def exempt(self) -> bool: ...
+
+    principal: object
+
+
+class AccessGate:
+    """Lets a request pass that has a bearer token with the scope that it needs."""
+
+    def __init__(self, grant_of: GrantOf, clock: Callable[[], float] = time) -> None:
+        """``grant_of`` gives what a token grants now; ``clock`` gives seconds since 1970."""
+        self._grant_of = grant_of
+        self._clock = clock
+
+    def __call__(self, exchange: Exchange) -> None:
+        """Raises Unauthorized or Forbidden; sets the principal, and how long a live read may last."""
+        operation = exchange.operation
+        if exchange.exempt or operation in OPEN:
+            return
+        token = bearer_token(exchange.environ)
+        if token is None:
+            raise Unauthorized("This request needs a bearer token", REALM)
+        grant = self._grant_of(token)
+        if grant is None:
+            raise Unauthorized("The token is unknown, revoked or expired", f'{REALM}, error="invalid_token"')
+        exchange.principal = grant.principal
+        self._check(exchange, grant, NEEDED.get(operation))
+        if exchange.live is not None:
+            until = monotonic() + grant.expires_at - self._clock()
+            exchange.environ[LIVE_ACCESS] = LiveAccess(until, lambda: self._grant_of(token) is not None)
+
+    def _check(self, exchange: Exchange, grant: Grant, scope: str | None) -> None:
+        # The server itself is no stream: only a grant for every name reaches it.
+        where = exchange.name if scope is not None else RESERVED
+        scope = scope or ADMIN
+        if not grant.allows(scope, where):
+            raise _forbidden(scope)
+        if exchange.source is not None and not grant.allows(READ, exchange.source):
+            raise _forbidden(READ, " on the stream that it forks")
+
+
+def bearer_token(environ: Mapping[str, Any]) -> str | None:
+    """The token of the header Authorization (RFC 6750, 2.1); None where there is none of that scheme."""
+    scheme, _, token = environ.get("HTTP_AUTHORIZATION", "").partition(" ")
+    return token.strip() or None if scheme.lower() == "bearer" else None
+
+
+def _forbidden(scope: str, where: str = "") -> Forbidden:
+    challenge = f'{REALM}, error="insufficient_scope", scope="{scope}"'
+    return Forbidden(f"This request needs the scope {scope}{where}", [("WWW-Authenticate", challenge)])
