@@ -20,6 +20,7 @@ from durable_streams.protocol.errors import ProtocolError, Unavailable
 from durable_streams.protocol.subscriptions.wire import timestamp
 from durable_streams.startup import ExitCode, load_config_or_exit
 from durable_streams.storage.modes import mode_of
+from durable_streams.storage.on_disk.directory import DirectoryInUse
 
 if TYPE_CHECKING:
     from durable_streams.streams.store import StreamStore
@@ -67,8 +68,10 @@ def _rotate_in(config: Config) -> int:
         store.open()
     except MissingExtra as exc:
         return _refuse(ExitCode.CONFIGURATION, str(exc))
+    except DirectoryInUse as exc:
+        return _refuse(ExitCode.IN_USE, f"{exc}; name the server that runs with --url")
     except Unavailable as exc:
-        return _refuse(ExitCode.IN_USE, f"{exc.cause}: if a server runs, name it with --url")
+        return _refuse(ExitCode.FAILURE, exc.cause)
     except (OSError, ValueError) as exc:
         return _refuse(ExitCode.INPUT_OUTPUT, str(exc))
     try:

@@ -299,6 +299,27 @@ def test_r63_a_success_ends_the_failure(server: Subscribed) -> None:
         assert shown["next_attempt_at"] is None
 
 
+def test_the_log_says_once_that_a_receiver_fails_and_once_that_it_is_back(
+    server: Subscribed, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "durable_streams.subscriptions")
+    with Receiver(ERROR) as receiver:
+        subscribed(server, receiver)
+        server.create("events/a", 1)
+        for _ in range(3):
+            delivery(receiver)
+            server.settle()
+            server.advance(70)
+        receiver.behaviour = lambda sent: DONE
+        server.advance(70)
+        until(lambda: server.shown()["lag"]["streams"] == 0, "the ack")
+        server.settle()
+    assert [record.message for record in caplog.records] == [
+        "subscription 'sub-1' fails: the receiver answered 503 Service Unavailable",
+        "subscription 'sub-1' delivers again",
+    ]
+
+
 def test_a_receiver_that_nobody_reaches(server: Subscribed) -> None:
     port = free_port()
     server.subscribe(webhook={"url": f"http://127.0.0.1:{port}/"})

@@ -6,6 +6,7 @@ between the same wake is delivered again, with the same generation and another s
 
 from __future__ import annotations
 
+import logging
 import os
 import random
 from collections.abc import Callable
@@ -32,6 +33,8 @@ from durable_streams.subscriptions.registry import Registry
 from durable_streams.subscriptions.tracked import Tracked
 
 ERROR_CHARACTERS_MAX: Final = 500
+
+log = logging.getLogger("durable_streams.subscriptions")
 
 
 class Answer(Protocol):
@@ -112,7 +115,10 @@ class Deliverer:
         except DeliveryFailed as exc:
             self._fail(tracked, wake, str(exc))
             return
+        was_failing = sub.is_failing
         self._registry.update(tracked.id, Succeed(wake.id, answer.done, began_at))
+        if was_failing:
+            log.info("subscription %r delivers again", tracked.id)
 
     def _bury(self, tracked: Tracked) -> None:
         wake = _wake_of(tracked)
@@ -124,11 +130,16 @@ class Deliverer:
             self._fail(tracked, wake, f"the dead-letter stream: {exc.detail}")
             return
         self._registry.update(tracked.id, Bury(wake.id))
+        log.warning("subscription %r: wake %s went to the dead letters", tracked.id, wake.id)
 
     def _fail(self, tracked: Tracked, wake: Wake, error: str) -> None:
         if not tracked.exists:
             return
+        is_first = not tracked.sub.is_failing
         self._registry.update(tracked.id, Fail(wake.id, error[:ERROR_CHARACTERS_MAX], random.random()))
+        # A receiver that is down is one record, not one for each retry.
+        if is_first and tracked.exists and tracked.sub.is_failing:
+            log.warning("subscription %r fails: %s", tracked.id, error)
 
     def _body(self, tracked: Tracked, wake: Wake) -> bytes:
         """Section 7.1: six fields. The snapshot is that of the wake, so a repeated delivery says the same."""
