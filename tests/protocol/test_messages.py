@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import re
+import tracemalloc
 from collections.abc import Iterator
 from typing import NoReturn
 
@@ -433,6 +434,22 @@ def test_a_long_body_is_stored_like_a_short_one_and_in_small_steps(body: bytes) 
     stored = b"".join(stored_pieces(body))
     assert stored == in_pieces(body, 1 << 30)
     assert max(steps(body)) <= 2 * PIECE_BYTES
+
+
+@pytest.mark.parametrize(
+    "name", ["digits", "empty objects", "one lone surrogate", "lone surrogates", "empty strings"]
+)
+def test_a_long_body_of_tiny_elements_takes_little_more_memory_than_itself(name: str) -> None:
+    """The stored form, its pieces before they are joined, and the elements of one piece, each 40 bytes or more."""
+    body = LONG[name]
+    piece_bytes_max = 4 * 1024 * 1024
+    tracemalloc.start()
+    try:
+        stored = b"".join(stored_pieces(body))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak <= 2 * len(stored) + piece_bytes_max
 
 
 LONG_NONSENSE = {

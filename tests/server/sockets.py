@@ -60,11 +60,10 @@ class Exchange:
         body, self.seen = self.seen[:length], self.seen[length:]
         return int(status_line.split()[1]), headers, body
 
-    def read_past(self, size: int, mark: bytes) -> None:
-        """Leave out at least `size` bytes, and then everything up to and with `mark`."""
-        while len(self.seen) < size:
-            size -= len(self.seen)
-            self.seen = b""
+    def read_past(self, mark: bytes) -> None:
+        """Leave out everything up to and with `mark`, however much it is."""
+        while mark not in self.seen:
+            self.seen = self.seen[-len(mark) :]
             self._receive()
         self.read_until(mark)
 

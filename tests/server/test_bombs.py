@@ -134,17 +134,25 @@ def test_others_are_served_while_the_messages_before_a_fork_are_counted(server: 
 READERS = 20
 
 
-def test_others_are_served_while_readers_catch_up_with_one_long_message(server: Server) -> None:
+@pytest.mark.parametrize(
+    ("content_type", "body"),
+    [
+        ("application/json", b'"' + b"x" * BODY_BYTES + b'"'),
+        ("text/plain", b"\n" * BODY_BYTES),
+        ("text/plain", b"\r" * BODY_BYTES),
+    ],
+    ids=["one long message", "line breaks", "carriage returns"],
+)
+def test_others_are_served_while_readers_catch_up(server: Server, content_type: str, body: bytes) -> None:
     target = f"/v1/stream/bombs/{uuid4().hex}"
-    body = b'"' + b"x" * BODY_BYTES + b'"'
-    assert server.request("PUT", target, body, {"Content-Type": "application/json"}).status == 201
+    assert server.request("PUT", target, body, {"Content-Type": content_type}).status == 201
     with ExitStack() as readers, Meanwhile(server) as meanwhile:
         connections = [readers.enter_context(Exchange(server.port)) for _ in range(READERS)]
         for connection in connections:
             connection.send_request("GET", f"{target}?offset=-1&live=sse")
         meanwhile.begin()
         for connection in connections:
-            connection.read_past(BODY_BYTES, b'"upToDate":true')
+            connection.read_past(b'"upToDate":true')
         meanwhile.end()
     assert meanwhile.answers >= ANSWERS_MIN
     assert server.request("DELETE", target).status == 204
