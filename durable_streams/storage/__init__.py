@@ -1,1 +1,1 @@
-"""Where the bytes lie: one storage each, all behind the contract of ``store.contract``."""
+"""Where the bytes lie: the storages, all behind the contract of ``storage.contract``."""

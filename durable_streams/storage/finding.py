@@ -50,7 +50,7 @@ class GroupedFinder:
             for name, answer in asked.items():
                 answer.set(found[name])
         except Exception as exc:
-            # Whatever it is, everybody who asked has to meet it; this greenlet is nobody's.
+            # Every caller gets the error; nobody waits for this greenlet.
             for answer in asked.values():
                 if not answer.ready():
                     answer.set_exception(exc)

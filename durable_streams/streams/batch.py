@@ -15,7 +15,7 @@ from durable_streams.streams.deciding import decide
 
 
 class Limits:
-    """What the store does not exceed. 0 means no limit, except for waiting writes."""
+    """The limits of a store. 0 means no limit, except for waiting writes."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""The one door to the rules: a request meets the state of its stream and becomes a decision, or is refused."""
+"""The table request -> rule: a request and the state of its stream become a decision, or a refusal."""
 
 from __future__ import annotations
 

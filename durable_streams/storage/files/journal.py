@@ -1,7 +1,7 @@
 """The journal: batches are added to the newest file, each whole or taken back, and read in order after a stop.
 
-The content of batches, and when a file is no longer needed, are decided elsewhere. All methods may block. How the cut of a
-crash is told from damage is in docs/storage-files.md, "Journal".
+The content of batches, and when a file is no longer needed, are decided elsewhere. All methods may block. How the cut
+of a crash is told from damage is in docs/storage-files.md, "Journal".
 """
 
 from __future__ import annotations

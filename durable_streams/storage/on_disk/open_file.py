@@ -1,4 +1,4 @@
-"""An open file with many readers, which is closed by the last of them once it is not wanted any more."""
+"""An open file with many readers; the last one closes it once it is not needed any more."""
 
 from __future__ import annotations
 
