@@ -14,6 +14,7 @@ from durable_streams.extras import require_extra
 from durable_streams.service import StreamService
 from durable_streams.storage.contract import Storage
 from durable_streams.storage.modes import mode_of
+from durable_streams.telemetry.request_ids import RequestIds
 from durable_streams.web.blueprint import access_gates, build_hooks, build_service, mount
 from durable_streams.web.cors import CorsHeaders
 from durable_streams.web.exchange import Gate, Hooks, Observer
@@ -85,6 +86,8 @@ def _build_app(config: Config, service: StreamService, given: Hooks, pages: Sequ
     hooks = build_hooks(config, given.gates, given.observers)
     hook_requests(app, hooks)
     mount(app, service, config, hooks)
+    if config.http.request_ids:
+        app.wsgi_app = RequestIds(app.wsgi_app)  # type: ignore[method-assign]
     return app
 
 

@@ -21,6 +21,7 @@ RELOADABLE: Final = frozenset(
         "http.cache_visibility",
         "http.compression",
         "http.compress_sse",
+        "http.request_ids",
         "limits.max_request_body_bytes",
         "limits.max_read_bytes",
         "limits.max_stream_name_bytes",

@@ -138,6 +138,10 @@ class HttpSettings(Section):
     )
     compression: bool = setting(True, "Whether catch-up reads are compressed for clients that accept it.")
     compress_sse: bool = setting(False, "Whether SSE is compressed too for clients that accept it.")
+    request_ids: bool = setting(
+        False,
+        "Whether each request has an id, its `X-Request-Id` or a new one, in the log and in the answer.",
+    )
 
 
 class LimitSettings(Section):

@@ -12,6 +12,7 @@ from typing import Any, Final, Protocol
 from durable_streams.config.log_filter import LogFilter
 from durable_streams.config.settings import LogSettings
 from durable_streams.telemetry.formats import FIELDS_ATTRIBUTE
+from durable_streams.telemetry.request_ids import REQUEST_ID
 
 REQUEST_TARGET: Final = "durable_streams.request"
 
@@ -115,6 +116,7 @@ class RequestLog:
 def _request_fields(environ: Mapping[str, Any], stream_id: str) -> dict[str, Any]:
     path = _readable(environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", ""))
     return {
+        "http.request.id": environ.get(REQUEST_ID),
         "http.request.method": environ.get("REQUEST_METHOD"),
         "http.route": _route(path, stream_id),
         "url.path": path,

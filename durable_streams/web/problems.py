@@ -10,6 +10,7 @@ from werkzeug.exceptions import HTTPException
 
 from durable_streams.protocol.caching import NO_STORE
 from durable_streams.protocol.errors import InternalError, MethodNotAllowed, ProtocolError, RouteNotFound
+from durable_streams.telemetry.request_ids import REQUEST_ID
 from durable_streams.web.response import Environ, Response
 
 PROBLEM_TYPE: Final = "application/problem+json"
@@ -25,6 +26,8 @@ def problem_response(error: ProtocolError, environ: Environ) -> Response:
         "detail": error.detail,
         "instance": request_path(environ),
     }
+    if REQUEST_ID in environ:
+        document["request_id"] = environ[REQUEST_ID]
     headers = [
         ("Content-Type", PROBLEM_TYPE),
         ("Cache-Control", NO_STORE),
