@@ -331,7 +331,7 @@ def test_a_committer_that_is_killed_keeps_nobody_waiting(
         go_on.wait()
         return commit(shard, units, rests_on)
 
-    streams.storage.commit = slow_commit  # type: ignore[method-assign]
+    streams.store._pipeline.measure_commits(lambda commit: slow_commit)
     committer = streams.store._pipeline._committers[streams.storage.shard_of("s")]
     append = partial(gevent.spawn, streams.store.append, append_request())
     writers = []
