@@ -50,8 +50,12 @@ LONG: Final = frozenset(
         "crash/test_full_disk.py",
         "engines/test_faults.py",
         "engines/test_power_cut.py",
+        "postgres/test_workers.py",
         "proxies",
+        "server/test_bombs.py",
         "server/test_damage.py",
+        "server/test_reloading.py",
+        "server/test_surroundings.py",
         "worker/test_vanishing_readers.py",
     }
 )
