@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from durable_streams.storage.files import FileStorage
+from durable_streams.storage.zodb import AcidStorage
+from durable_streams.streams.copying import copy_streams
 from durable_streams.subscriptions import compaction
 from durable_streams.subscriptions.registry import FOLDER
 from durable_streams.subscriptions.tombstones import KEPT_S
@@ -334,6 +337,28 @@ def test_ten_thousand_links_and_one_ack_are_one_small_write(restart: Restart) ->
     assert after is not None
     assert after.uid == before.uid
     assert after.size - before.size < 600
+
+
+def test_a_copy_into_another_storage_takes_subscriptions_and_keys_along(tmp_path: Path) -> None:
+    source = FileStorage(tmp_path / "files", durable=True)
+    target = AcidStorage(tmp_path / "acid", 2)
+    server = Subscribed(source)
+    server.subscribe()
+    server.create("events/a", 1)
+    told = server.claim()
+    server.append("events/a", 2)
+    before, keys = server.shown(), server.get("__ds/jwks.json").json
+    server.close()
+    source.open()
+    target.open()
+    assert copy_streams(source, target, lambda count: None).problems == []
+    source.close()
+    target.close()
+    server = Subscribed(target)
+    server.settle()
+    assert (server.shown(), server.get("__ds/jwks.json").json) == (before, keys)
+    assert server.ack(told).json == {"ok": True, "next_wake": True}
+    server.close()
 
 
 def test_d22_memory_keeps_nothing(tmp_path: Path) -> None:
