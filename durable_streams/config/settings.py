@@ -144,8 +144,8 @@ class HttpSettings(Section):
     )
 
 
-class LimitSettings(Section):
-    """Limits on requests and on what is stored."""
+class StoredLimits(Section):
+    """Limits on what is stored, a part of the section of limits."""
 
     max_memory_bytes: ByteCount = setting(
         100 * 1024 * 1024,
@@ -156,6 +156,38 @@ class LimitSettings(Section):
     max_stream_bytes: ByteCount = setting(
         0, "The most payload of one stream, in any mode; 0 is no limit.", unit="bytes", ge=0
     )
+    max_streams: int = setting(
+        0,
+        "The most streams, deleted ones with forks included; the next create is answered with 429. 0 is no limit. Not "
+        "counted in the mode `postgres`.",
+        unit="streams",
+        ge=0,
+    )
+    max_producers_per_stream: int = setting(
+        10_000,
+        "The most idempotent producers that a stream remembers; an append of another one is answered with 429. 0 is no "
+        "limit.",
+        unit="producers",
+        ge=0,
+    )
+    max_forks_per_stream: int = setting(
+        10_000,
+        "The most forks that read one stream; another one is answered with 429. 0 is no limit.",
+        unit="forks",
+        ge=0,
+    )
+    producer_ttl_secs: int = setting(
+        7 * 24 * 3600,
+        "How long a stream remembers an idempotent producer after its last accepted append;"
+        " one that comes back later has to start at sequence 0. 0 is for ever.",
+        unit="seconds",
+        ge=0,
+    )
+
+
+class LimitSettings(StoredLimits):
+    """Limits on requests and on what is stored."""
+
     max_request_body_bytes: ByteCount = setting(
         10 * 1024 * 1024, "The longest request body.", unit="bytes", ge=1
     )
@@ -165,13 +197,19 @@ class LimitSettings(Section):
         unit="messages",
         ge=0,
     )
+    max_inflight_body_bytes: ByteCount = setting(
+        256 * 1024 * 1024,
+        "The most bytes of request bodies that are received or written at once; the next one is answered with 503 and "
+        "Retry-After. 0 is no limit.",
+        unit="bytes",
+        ge=0,
+    )
     max_head_bytes: ByteCount = setting(
         64 * 1024,
         "The longest request head, without its request line; a longer one is answered with 431. A request line of more "
         "than 16 KiB is answered with 414.",
         unit="bytes",
         ge=1024,
-        le=1024 * 1024,
     )
     max_read_bytes: ByteCount = setting(
         0,
@@ -198,13 +236,6 @@ class LimitSettings(Section):
         unit="writes",
         aliases=("limits.max_storage_jobs",),
         ge=1,
-    )
-    producer_ttl_secs: int = setting(
-        7 * 24 * 3600,
-        "How long a stream remembers an idempotent producer after its last accepted append;"
-        " one that comes back later has to start at sequence 0. 0 is for ever.",
-        unit="seconds",
-        ge=0,
     )
 
 

@@ -16,6 +16,7 @@ from durable_streams.protocol.errors import (
     EmptyArray,
     EmptyBody,
     ExpectedOffsetMismatch,
+    LimitReached,
     ProtocolError,
     StreamClosed,
     StreamSeqRegression,
@@ -41,6 +42,8 @@ def decide_append(found: StreamState | None, request: Append, now: float, limits
         raise EmptyBody()
     producer = request.producer
     if producer is not None:
+        if limits.producers_max and producer.id not in state.producers:
+            check_count("limits.max_producers_per_stream", limits.producers_max, len(state.producers))
         known = known_producer(state.producers, producer.id, now, limits)
         if is_duplicate(known, producer):
             return _unchanged(state, known)
@@ -75,6 +78,12 @@ def stored_messages(request: Append | Create) -> bytes:
     if isinstance(messages, ProtocolError):
         raise messages
     return to_messages(request.body) if messages is None else messages
+
+
+def check_count(setting: str, limit: int, count: int) -> None:
+    """Raise LimitReached when there is no room for one more."""
+    if count >= limit:
+        raise LimitReached(setting, limit)
 
 
 def check_size(own_bytes: int, limits: StreamLimits) -> None:

@@ -270,6 +270,28 @@ class RequestBodyTooLarge(TooLarge):
         super().__init__(f"The request body is larger than the limit of {limit} bytes")
 
 
+class LimitReached(ProtocolError):
+    """A count of what is kept is at its limit, which ``setting`` names; nothing was changed."""
+
+    status, type, title, code = 429, "/errors/limit-reached", "Limit Reached", "LIMIT_REACHED"
+
+    def __init__(self, setting: str, limit: int) -> None:
+        super().__init__(f"{setting} = {limit} is reached")
+
+
+class UnsupportedCoding(ProtocolError):
+    """The server does not undo this Content-Encoding; Accept-Encoding lists those that it does (RFC 9110, 12.5.3)."""
+
+    status, type = 415, "/errors/unsupported-coding"
+    title, code = "Unsupported Content Coding", "UNSUPPORTED_CODING"
+
+    def __init__(self, received: str, supported: str) -> None:
+        super().__init__(
+            f"Content-Encoding {received!r} is not supported; supported: {supported}",
+            [("Accept-Encoding", supported)],
+        )
+
+
 class TooManyRequests(ProtocolError):
     """A gate has counted too many (section 12.5); ``retry_after_s`` are whole seconds."""
 

@@ -11,6 +11,7 @@ from durable_streams.protocol.errors import (
     BadRequest,
     ContentTypeMismatch,
     ForkFromDeleted,
+    LimitReached,
     ProtocolError,
     StreamDamaged,
     StreamNotFound,
@@ -152,6 +153,8 @@ def decide_add_fork(
         raise StreamNotFound(request.name)
     if request.fork_uid in state.forks:
         return Decision(state, b"", Done(state))
+    if limits.forks_max and len(state.forks) >= limits.forks_max:
+        raise LimitReached("limits.max_forks_per_stream", limits.forks_max)
     reference = ForkReference(request.fork_name, now)
     after = evolve(state, forks=with_entry(state.forks, request.fork_uid, reference))
     return Decision(after, b"", Done(after), entries=(request.fork_uid,))

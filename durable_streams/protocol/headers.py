@@ -14,6 +14,8 @@ from durable_streams.protocol.state import NO_EXPIRY, Expiry
 
 SAFE_INTEGER_MAX: Final = 2**53 - 1
 """The largest integer that JavaScript holds exactly (section 5.2.1)."""
+KEPT_VALUE_CHARACTERS_MAX: Final = 256
+"""Of Producer-Id, Stream-Seq and Content-Type, each of which is kept with the stream, or for every producer of it."""
 
 _DAY, _TIME = r"\d{4}-\d{2}-\d{2}", r"(?:[01]\d|2[0-3]):[0-5]\d"
 _RFC3339 = re.compile(rf"({_DAY})[Tt]({_TIME}:[0-5]\d)(\.\d+)?([Zz]|[+-]{_TIME})", re.ASCII)
@@ -71,6 +73,13 @@ def parse_instant(name: str, text: str) -> float:
     return whole + float(fraction or 0)
 
 
+def check_length(name: str, value: str) -> str:
+    """``value``, which is kept with the stream; raises InvalidHeader beyond KEPT_VALUE_CHARACTERS_MAX."""
+    if len(value) > KEPT_VALUE_CHARACTERS_MAX:
+        raise InvalidHeader(name, f"it is longer than {KEPT_VALUE_CHARACTERS_MAX} characters")
+    return value
+
+
 def parse_producer(producer_id: str | None, epoch: str | None, seq: str | None) -> Producer | None:
     """The three Producer-* headers, all or none (section 5.2.1)."""
     if producer_id is None and epoch is None and seq is None:
@@ -79,4 +88,5 @@ def parse_producer(producer_id: str | None, epoch: str | None, seq: str | None) 
         raise BadRequest("Producer-Id, Producer-Epoch and Producer-Seq must be given together")
     if not producer_id.strip(HEADER_SPACE):
         raise InvalidHeader("Producer-Id", "it must not be empty")
+    check_length("Producer-Id", producer_id)
     return Producer(producer_id, parse_integer("Producer-Epoch", epoch), parse_integer("Producer-Seq", seq))

@@ -22,6 +22,10 @@ class StreamLimits:
     """Own bytes that a stream may hold."""
     producer_ttl_s: int = 0
     """How long a producer is remembered after its last accepted append, in seconds."""
+    producers_max: int = 0
+    """Producers that are remembered at once."""
+    forks_max: int = 0
+    """Forks that read the stream at once."""
 
 
 UNLIMITED: Final = StreamLimits()

@@ -6,11 +6,13 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from typing import NamedTuple
 
-from durable_streams.protocol.errors import ProtocolError, TooLarge
+from durable_streams.protocol.errors import LimitReached, ProtocolError, TooLarge
+from durable_streams.protocol.names import is_reserved
 from durable_streams.protocol.outcomes import Decision, Done, Outcome, Removed, SourceStep
-from durable_streams.protocol.requests import RemoveFork, Request, StreamLimits
+from durable_streams.protocol.requests import UNLIMITED, RemoveFork, Request, StreamLimits
 from durable_streams.protocol.state import StreamState
-from durable_streams.storage.contract import Change, Unit
+from durable_streams.storage.contract import Change, Storage, Unit
+from durable_streams.storage.finding import count_streams
 from durable_streams.streams.deciding import decide
 
 
@@ -23,32 +25,71 @@ class Limits:
         memory_bytes_max: int = 0,
         pending_writes_max: int = 100_000,
         messages_max: int = 0,
-        producer_ttl_s: int = 0,
+        streams_max: int = 0,
+        of_stream: StreamLimits = UNLIMITED,
     ) -> None:
-        """``messages_max``: JSON messages in one request."""
-        self.of_stream = StreamLimits(stream_bytes_max, producer_ttl_s)
+        """``messages_max``: JSON messages in one request. ``stream_bytes_max`` is ``bytes_max`` of ``of_stream``."""
+        self.of_stream = replace(of_stream, bytes_max=stream_bytes_max or of_stream.bytes_max)
+        self.streams_max = streams_max
         self.memory_bytes_max = memory_bytes_max
         self.pending_writes_max = pending_writes_max
         self.messages_max = messages_max
 
 
 class MemoryBudget:
-    """Payload bytes held over all streams, those of pending batches included, against their limit."""
+    """Payload bytes and streams held in all, those of pending batches included, against their limits; 0 is none."""
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, streams_max: int = 0) -> None:
         self.total = 0
+        self.streams = 0
         self._limit = limit
+        self._streams_max = streams_max
+
+    def begin(self, storage: Storage) -> None:
+        """Count what is there; the storage is open."""
+        if self._streams_max:
+            self.streams = count_streams(storage)
+
+    def check_room(self, size: int) -> None:
+        """Raise TooLarge when ``size`` more bytes would be too many."""
+        if self._limit and self.total + size > self._limit:
+            raise TooLarge("Memory limit exceeded")
 
     def add(self, before: StreamState | None, after: StreamState | None) -> None:
-        """Count a change of one stream; raises TooLarge and counts nothing."""
+        """Count a change of one stream; raises TooLarge or LimitReached and counts nothing."""
         growth = _growth(before, after)
         if growth > 0 and self._limit and self.total + growth > self._limit:
             raise TooLarge("Memory limit exceeded")
+        if self._streams_max:
+            self._count(before, after)
         self.total += growth
 
     def take_back(self, before: StreamState | None, after: StreamState | None) -> None:
         """A change that was counted was not kept."""
         self.total -= _growth(before, after)
+        if self._streams_max:
+            self._count(after, before, is_limited=False)
+
+    def _count(
+        self, before: StreamState | None, after: StreamState | None, *, is_limited: bool = True
+    ) -> None:
+        """Internal streams are not counted: the server makes them itself."""
+        more = (after is not None) - (before is not None)
+        state = after or before
+        if not more or state is None or is_reserved(state.name):
+            return
+        if is_limited and more > 0 and self.streams >= self._streams_max:
+            raise LimitReached("limits.max_streams", self._streams_max)
+        self.streams += more
+
+
+def budget_of(storage: Storage, limits: Limits) -> MemoryBudget:
+    """The budget of a storage that is not open yet."""
+    return MemoryBudget(
+        limits.memory_bytes_max if storage.counts_as_memory else 0,
+        # What other processes create would have to be counted at every create.
+        0 if storage.shared else limits.streams_max,
+    )
 
 
 def _growth(before: StreamState | None, after: StreamState | None) -> int:

@@ -40,7 +40,7 @@ from durable_streams.storage.contract import (
     Storage,
 )
 from durable_streams.storage.finding import finder
-from durable_streams.streams.batch import Batch, Limits, MemoryBudget
+from durable_streams.streams.batch import Batch, Limits, budget_of
 from durable_streams.streams.deciding import decide
 from durable_streams.streams.touches import Touches
 
@@ -75,15 +75,15 @@ class Pipeline:
         self.clock = clock
         self._storage = storage
         self._record: Commit = storage.commit
-        self._announce = announce
-        self._touches = touches
+        self._announce, self._touches = announce, touches
         self.recorded = finder(storage)
         """Gives the state of a stream as recorded now."""
-        self.budget = MemoryBudget(limits.memory_bytes_max if storage.counts_as_memory else 0)
+        self.budget = budget_of(storage, limits)
         self._committers: list[_Committer] = []
 
     def start(self) -> None:
         """Start the committers; the storage is open. An inline storage needs none."""
+        self.budget.begin(self._storage)
         if not self._storage.commits_inline:
             self._committers = [_Committer(self, shard) for shard in range(self._storage.shards)]
 

@@ -18,6 +18,7 @@ from durable_streams.access import AccessGate, TokenFile
 from durable_streams.config import Config
 from durable_streams.embedding import Streams
 from durable_streams.eventloop.server_check import ServerCheck
+from durable_streams.protocol.requests import StreamLimits
 from durable_streams.service import StreamService
 from durable_streams.storage.abilities import Shared
 from durable_streams.storage.contract import Storage
@@ -59,11 +60,16 @@ class StreamsBlueprint(Blueprint):
 def build_service(storage: Storage, config: Config) -> StreamService:
     given = config.limits
     limits = Limits(
-        stream_bytes_max=given.max_stream_bytes,
         memory_bytes_max=given.max_memory_bytes,
         pending_writes_max=given.max_pending_writes,
         messages_max=given.max_messages_per_request,
-        producer_ttl_s=given.producer_ttl_secs,
+        streams_max=given.max_streams,
+        of_stream=StreamLimits(
+            given.max_stream_bytes,
+            given.producer_ttl_secs,
+            given.max_producers_per_stream,
+            given.max_forks_per_stream,
+        ),
     )
     return StreamService(storage, limits, config.subscriptions)
 

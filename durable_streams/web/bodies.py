@@ -6,30 +6,78 @@ it is sent, such as the words of a model, is one append.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from io import BytesIO
 from typing import Any, Final
 
 from durable_streams.eventloop.deadline import deadline, silence_limit
 from durable_streams.eventloop.live_socket import SERVER_SOCKET
-from durable_streams.protocol.errors import BodyTimeout, InvalidBody, RequestBodyTooLarge
+from durable_streams.protocol.errors import BodyTimeout, InvalidBody, RequestBodyTooLarge, Unavailable
+from durable_streams.web.compression import decode_body
 from durable_streams.web.response import Environ
 
 BODY_READ_BYTES_MAX: Final = 1024 * 1024
+HELD_BYTES: Final = "durable_streams.held_bytes"
+"""In the environ of a request: what InFlight counts for it."""
 _LENGTH_DIGITS_MAX: Final = 18
 FIRST_S: Final = 30.0
 SLOWEST_BYTES_PER_S: Final = 100
 """Beyond the first seconds a body that has declared its length must arrive at this rate."""
 
 
+class InFlight:
+    """Bytes of all bodies that are being received or written, against ``bytes_max``; 0 means no limit.
+
+    Bodies that came with their head are not counted: there are no more of them than connections.
+    """
+
+    def __init__(self, bytes_max: int, check_room: Callable[[int], None] | None = None) -> None:
+        """``check_room`` raises what refuses so many bytes, which are to be written, before they are read."""
+        self.total = 0
+        self._bytes_max = bytes_max
+        self._check_room = check_room
+
+    def take(self, environ: Environ, size: int) -> None:
+        """Count ``size`` more bytes of one request; raises Unavailable when they are too many."""
+        if self._bytes_max and self.total + size > self._bytes_max:
+            raise Unavailable("limits.max_inflight_body_bytes is reached")
+        if self._check_room is not None:
+            self._check_room(self.total + size)
+        self.total += size
+        environ[HELD_BYTES] = environ.get(HELD_BYTES, 0) + size
+
+    def release(self, environ: Environ) -> None:
+        self.total -= environ.pop(HELD_BYTES, 0)
+
+
 class BodyReader:
     """Reads bodies of at most ``bytes_max`` bytes, none of which may be silent for ``silence_s`` seconds."""
 
-    def __init__(self, bytes_max: int, silence_s: float) -> None:
+    def __init__(self, bytes_max: int, silence_s: float, in_flight: InFlight | None = None) -> None:
+        """``in_flight``: what counts bodies that come in parts; whoever reads one has to ``release`` it."""
         self._bytes_max = bytes_max
         self._silence_s = silence_s
+        self._in_flight = in_flight or InFlight(0)
+
+    def release(self, environ: Environ) -> None:
+        """The body that was read for ``environ`` is no longer held."""
+        if HELD_BYTES in environ:
+            self._in_flight.release(environ)
 
     def read(self, environ: Environ) -> bytes:
-        """The complete body. Raises InvalidBody, BodyTimeout, or RequestBodyTooLarge (then often unread)."""
+        """The complete body, its content coding undone.
+
+        Raises InvalidBody, BodyTimeout, UnsupportedCoding, RequestBodyTooLarge or Unavailable (then often unread).
+        """
+        body = self._read(environ)
+        coding = environ.get("HTTP_CONTENT_ENCODING")
+        if coding is None:
+            return body
+        decoded = decode_body(body, coding, self._bytes_max)
+        self._in_flight.take(environ, len(decoded))
+        return decoded
+
+    def _read(self, environ: Environ) -> bytes:
         length = self._declared_length(environ)
         if length == 0:
             return b""
@@ -38,9 +86,10 @@ class BodyReader:
             return self._checked(source.read(length), length)
         sock = environ.get(SERVER_SOCKET)
         if length is None:
-            return self._read_pieces(source, sock, None)
+            return self._read_pieces(environ, source, sock, None)
+        self._in_flight.take(environ, length)
         with deadline(FIRST_S + length / SLOWEST_BYTES_PER_S, _too_slow):
-            return self._checked(self._read_pieces(source, sock, length), length)
+            return self._checked(self._read_pieces(environ, source, sock, length), length)
 
     def _declared_length(self, environ: Environ) -> int | None:
         """Content-Length, or None for a chunked body, which marks its own end."""
@@ -54,7 +103,7 @@ class BodyReader:
             return int(text)
         return None if environ.get("HTTP_TRANSFER_ENCODING") else 0
 
-    def _read_pieces(self, source: Any, sock: Any, length: int | None) -> bytes:
+    def _read_pieces(self, environ: Environ, source: Any, sock: Any, length: int | None) -> bytes:
         pieces: list[bytes] = []
         size = 0
         wanted = self._bytes_max + 1 if length is None else length
@@ -66,6 +115,8 @@ class BodyReader:
             size += len(piece)
             if size > self._bytes_max:
                 raise RequestBodyTooLarge(self._bytes_max)
+            if length is None:
+                self._in_flight.take(environ, len(piece))
         return b"".join(pieces)
 
     def _next_piece(self, source: Any, sock: Any, size: int) -> bytes:

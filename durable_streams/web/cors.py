@@ -22,6 +22,7 @@ FOR_ANY: Final[list[Header]] = [
 ALLOWED_HEADERS: Final = (
     "Authorization",
     "Cache-Control",
+    "Content-Encoding",
     "Content-Type",
     "If-Match",
     "If-None-Match",

@@ -18,6 +18,7 @@ from durable_streams.protocol.errors import (
     ProtocolError,
 )
 from durable_streams.protocol.headers import (
+    check_length,
     is_true,
     parse_expected_offset,
     parse_expiry,
@@ -103,6 +104,7 @@ def parse_create(environ: Environ, name: str, body: bytes, source: str | None) -
 def parse_append(environ: Environ, name: str, body: bytes) -> Append:
     closed = environ.get("HTTP_STREAM_CLOSED")
     expected = environ.get("HTTP_STREAM_EXPECTED_OFFSET")
+    stream_seq = environ.get("HTTP_STREAM_SEQ")
     producer = (
         environ.get("HTTP_PRODUCER_ID"),
         environ.get("HTTP_PRODUCER_EPOCH"),
@@ -114,7 +116,7 @@ def parse_append(environ: Environ, name: str, body: bytes) -> Append:
         _content_type(environ) if body else None,
         body,
         closed is not None and is_true(closed),
-        environ.get("HTTP_STREAM_SEQ"),
+        None if stream_seq is None else check_length("Stream-Seq", stream_seq),
         None if producer == _NO_PRODUCER else parse_producer(*producer),
         None if expected is None else parse_expected_offset(expected),
         parse_precondition(environ),
@@ -149,7 +151,7 @@ def _parse_read(query_string: str, last_event_id: str | None) -> Read:
 
 def _content_type(environ: Environ) -> str | None:
     value: str | None = environ.get("CONTENT_TYPE")
-    return None if value is None else check_content_type(value)
+    return None if value is None else check_content_type(check_length("Content-Type", value))
 
 
 def _fork(environ: Environ, source: str | None) -> ForkSource | None:

@@ -17,7 +17,7 @@ from durable_streams.protocol.state import StreamState
 from durable_streams.service import StreamService
 from durable_streams.streams.store import Page
 from durable_streams.web import rendering
-from durable_streams.web.bodies import BodyReader
+from durable_streams.web.bodies import BodyReader, InFlight
 from durable_streams.web.compression import Compression
 from durable_streams.web.exchange import Exchange, Handler, LiveEnd
 from durable_streams.web.live_reads import LiveReads, LiveTimes
@@ -74,7 +74,11 @@ class StreamRoutes:
         self._store = store = service.store
         self._read_bytes_max = limits.max_read_bytes or None
         self._poll_bytes_max = limits.max_read_bytes or POLL_BYTES_MAX
-        self._bodies = BodyReader(limits.max_request_body_bytes, server.body_timeout_secs)
+        self._bodies = BodyReader(
+            limits.max_request_body_bytes,
+            server.body_timeout_secs,
+            InFlight(limits.max_inflight_body_bytes, store.writes.budget.check_room),
+        )
         self._compression = Compression(config.http.compression, config.http.compress_sse)
         self._base_paths = base_paths
         self._visibility = config.auth.cache_control if gated else config.http.cache_visibility
@@ -120,14 +124,20 @@ class StreamRoutes:
 
     def _create(self, exchange: Exchange) -> Response:
         environ = exchange.environ
-        body = self._bodies.read(environ)
-        request = parse_create(environ, exchange.name, body, exchange.source)
-        return rendering.created(self._store.create(request), _location(environ))
+        try:
+            body = self._bodies.read(environ)
+            request = parse_create(environ, exchange.name, body, exchange.source)
+            return rendering.created(self._store.create(request), _location(environ))
+        finally:
+            self._bodies.release(environ)
 
     def _append(self, exchange: Exchange) -> Response:
         environ = exchange.environ
-        request = parse_append(environ, exchange.name, self._bodies.read(environ))
-        return rendering.appended(self._store.append(request))
+        try:
+            request = parse_append(environ, exchange.name, self._bodies.read(environ))
+            return rendering.appended(self._store.append(request))
+        finally:
+            self._bodies.release(environ)
 
     def _head(self, exchange: Exchange) -> Response:
         return rendering.metadata(self._store.find(exchange.name))

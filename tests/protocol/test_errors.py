@@ -56,6 +56,22 @@ TABLE: list[tuple[ProtocolError, int, str, str, str, str]] = [
         "Stream-Seq ordering violation: last=b, received=a",
     ),
     (
+        errors.LimitReached("limits.max_streams", 3),
+        429,
+        "limit-reached",
+        "Limit Reached",
+        "LIMIT_REACHED",
+        "limits.max_streams = 3 is reached",
+    ),
+    (
+        errors.UnsupportedCoding("br", "zstd, gzip"),
+        415,
+        "unsupported-coding",
+        "Unsupported Content Coding",
+        "UNSUPPORTED_CODING",
+        "Content-Encoding 'br' is not supported; supported: zstd, gzip",
+    ),
+    (
         errors.ExpectedOffsetMismatch("1_0"),
         409,
         "expected-offset-mismatch",

@@ -36,7 +36,12 @@ from tests.web.test_problems import Failing
 PAGE = (ROOT / "docs" / "http.md").read_text(encoding="utf-8")
 SETTINGS = {
     "log": {"rust_log": "off"},
-    "limits": {"max_request_body_bytes": 64, "max_stream_bytes": 96, "max_messages_per_request": 8},
+    "limits": {
+        "max_request_body_bytes": 64,
+        "max_stream_bytes": 96,
+        "max_messages_per_request": 8,
+        "max_producers_per_stream": 1,
+    },
     "server": {"long_poll_timeout_secs": 0.01},
 }
 LISTED = {"cors_origins": ["https://app.example"]}
