@@ -1,4 +1,4 @@
-"""What goes on beside the requests: small chunks are merged, and the chunks of removed streams are deleted in pieces.
+"""What goes on beside the requests: small chunks are merged, and what removed streams had is deleted in pieces.
 
 Both are for the database's sake only, change nothing that a reader sees, and may be done by several processes at once.
 """
@@ -35,8 +35,12 @@ PURGE: Final = b"""
     with uids as (select uid from removed order by uid limit 8 for update skip locked),
         gone as (delete from chunks where ctid in (
             select c.ctid from chunks c join uids on c.uid = uids.uid limit $1) returning 1),
-        done as (delete from removed where uid in (select uid from uids) and (select count(*) from gone) < $1)
-    select count(*) from gone"""
+        entries_gone as (delete from entries where ctid in (
+            select e.ctid from entries e join uids on e.uid = uids.uid limit $1) returning 1),
+        counts as (select (select count(*) from gone) as chunks, (select count(*) from entries_gone) as entries),
+        done as (delete from removed where uid in (select uid from uids)
+            and (select chunks < $1 and entries < $1 from counts))
+    select chunks + entries from counts"""
 
 
 @dataclass(slots=True)

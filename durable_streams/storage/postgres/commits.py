@@ -7,20 +7,35 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-import msgspec
-
 from durable_streams.protocol.expiry import swept_at
 from durable_streams.protocol.state import StreamState
 from durable_streams.storage.contract import Change, Unit
 from durable_streams.storage.postgres import arrays
-from durable_streams.storage.rows import to_row
+from durable_streams.storage.postgres.entries import Entry, changed_entries, encode_row
 
 CHUNK_BYTES_MAX: Final = 1 << 20
 RESTS_ON: Final = -1
 """The number in place of a unit's for a state that is confirmed and not changed."""
-encode_row = msgspec.msgpack.Encoder().encode
 
 COMMIT: Final = b"select * from ds_commit($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)"
+COMMIT_ENTRIES: Final = (
+    b"with lost as materialized ("
+    + COMMIT
+    + b"""),
+    kept as materialized (
+        select e.uid, e.key, e.data
+            from unnest($16::text[], $17::integer[], $18::bytea[], $19::bytea[]) as e (uid, unit, key, data)
+            where e.unit not in (
+                select u.unit from unnest($4::text[], $5::integer[]) as u (name, unit)
+                    where u.name in (select lost_name from lost))),
+    cleared as (delete from entries e using kept k where k.key is null and e.uid = k.uid),
+    gone as (delete from entries e using kept k where k.data is null and e.uid = k.uid and e.key = k.key),
+    put as (
+        insert into entries (uid, key, data) select uid, key, data from kept where data is not null
+            on conflict (uid, key) do update set data = excluded.data)
+    select * from lost"""
+)
+"""The same, and the entries of the units that were kept. Who changes an entry has locked the row of its stream."""
 
 
 def new_mark() -> int:
@@ -51,8 +66,28 @@ class Batch:
     due: list[float | None] = field(default_factory=list)
     chunks: list[tuple[bytes, int, int, bytes]] = field(default_factory=list)
     """uid, unit, start, data."""
+    entries: list[tuple[int, Entry]] = field(default_factory=list)
+    """unit, entry."""
+
+    def statement(self) -> tuple[bytes, bytes]:
+        """Its name and its text."""
+        return (b"commit_entries", COMMIT_ENTRIES) if self.entries else (b"commit", COMMIT)
 
     def parameters(self, writer: str, epoch: int) -> list[bytes]:
+        return self._commit_parameters(writer, epoch) + self._entry_parameters()
+
+    def _entry_parameters(self) -> list[bytes]:
+        entries = self.entries
+        if not entries:
+            return []
+        return [
+            arrays.octets([uid for _, (uid, _, _) in entries], arrays.TEXT),
+            arrays.int4s([unit for unit, _ in entries]),
+            arrays.octets([key for _, (_, key, _) in entries]),
+            arrays.octets([data for _, (_, _, data) in entries]),
+        ]
+
+    def _commit_parameters(self, writer: str, epoch: int) -> list[bytes]:
         chunks = self.chunks
         return [
             writer.encode(),
@@ -85,6 +120,7 @@ class Batch:
             for data in _pieces(b"".join(change.appended)):
                 self.chunks.append((uid, number, start, data))
                 start += len(data)
+        self.entries += [(number, entry) for entry in changed_entries(change)]
 
     def rest_on(self, name: str, state: StreamState | None) -> None:
         """``state`` has to be the recorded one; nothing changes it."""
@@ -103,7 +139,7 @@ class Batch:
         self.before.append(marked(before))
         self.uids.append(after.config.uid.encode() if after else None)
         self.marks.append(new_mark() if after else None)
-        self.rows.append(encode_row(to_row(after)) if after else None)
+        self.rows.append(encode_row(after) if after else None)
         self.due.append(swept_at(after) if after else None)
 
 

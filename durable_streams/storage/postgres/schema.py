@@ -2,7 +2,8 @@
 
     streams   one row a stream: its state. ``mark`` is new with every change, and what a commit compares
     chunks    payload: ``data`` are the own bytes of ``uid`` from position ``start`` on
-    removed   uids whose chunks are still to be deleted, in pieces
+    entries   producers and forks of streams that have many, see ``entries.py``
+    removed   uids whose chunks and entries are still to be deleted, in pieces
     writers   one row a committing shard of a process: its last batch, to find out what became of it
 
 An update of a stream changes no indexed column but ``due_at``, and pages are filled to 60 %, so updates stay HOT.
@@ -15,7 +16,7 @@ from typing import Final
 
 from durable_streams.storage.postgres.connection import Connection
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 _MIGRATION_LOCK: Final = 0x6475_7261_626C_6573
 """The advisory lock of migrations: "durables" in ASCII."""
 
@@ -133,7 +134,16 @@ create function ds_merge(of_uid text, from_start bigint, to_start bigint) return
 $function$;
 """
 
-MIGRATIONS: Final = (_TABLES + _COMMIT + _MERGE,)
+_ENTRIES: Final = """
+create table entries (
+    uid text collate "C" not null,
+    key bytea not null,
+    data bytea not null,
+    primary key (uid, key)
+) with (fillfactor = 60);
+"""
+
+MIGRATIONS: Final = (_TABLES + _COMMIT + _MERGE, _ENTRIES)
 """What takes a database from one version to the next; the first makes version 1."""
 
 

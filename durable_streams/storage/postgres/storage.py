@@ -29,6 +29,7 @@ from durable_streams.storage.postgres.connection import (
     Rows,
     StatementFailed,
 )
+from durable_streams.storage.postgres.entries import LOAD, has_entries_elsewhere, loaded_row
 from durable_streams.storage.postgres.options import PostgresOptions
 from durable_streams.storage.postgres.pool import Pool
 from durable_streams.storage.postgres.relay import NotifyRelay
@@ -175,7 +176,12 @@ class PostgresStorage(Storage):
         lost: dict[str, Found] = {}
         for name, uid, mark, row in rows:
             assert name is not None
-            lost[name.decode()] = self._learn(name.decode(), uid, mark, row)
+            try:
+                lost[name.decode()] = self._learn(name.decode(), uid, mark, row)
+            except Unavailable:
+                # What the commit did stands, even if no more can be asked now.
+                self._states.put(name.decode(), None)
+                lost[name.decode()] = None
         for change, new_mark in batch.kept(lost):
             after = change.after
             if after is not None:
@@ -231,7 +237,14 @@ class PostgresStorage(Storage):
             self._states.put(name, None)
             return None
         try:
-            state = from_row(_decode_row(row))
+            values = _decode_row(row)
+            if has_entries_elsewhere(values):
+                loaded = loaded_row(self._ask(b"load", LOAD, [name.encode()]))
+                if loaded is None:
+                    self._states.put(name, None)
+                    return None
+                values, mark = loaded
+            state = from_row(values)
         except (msgspec.MsgspecError, ValueError, TypeError, IndexError) as exc:
             return StreamDamaged(f"the row of stream {name!r} cannot be read: {exc!r}")
         state.mark = arrays.to_int8(mark)

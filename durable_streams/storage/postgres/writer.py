@@ -17,7 +17,7 @@ import gevent
 
 from durable_streams.protocol.errors import OutcomeUnknown, Unavailable
 from durable_streams.storage.postgres.arrays import to_int8
-from durable_streams.storage.postgres.commits import COMMIT, Batch
+from durable_streams.storage.postgres.commits import Batch
 from durable_streams.storage.postgres.connection import Connection, ConnectionLost, Rows, StatementFailed
 from durable_streams.storage.postgres.pool import Pool
 
@@ -64,7 +64,7 @@ class Writer:
                 raise Unavailable(f"the database does not answer: {exc}") from exc
             try:
                 parameters = batch.parameters(self._id, self._epoch)
-                return session.run(b"commit", COMMIT, parameters, self._seconds)
+                return session.run(*batch.statement(), parameters, self._seconds)
             except ConnectionLost as exc:
                 self._is_fenced = False
                 reason = str(exc)
