@@ -7,26 +7,26 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
 from tqdm import tqdm
 
 from durable_streams.cli.command import Command
-from durable_streams.cli.maintenance import Refused, code_of, print_problems
+from durable_streams.cli.maintenance import (
+    DATABASE,
+    DATABASE_TABLE,
+    Refused,
+    opened,
+    place_of,
+    print_problems,
+    refusals,
+)
 from durable_streams.config import Config, ConfigLoadOptions
-from durable_streams.extras import MissingExtra
-from durable_streams.protocol.errors import ProtocolError
 from durable_streams.startup import ExitCode, load_config_or_exit
-from durable_streams.storage.contract import Storage
 from durable_streams.storage.modes import MODES, mode_of, modes_marked
-from durable_streams.storage.on_disk.directory import DirectoryError, DirectoryInUse
 from durable_streams.streams.copying import Copied, copy_streams, count_payload
-
-DATABASE: Final = next(mode for mode in MODES.values() if mode.place == "postgres.dsn")
-DATABASE_TABLE: Final = DATABASE.place.partition(".")[0]
 
 
 def _run(options: ConfigLoadOptions, parsed: argparse.Namespace) -> int:
@@ -38,7 +38,7 @@ def _run(options: ConfigLoadOptions, parsed: argparse.Namespace) -> int:
     except Refused as refused:
         return print_problems("copy", [str(refused)], refused.code)
     print(
-        f"copied {parsed.source} to {_place(config)}: {copied.streams:,} streams, {copied.payload_bytes:,} bytes of "
+        f"copied {parsed.source} to {place_of(config)}: {copied.streams:,} streams, {copied.payload_bytes:,} bytes of "
         f"payload; {copied.present:,} streams were there already"
     )
     return print_problems("copy", copied.problems, ExitCode.DAMAGED if copied.problems else ExitCode.OK)
@@ -59,7 +59,7 @@ def _source_config(config: Config, text: str) -> Config:
         raise Refused(ExitCode.NO_DATA, f"{directory} is no data directory")
     # Both file modes read the same directory.
     mode = MODES[modes[-1]]
-    with _refusals():
+    with refusals():
         mode.check_installed()
         fixed = mode.fixed(directory)
     return _with(config, {"mode": mode.name, "data_dir": directory, "acid_backend": "file", **fixed}, {})
@@ -78,23 +78,16 @@ def _check_pair(source: Config, target: Config) -> None:
     mode = mode_of(target.storage)
     if not mode.is_durable:
         raise Refused(ExitCode.CONFIGURATION, f"storage.mode = {mode.name}: nothing of a copy would be left")
-    if _place(source) == _place(target):
-        raise Refused(ExitCode.CONFIGURATION, f"the source and the target are the same: {_place(target)}")
-
-
-def _place(config: Config) -> str:
-    """Where the streams are, without a password."""
-    if mode_of(config.storage) is DATABASE:
-        return f"{DATABASE.name} {config.postgres.dsn.rpartition('@')[2]} {config.postgres.db_schema}"
-    return str(Path(config.storage.data_dir).resolve())
+    if place_of(source) == place_of(target):
+        raise Refused(ExitCode.CONFIGURATION, f"the source and the target are the same: {place_of(target)}")
 
 
 def _copy(source_config: Config, target_config: Config) -> Copied:
     """Raises Refused for whatever keeps it from being carried out. What has been copied by then stays."""
     with (
-        _opened(source_config) as source,
-        _opened(target_config) as target,
-        _refusals(),
+        opened(source_config) as source,
+        opened(target_config) as target,
+        refusals(),
         tqdm(
             total=count_payload(source),
             unit="B",
@@ -105,33 +98,6 @@ def _copy(source_config: Config, target_config: Config) -> Copied:
         ) as bar,
     ):
         return copy_streams(source, target, bar.update)
-
-
-@contextmanager
-def _opened(config: Config) -> Iterator[Storage]:
-    with _refusals():
-        storage = mode_of(config.storage).build(config)
-        storage.open()
-    try:
-        yield storage
-    finally:
-        storage.close()
-
-
-@contextmanager
-def _refusals() -> Iterator[None]:
-    try:
-        yield
-    except MissingExtra as exc:
-        raise Refused(ExitCode.CONFIGURATION, str(exc)) from exc
-    except (DirectoryError, ValueError) as exc:
-        advice = "; stop it first" if isinstance(exc, DirectoryInUse) else ""
-        raise Refused(code_of(exc), f"{exc}{advice}") from exc
-    except ProtocolError as exc:
-        reason = getattr(exc, "cause", None) or exc.detail or exc.title
-        raise Refused(ExitCode.INPUT_OUTPUT, f"{reason}; begin the copy again to go on") from exc
-    except OSError as exc:
-        raise Refused(ExitCode.INPUT_OUTPUT, str(exc)) from exc
 
 
 def _add_source(parser: argparse.ArgumentParser) -> None:

@@ -8,16 +8,20 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
 from durable_streams.cli.command import Command, no_arguments
-from durable_streams.config import ConfigLoadOptions
+from durable_streams.cli.verifying import verify_streams
+from durable_streams.config import Config, ConfigLoadOptions
 from durable_streams.extras import MissingExtra
+from durable_streams.protocol.errors import ProtocolError
 from durable_streams.startup import ExitCode, load_config_or_exit
 from durable_streams.storage.abilities import Maintained
-from durable_streams.storage.modes import Mode, mode_of, mode_of_directory
+from durable_streams.storage.contract import Storage
+from durable_streams.storage.modes import MODES, Mode, mode_of, mode_of_directory
 from durable_streams.storage.on_disk.directory import (
     DirectoryError,
     DirectoryInUse,
@@ -28,6 +32,9 @@ from durable_streams.storage.on_disk.directory import (
 from durable_streams.storage.on_disk.report import Report
 
 PROGRAM: Final = "durable-streams-server"
+
+DATABASE: Final = next(mode for mode in MODES.values() if mode.place == "postgres.dsn")
+DATABASE_TABLE: Final = DATABASE.place.partition(".")[0]
 
 Work = Callable[[Maintained, Path, argparse.Namespace], Report]
 """Gets what the mode offers, the data directory and the parsed arguments."""
@@ -67,9 +74,12 @@ def _command(
         read = getattr(parsed, "directory", None) if reads_directory else None
         mode = mode_of_directory(read, config.storage) if read else mode_of(config.storage)
         try:
-            report = _run_work(work, mode, data, parsed)
+            report = _run_work(work, mode, config, parsed)
         except Refused as refused:
             return print_problems(name, [str(refused)], refused.code)
+        if mode is DATABASE:
+            print(f"{done.format(data=place_of(config), directory=place_of(config))}: {_summary(report)}")
+            return print_problems(name, report.problems, ExitCode.DAMAGED if report.problems else ExitCode.OK)
         directory = getattr(parsed, "directory", None) or data
         note = "" if mode == mode_of(config.storage) else f" (storage.mode = {mode.name})"
         print(f"{done.format(data=data, directory=directory)}{note}: {_summary(report)}")
@@ -78,20 +88,16 @@ def _command(
     return Command(name, summary, run, add_arguments)
 
 
-def _run_work(work: Work, mode: Mode, data_dir: Path, parsed: argparse.Namespace) -> Report:
+def _run_work(work: Work, mode: Mode, config: Config, parsed: argparse.Namespace) -> Report:
     """Raises Refused when the command cannot run."""
     if mode.maintenance is None:
+        if work is _verify and mode is DATABASE:
+            with opened(config) as storage, refusals():
+                return verify_streams(storage)
         raise Refused(ExitCode.CONFIGURATION, f"storage.mode = {mode.name} keeps nothing on disk")
-    try:
+    with refusals():
         mode.check_installed()
-        return work(mode.maintenance(), data_dir, parsed)
-    except MissingExtra as exc:
-        raise Refused(ExitCode.CONFIGURATION, str(exc)) from exc
-    except (DirectoryError, ValueError) as exc:
-        advice = "; stop it first" if isinstance(exc, DirectoryInUse) else ""
-        raise Refused(code_of(exc), f"{exc}{advice}") from exc
-    except OSError as exc:
-        raise Refused(ExitCode.INPUT_OUTPUT, str(exc)) from exc
+        return work(mode.maintenance(), Path(config.storage.data_dir), parsed)
 
 
 def _summary(report: Report) -> str:
@@ -101,6 +107,40 @@ def _summary(report: Report) -> str:
     if report.torn_bytes:
         text += f"; {report.torn_bytes:,} bytes behind the last whole batch belong to no answered request"
     return text
+
+
+@contextmanager
+def opened(config: Config) -> Iterator[Storage]:
+    with refusals():
+        storage = mode_of(config.storage).build(config)
+        storage.open()
+    try:
+        yield storage
+    finally:
+        storage.close()
+
+
+@contextmanager
+def refusals() -> Iterator[None]:
+    try:
+        yield
+    except MissingExtra as exc:
+        raise Refused(ExitCode.CONFIGURATION, str(exc)) from exc
+    except (DirectoryError, ValueError) as exc:
+        advice = "; stop it first" if isinstance(exc, DirectoryInUse) else ""
+        raise Refused(code_of(exc), f"{exc}{advice}") from exc
+    except ProtocolError as exc:
+        reason = getattr(exc, "cause", None) or exc.detail or exc.title
+        raise Refused(ExitCode.INPUT_OUTPUT, f"{reason}") from exc
+    except OSError as exc:
+        raise Refused(ExitCode.INPUT_OUTPUT, str(exc)) from exc
+
+
+def place_of(config: Config) -> str:
+    """Where the streams are, without a password."""
+    if mode_of(config.storage) is DATABASE:
+        return f"{DATABASE.name} {config.postgres.dsn.rpartition('@')[2]} {config.postgres.db_schema}"
+    return str(Path(config.storage.data_dir).resolve())
 
 
 def code_of(exc: Exception) -> ExitCode:
@@ -147,6 +187,24 @@ COMPACT = _command(
     "compacted {data}",
     no_arguments,
 )
+
+
+def _migrate(options: ConfigLoadOptions, _: argparse.Namespace) -> int:
+    config = load_config_or_exit(options)
+    mode = mode_of(config.storage)
+    try:
+        if mode is not DATABASE:
+            raise Refused(
+                ExitCode.CONFIGURATION, f"storage.mode = {mode.name} has no tables to bring up to date"
+            )
+        with opened(config):
+            print(f"the tables of {place_of(config)} are those of this version")
+    except Refused as refused:
+        return print_problems("migrate", [str(refused)], refused.code)
+    return ExitCode.OK
+
+
+MIGRATE = Command("migrate", "Bring the tables of the database to this version, or make them.", _migrate)
 VERIFY = _command(
     "verify",
     "Read every byte of the data, check every checksum, name what is damaged.",
@@ -170,4 +228,4 @@ RESTORE = _command(
     _backup_directory,
     reads_directory=True,
 )
-MAINTENANCE: Final = (COMPACT, VERIFY, BACKUP, RESTORE)
+MAINTENANCE: Final = (COMPACT, VERIFY, BACKUP, RESTORE, MIGRATE)

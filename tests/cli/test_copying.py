@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from durable_streams.cli import copying, main
+from durable_streams.cli import main
+from durable_streams.cli.maintenance import place_of
 from durable_streams.config import Config
 from durable_streams.startup import ExitCode
 from durable_streams.storage.contract import Storage
@@ -144,4 +145,4 @@ def test_a_password_is_not_printed() -> None:
     config: Any = Config.model_validate(
         {"storage": {"mode": "postgres"}, "postgres": {"dsn": "postgresql://me:secret@db.example/streams"}}
     )
-    assert copying._place(config) == "postgres db.example/streams durable_streams"
+    assert place_of(config) == "postgres db.example/streams durable_streams"
