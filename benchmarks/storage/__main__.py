@@ -26,6 +26,10 @@ DELAYS_MS: Final = (0.0, 2.0)
 IDLE_STREAMS: Final = 100_000
 LARGE_BYTES: Final = 256 * MEBIBYTE
 READ_BYTES: Final = 1024 * MEBIBYTE
+PRODUCERS: Final = (1, 100_000)
+PRODUCER_APPENDS: Final = 20_000
+PRODUCER_ROUNDS: Final = 3
+PRODUCER_RATIO_MAX: Final = 1.5
 STALL_P99_MS_MAX: Final = 15.0
 GROUPED_RATIO_MIN: Final = 10.0
 ACID_APPENDS_PER_S_MIN: Final = 15_000
@@ -41,7 +45,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         writes = _writing(options, folder)
         _reading(options, folder)
         _opening(options, folder)
-        _verdicts(writes)
+        remembering = _remembering(options, folder)
+        _verdicts(writes, remembering)
     return 0
 
 
@@ -142,7 +147,50 @@ def _opening(options: argparse.Namespace, folder: Path) -> None:
         _row(mode, *seconds, f"{found['bytes_per_stream']:,.0f}")
 
 
-def _verdicts(writes: list[Write]) -> None:
+def _remembering(options: argparse.Namespace, folder: Path) -> dict[str, float]:
+    print(
+        f"\nAppends to a stream that knows {PRODUCERS[0]} and {PRODUCERS[1]:,} producers, who write in turn:\n"
+    )
+    _head(
+        "mode",
+        "writers",
+        f"CPU us with {PRODUCERS[0]}",
+        f"CPU us with {PRODUCERS[1]:,}",
+        "times",
+        "bytes/append",
+    )
+    ratios: dict[str, float] = {}
+    for mode in options.modes:
+        for writers in (1, 32):
+            few, many = _remember(folder, mode, writers)
+            ratio = many["cpu_us"] / few["cpu_us"]
+            ratios[f"{mode}, {writers} writers"] = ratio
+            _row(
+                mode,
+                writers,
+                f"{few['cpu_us']:.1f}",
+                f"{many['cpu_us']:.1f}",
+                f"{ratio:.2f}",
+                f"{few['bytes_per_append']:,.0f}, {many['bytes_per_append']:,.0f}"
+                if mode in ON_DISK
+                else "-",
+            )
+    return ratios
+
+
+def _remember(folder: Path, mode: str, writers: int) -> list[dict[str, Any]]:
+    """The cheapest of some interleaved rounds, with few producers and with many."""
+    rounds: list[list[dict[str, Any]]] = [[] for _ in PRODUCERS]
+    for _ in range(PRODUCER_ROUNDS):
+        for producers, found in zip(PRODUCERS, rounds, strict=True):
+            with _data_dir(folder) as data_dir:
+                found.append(
+                    in_own_process("measure_producers", mode, data_dir, producers, writers, PRODUCER_APPENDS)
+                )
+    return [min(found, key=lambda each: each["cpu_us"]) for found in rounds]
+
+
+def _verdicts(writes: list[Write], remembering: dict[str, float]) -> None:
     print("\nWhat was to be reached:\n")
     by_load = {(each["mode"], each["delay_ms"], each["streams"], each["writers"]): each for each in writes}
     for mode in ("file-durable", "acid"):
@@ -153,6 +201,9 @@ def _verdicts(writes: list[Write]) -> None:
     if ("acid", 0.0, 256, 256) in by_load:
         rate = by_load["acid", 0.0, 256, 256]["appends_per_s"]
         _verdict(f"acid, 256 writers on 256 streams: {rate:,.0f} appends/s", rate >= ACID_APPENDS_PER_S_MIN)
+    load, ratio = max(remembering.items(), key=lambda each: each[1])
+    text = f"100,000 producers in place of one make an append {ratio:.2f} times as dear at most ({load})"
+    _verdict(text, ratio <= PRODUCER_RATIO_MAX)
     worst = max(writes, key=lambda each: each["stall_p99_ms"])
     load = f"{worst['mode']}, {worst['writers']} writers, {worst['streams']} streams"
     stall_ms = worst["stall_p99_ms"]
