@@ -64,12 +64,16 @@ def exists(dotted: str) -> bool:
     return False
 
 
-def options_of(command: str) -> set[str]:
-    """The options that one command of the server takes; raises StopIteration when there is no such command."""
+def options_of(words: list[str]) -> set[str]:
+    """The options that the command of these words takes; raises StopIteration when there is no such command."""
     parser = argparse.ArgumentParser()
-    next(known for known in cli.COMMANDS if known.name == command).add_arguments(parser)
-    own = {option for action in parser._actions for option in action.option_strings}
-    return own | {*OPTIONS, "--profile", "--config", "--version"}
+    next(known for known in cli.COMMANDS if known.name == words[0]).add_arguments(parser)
+    own = set(OPTIONS) | {"--profile", "--config", "--version"} | set(parser._option_string_actions)
+    for choices in [
+        action.choices for action in parser._actions if isinstance(action, argparse._SubParsersAction)
+    ]:
+        own |= set(choices[words[1]]._option_string_actions)
+    return own
 
 
 def test_the_glossary_has_its_terms() -> None:
@@ -114,7 +118,7 @@ def test_every_command_and_option_of_the_server_exists(path: Path) -> None:
     shells = "\n".join(re.findall(r"```sh\n(.*?)```", path.read_text(encoding="utf-8"), re.DOTALL))
     for line in re.findall(r"^durable-streams-server\b(.*)", shells.replace("\\\n", ""), re.MULTILINE):
         words = shlex.split(line, comments=True)
-        command = "serve" if not words or words[0].startswith("-") else words[0]
+        command = words if words and not words[0].startswith("-") else ["serve"]
         options = {word.partition("=")[0] for word in words if word.startswith("--")}
         assert options <= options_of(command), line
 
