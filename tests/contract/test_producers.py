@@ -8,6 +8,7 @@ import pytest
 
 from durable_streams.protocol.errors import BadRequest, ProducerSeqGap, StaleEpoch, StreamClosed
 from durable_streams.protocol.outcomes import Appended
+from durable_streams.protocol.requests import StreamLimits
 from tests.contract.conftest import OpenStreams
 from tests.contract.driving import START, Streams, all_at_once, append_request
 
@@ -167,7 +168,7 @@ def remembered(streams: Streams) -> dict[str, tuple[int, int, int]]:
 @pytest.mark.parametrize("count", [5, 300])
 def test_producers_that_are_silent_for_too_long_are_forgotten(open_streams: OpenStreams, count: int) -> None:
     """At once by the rules, and by and by in the storage, also over a restart."""
-    streams = open_streams(producer_ttl_s=60)
+    streams = open_streams(of_stream=StreamLimits(producer_ttl_s=60))
     streams.create()
     for number in range(count):
         streams.append(producer=(f"p{number}", 0, 0))
