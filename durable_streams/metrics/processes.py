@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Final
 
 import gevent
@@ -75,8 +76,16 @@ class Exposition:
         # Opened here, not before: a worker is forked, and the files are its own by its process id.
         if kind not in self._files:
             assert self._folder
-            self._files[kind] = MmapedDict(os.path.join(self._folder, f"{kind}_{os.getpid()}.db"))
+            self._files[kind] = _made_whole(Path(self._folder, f"{kind}_{os.getpid()}.db"))
         return self._files[kind]
+
+
+def _made_whole(path: Path) -> MmapedDict:
+    """The file, which gets its name when it has its first bytes: a scrape by another worker fails at an empty one."""
+    unnamed = path.with_suffix(".new")
+    file = MmapedDict(str(unnamed))
+    unnamed.rename(path)
+    return file
 
 
 class _Collected:

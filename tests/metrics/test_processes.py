@@ -9,8 +9,11 @@ from types import SimpleNamespace
 
 import gevent
 import pytest
+from prometheus_client.mmap_dict import MmapedDict
+from prometheus_client.multiprocess import MultiProcessCollector
 
 from durable_streams import __version__
+from durable_streams.metrics import processes
 from durable_streams.metrics.processes import SHARED_FOLDER as FOLDER_OF_WORKERS
 from durable_streams.serving import shared_metrics
 from tests.metrics.reading import Samples, samples, value
@@ -102,6 +105,24 @@ def test_the_gauges_of_a_worker_that_has_ended_go_and_its_counters_stay(
     assert value(before, "pending_writes_limit") == 2 * value(after, "pending_writes_limit")
     assert value(before, "streams_created_total") == value(after, "streams_created_total") == 2
     assert list(tmp_path.iterdir()) == [], "the master leaves nothing behind"
+
+
+def test_a_scrape_never_meets_a_file_that_is_being_made(
+    open_server: OpenServer, folder: Path, as_worker: AsWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = []
+
+    class MadeSlowly(MmapedDict):
+        def __init__(self, path: str) -> None:
+            Path(path).touch()
+            made.append(path)
+            list(MultiProcessCollector(None, str(folder)).collect())
+            super().__init__(path)
+
+    monkeypatch.setattr(processes, "MmapedDict", MadeSlowly)
+    as_worker(0)
+    samples(open_server(metrics=ON))
+    assert made
 
 
 def test_a_worker_writes_its_numbers_without_being_asked(open_server: OpenServer, folder: Path) -> None:
