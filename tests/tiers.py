@@ -47,6 +47,7 @@ LONG: Final = frozenset(
         "benchmarks/test_storage_costs.py",
         "browser/test_http2.py",
         "cli/test_maintenance.py",
+        "contract/test_copying.py",
         "crash/test_full_disk.py",
         "engines/test_faults.py",
         "engines/test_power_cut.py",
@@ -54,8 +55,10 @@ LONG: Final = frozenset(
         "proxies",
         "server/test_bombs.py",
         "server/test_damage.py",
+        "server/test_deaf_readers.py",
         "server/test_reloading.py",
         "server/test_surroundings.py",
+        "test_packaging.py",
         "worker/test_vanishing_readers.py",
     }
 )
