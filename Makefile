@@ -38,11 +38,11 @@ serve: $(VENV)/run.stamp ## Install what is missing and serve on port 4437 (HOST
 	@DS_SERVER__HOST="$${DS_SERVER__HOST:-$(HOST)}" exec $(BIN)/gunicorn -c gunicorn.conf.py wsgi:app
 
 .PHONY: test-fast
-test-fast: $(VENV)/dev.stamp ## Run what needs no server process: protocol, streams, storage, web, configuration (under a minute on two cores)
+test-fast: $(VENV)/dev.stamp ## Run what needs no server process: protocol, streams, storage, web, configuration (one to two minutes on two cores)
 	$(PYTEST) -m fast $(PYTEST_ARGS)
 
 .PHONY: test
-test: $(VENV)/dev.stamp $(CLIENT_VENV)/client.stamp node-packages ## Run that, every storage's contract, the official suite and clients (under 5 minutes on two cores)
+test: $(VENV)/dev.stamp $(CLIENT_VENV)/client.stamp node-packages ## Run that, every storage's contract, the official suite and clients (5 to 12 minutes on two cores)
 	$(PYTEST) -m "not long" $(PYTEST_ARGS)
 
 .PHONY: test-long
@@ -144,6 +144,10 @@ $(NODE_TESTS)/node_modules/.stamp: $(NODE_TESTS)/package.json $(NODE_TESTS)/pack
 .PHONY: bench-subscriptions
 bench-subscriptions: $(VENV)/dev.stamp ## Measure what 10,000 subscriptions add to an append
 	$(BIN)/python -m benchmarks.subscriptions $(BENCH_ARGS)
+
+.PHONY: bench-webhooks
+bench-webhooks: $(VENV)/dev.stamp ## Measure small POSTs while 1,000 webhook subscriptions are kept busy
+	$(BIN)/python -m benchmarks.webhooks $(BENCH_ARGS)
 
 .PHONY: bench
 bench: $(VENV)/dev.stamp ## Measure this server against every peer that can be installed, one at a time on one core
