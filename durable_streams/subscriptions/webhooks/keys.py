@@ -13,10 +13,14 @@ import os
 from base64 import b64decode, b64encode, urlsafe_b64encode
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Final
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Final
 
 from durable_streams.protocol.errors import DocumentChanged
 from durable_streams.streams.internal.documents import Records
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 KEY: Final = "keys"
 """Of the document."""
@@ -150,11 +154,17 @@ def make_signing_key(signs_from: float) -> SigningKey:
 
 def sign_webhook(key: SigningKey, body: bytes, now: float) -> str:
     """The value of Webhook-Signature for exactly these bytes (section 7.1)."""
+    seconds = str(int(now))
+    signature = _private_key(key.seed).sign(seconds.encode("ascii") + b"." + body)
+    return f"t={seconds},kid={key.kid},ed25519={_base64url(signature)}"
+
+
+@lru_cache(maxsize=2)
+def _private_key(seed: bytes) -> Ed25519PrivateKey:
+    """Kept, since making it takes longer than signing."""
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-    seconds = str(int(now))
-    signature = Ed25519PrivateKey.from_private_bytes(key.seed).sign(seconds.encode("ascii") + b"." + body)
-    return f"t={seconds},kid={key.kid},ed25519={_base64url(signature)}"
+    return Ed25519PrivateKey.from_private_bytes(seed)
 
 
 def _is_spent(key: SigningKey, now: float) -> bool:
