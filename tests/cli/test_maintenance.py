@@ -85,6 +85,11 @@ def site(mode: str, tmp_path: Path) -> Site:
     return Site(tmp_path, mode)
 
 
+def files_with_data(site: Site) -> list[Path]:
+    """All but the reserve, which holds room and no data."""
+    return sorted(path for path in site.data.rglob("*") if path.is_file() and path.name != RESERVE_NAME)
+
+
 # -- verify --------------------------------------------------------------------------------------------------
 
 
@@ -106,10 +111,8 @@ def test_verify_finds_nothing_wrong_with_what_a_server_wrote(site: Site) -> None
 def test_verify_names_the_file_and_position_of_a_flipped_bit(site: Site) -> None:
     site.filled()
     flipped = 0
-    for path in sorted(site.data.rglob("*")):
-        # The reserve holds room, no data.
-        is_data = path.is_file() and path.suffix != ".index" and path.name != RESERVE_NAME
-        if not is_data or path.stat().st_size < 1000:
+    for path in files_with_data(site):
+        if path.suffix == ".index" or path.stat().st_size < 1000:
             continue
         flipped += 1
         whole = path.read_bytes()
@@ -280,7 +283,7 @@ def test_compact_frees_space_and_keeps_every_answer(site: Site) -> None:
             client.send("DELETE", "garbage")
     ended = site.command("compact")
     assert (ended.returncode, ended.stderr) == (ExitCode.OK, "")
-    held = sum(path.stat().st_size for path in site.data.rglob("*") if path.is_file())
+    held = sum(path.stat().st_size for path in files_with_data(site))
     assert held < 10 * len(LARGE)
     assert site.command("verify").returncode == ExitCode.OK
     with running_server(site.folder, site.settings) as server:
