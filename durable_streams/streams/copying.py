@@ -8,7 +8,7 @@ target holds already is compared by its state, and a stream of the same life is 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field, fields, replace
 from typing import Final
 
 from durable_streams.protocol.errors import StreamDamaged
@@ -150,19 +150,13 @@ def _is_same(state: StreamState, present: StreamState) -> bool:
     return _facts(state) == _facts(present)
 
 
-def _facts(state: StreamState) -> tuple[object, ...]:
-    """All that is remembered, but the revision, which counts the steps of one storage."""
-    return (
-        state.config,
-        state.tail,
-        state.touched_at,
-        state.closed,
-        state.closed_by,
-        state.stream_seq,
-        {id: (producer.epoch, producer.seq, producer.seen_at) for id, producer in state.producers.items()},
-        dict(state.forks),
-        state.deleted,
-    )
+def _facts(state: StreamState) -> dict[str, object]:
+    """All that is remembered, but the revision and the mark, which are those of one storage."""
+    facts = {each.name: getattr(state, each.name) for each in fields(state)}
+    del facts["revision"], facts["mark"]
+    facts["producers"] = {id: astuple(producer) for id, producer in state.producers.items()}
+    facts["forks"] = dict(state.forks)
+    return facts
 
 
 def _unfinished(state: StreamState, present: StreamState | None, tail: int) -> StreamState:
@@ -171,18 +165,7 @@ def _unfinished(state: StreamState, present: StreamState | None, tail: int) -> S
 
 
 def _finished(state: StreamState, present: StreamState | None) -> StreamState:
-    return StreamState(
-        state.config,
-        state.tail,
-        state.touched_at,
-        state.closed,
-        state.closed_by,
-        state.stream_seq,
-        state.producers,
-        state.forks,
-        state.deleted,
-        _next_revision(present),
-    )
+    return replace(state, revision=_next_revision(present), mark=None)
 
 
 def _next_revision(present: StreamState | None) -> int:

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from durable_streams.storage.contract import Lost, Storage, Unit
+from durable_streams.protocol.state import StreamState, evolve
+from durable_streams.storage.contract import Change, Lost, Storage, Unit
 from durable_streams.streams import copying
 from durable_streams.streams.batch import Limits
 from durable_streams.streams.copying import Copied, copy_streams, count_payload
-from tests.contract.driving import KINDS, Kind, Streams, without_revisions
+from tests.contract.driving import KINDS, Kind, Streams, recorded, without_revisions
+from tests.every_field import empty_state, full_state
 
 BY_NAME = {kind.name: kind for kind in KINDS}
 PAIRS = [
@@ -108,6 +111,25 @@ def test_a_second_copy_has_nothing_to_do(memory: Pair) -> None:
     second = memory.copy()
     assert (second.streams, second.payload_bytes, second.problems) == (0, 0, [])
     assert second.present == first.streams
+
+
+def test_no_field_of_a_state_is_lost(memory: Pair) -> None:
+    """Nor is a difference in one overlooked when the copy is made again."""
+    empty, full = empty_state(b"own"), full_state(b"own")
+    storage = memory.source.storage
+    storage.commit(storage.shard_of(full.name), [(Change(None, empty, [b"own"]),)], {})
+    memory.copy()
+    for each in fields(StreamState):
+        if each.name not in ("config", "revision", "mark"):
+            before = recorded(storage, full.name)
+            assert before is not None
+            value = getattr(full, each.name)
+            more = [b"!"] if each.name == "tail" else []
+            after = evolve(before, **{each.name: value + 1 if more else value})
+            change = Change(before, after, more, (*after.producers, *after.forks))
+            storage.commit(storage.shard_of(full.name), [(change,)], {})
+            assert memory.copy().streams == 1, each.name
+            memory.check_same()
 
 
 def test_what_the_source_has_gained_since_is_added(memory: Pair) -> None:
