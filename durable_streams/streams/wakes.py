@@ -55,6 +55,11 @@ class Wakes:
 
     def publish(self, changes: Sequence[Change]) -> None:
         """These changes of this process are durable."""
+        if self.relay is None and not self._told:
+            # One process alone, where every append passes: nobody asks what the wakes say.
+            for change in changes:
+                self._announce(change.name)
+            return
         wakes = [_wake_of_change(change) for change in changes]
         self.deliver(wakes)
         if self.relay is not None:
@@ -69,8 +74,11 @@ class Wakes:
                 if told[name] == wake:
                     continue
                 told[name] = wake
-            for listener in self._listeners:
-                listener.announce(name)
+            self._announce(name)
+
+    def _announce(self, name: str) -> None:
+        for listener in self._listeners:
+            listener.announce(name)
 
     def lost(self) -> None:
         """Some wakes of other processes are missing, and nobody knows which."""
