@@ -28,6 +28,7 @@ from durable_streams.storage.zodb import AcidStorage
 from durable_streams.streams.batch import Limits
 from durable_streams.streams.reading import Page
 from durable_streams.streams.store import StreamStore
+from tests.clock import Clock
 from tests.contract.shared_storage import SharedStorage, check_commit
 from tests.postgres.cluster import shared_cluster
 
@@ -97,16 +98,6 @@ KINDS = [
 DURABLE_KINDS = [kind for kind in KINDS if kind.is_durable]
 
 
-class Clock:
-    """Seconds since 1970 that pass when a test says so."""
-
-    def __init__(self) -> None:
-        self.now = START
-
-    def __call__(self) -> float:
-        return self.now
-
-
 def create_request(
     name: str = "s", body: bytes = b"", content_type: str | None = "text/plain", **more: Any
 ) -> Create:
@@ -136,7 +127,7 @@ class Streams:
 
     def __init__(self, kind: Kind, folder: Path, limits: Limits, *, reopens: bool = False) -> None:
         """``reopens``: close and open the storage after every change, so that nothing is left to memory."""
-        self.clock = Clock()
+        self.clock = Clock(START)
         self.limits = limits
         self.announced: list[Change] = []
         self.wrap: Callable[[Storage], Storage] = lambda storage: storage

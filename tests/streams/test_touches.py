@@ -14,19 +14,13 @@ from durable_streams.storage.memory import InMemoryStorage
 from durable_streams.streams.batch import Limits
 from durable_streams.streams.store import StreamStore
 from durable_streams.streams.touches import FORGOTTEN_AT_ONCE, Touches
+from tests.clock import Clock
 from tests.protocol.states import stream
-
-
-class Clock:
-    now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture
 def clock() -> Clock:
-    return Clock()
+    return Clock(1000.0)
 
 
 @pytest.fixture

@@ -9,7 +9,8 @@ import gevent
 from durable_streams.storage.contract import Found
 from durable_streams.streams.batch import Limits
 from durable_streams.streams.store import StreamStore
-from tests.contract.driving import SECONDS_MAX, Clock, create_request
+from tests.clock import Clock
+from tests.contract.driving import SECONDS_MAX, START, create_request
 from tests.contract.shared_storage import SharedStorage
 
 
@@ -29,7 +30,7 @@ class LateAnswers(SharedStorage):
 
 
 def test_a_touch_that_is_recorded_while_the_question_is_under_way_counts() -> None:
-    storage, clock = LateAnswers(), Clock()
+    storage, clock = LateAnswers(), Clock(START)
     store = StreamStore(storage, Limits(), clock=clock)
     store.open()
     try:

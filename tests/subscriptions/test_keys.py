@@ -24,22 +24,16 @@ from durable_streams.subscriptions.webhooks.keys import (
     Keys,
     sign_webhook,
 )
+from tests.clock import Clock
 from tests.subscriptions.conftest import OpenSubscribed
 from tests.subscriptions.driving import Subscribed, error_of
 
 NOW = 1_800_000_000.0
 
 
-class Clock:
-    now = NOW
-
-    def __call__(self) -> float:
-        return self.now
-
-
 @pytest.fixture
 def clock() -> Clock:
-    return Clock()
+    return Clock(NOW)
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from durable_streams.protocol.subscriptions.targets import WebhookPolicy
 from durable_streams.subscriptions.webhooks import client as webhook
 from durable_streams.subscriptions.webhooks.client import ANSWER_BYTES_MAX, DeliveryFailed, WebhookClient
 from durable_streams.subscriptions.webhooks.resolving import CACHE_S, HostNotFound, Resolver, look_up
+from tests.clock import Clock
 from tests.servers import TlsFiles, free_port
 from tests.subscriptions.receiver import DONE, Delivery, Receiver, answer, raw_answer
 
@@ -229,17 +230,10 @@ class Names:
         return self.answers[host]
 
 
-class Clock:
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 @pytest.fixture
 def secure(tls_files: TlsFiles) -> Iterator[tuple[WebhookClient, Names, Clock]]:
     """A client that may reach 127.0.0.1 over https, with names of its own."""
-    names, clock = Names(localhost=["127.0.0.1"]), Clock()
+    names, clock = Names(localhost=["127.0.0.1"]), Clock(0.0)
     client = WebhookClient(INTERNAL, tls_files.authority, Resolver(INTERNAL, names, clock))
     yield client, names, clock
     client.close()
@@ -359,7 +353,7 @@ def test_look_ups_are_kept_for_a_moment_and_in_bounds(monkeypatch: pytest.Monkey
     from durable_streams.protocol.subscriptions.targets import parse_target
     from durable_streams.subscriptions.webhooks import resolving
 
-    names, clock = Names(), Clock()
+    names, clock = Names(), Clock(0.0)
     names.answers = {f"w{number}.example": ["93.184.216.34"] for number in range(20)}
     resolver = Resolver(WebhookPolicy(), names, clock)
     monkeypatch.setattr(resolving, "CACHE_NAMES_MAX", 10)

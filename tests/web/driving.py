@@ -18,6 +18,7 @@ from durable_streams.storage.contract import Storage
 from durable_streams.storage.memory import InMemoryStorage
 from durable_streams.web.blueprint import EXTENSION, build_blueprint
 from durable_streams.web.exchange import Gate
+from tests.clock import Clock
 from tests.event_streams import Event, EventStream
 
 BASE = "/v1/stream/"
@@ -30,16 +31,6 @@ PATIENCE_S = 180.0
 """No wait of these tests is longer; none comes near it."""
 
 Headers = dict[str, str]
-
-
-class Clock:
-    """Seconds since 1970 that pass when a test says so."""
-
-    def __init__(self) -> None:
-        self.now = START
-
-    def __call__(self) -> float:
-        return self.now
 
 
 class Server:
@@ -63,7 +54,7 @@ class Server:
         )
         self.service: StreamService = self.flask.extensions[EXTENSION]
         self.store = self.service.store
-        self.clock = Clock()
+        self.clock = Clock(START)
         self.store._pipeline.clock = self.clock
         self._app = TestApp(self.flask)
 

@@ -29,8 +29,9 @@ from durable_streams.protocol.errors import (
 from durable_streams.web.blueprint import EXTENSION
 from durable_streams.web.cors import ALLOWED_HEADERS, EXPOSED_HEADERS
 from durable_streams.web.exchange import Exchange
+from tests.clock import Clock
 from tests.servers import ROOT
-from tests.web.driving import Clock
+from tests.web.driving import START
 from tests.web.test_problems import Failing
 
 PAGE = (ROOT / "docs" / "http.md").read_text(encoding="utf-8")
@@ -126,7 +127,7 @@ class Conversation:
         config = Config.model_validate(SETTINGS)
         self._storage = Failing()
         app = create_app(config, self._storage)
-        app.extensions[EXTENSION].store._pipeline.clock = Clock()
+        app.extensions[EXTENSION].store._pipeline.clock = Clock(START)
         self._client = TestApp(app)
         self._guarded = TestApp(create_app(config, gates=[gate]))
         self._listed = TestApp(create_app(Config.model_validate({**SETTINGS, "http": LISTED})))
