@@ -55,7 +55,7 @@ def _check_stream(client: Client, world: World, name: str) -> None:
         if source in world.streams:
             world.streams[source] = replace(world.streams[source], lingering=True)
         return
-    if ttl is not None and seen.status == 200 and asked_at > known.touched_at + ttl:
+    if ttl is not None and seen.status == 200 and asked_at > known.touched_at + ttl * (1 + world.late_expiry):
         raise Violation(f"{name} should have expired: TTL {ttl}, last touched {known.touched_at}")
     if (difference := difference_of(known, seen)) is not None:
         raise Violation(f"{name} {difference}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,10 @@ from tests.servers import Answer, Server
 
 NO_ANSWER = (OSError, http.client.HTTPException)
 """What a request raises when the server dies before it has answered in full."""
+
+PATIENCE_S = 120.0
+PAUSE_S = 0.02
+"""Between two attempts of a request that was answered 503."""
 
 
 def stream_path(name: str) -> str:
@@ -47,6 +52,28 @@ class Client:
 
     def __exit__(self, *_: object) -> None:
         self._connection.close()
+
+
+class PatientClient(Client):
+    """Sends again what was answered 503, whatever it was: that answer says that nothing of it was kept."""
+
+    def send(
+        self,
+        method: str,
+        name: str,
+        headers: Mapping[str, str] | None = None,
+        body: bytes = b"",
+        query: str = "",
+    ) -> Answer:
+        """Also raises one of NO_ANSWER where the server itself cannot tell the outcome of a write."""
+        until = time.monotonic() + PATIENCE_S
+        while True:
+            answer = super().send(method, name, headers, body, query)
+            if answer.status == 500 and method not in ("GET", "HEAD"):
+                raise http.client.HTTPException(f"{method} {name}: {answer.body[:300]!r}")
+            if answer.status != 503 or time.monotonic() > until:
+                return answer
+            time.sleep(PAUSE_S)
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from tests.crash.client import NO_ANSWER, Client, read_all
 from tests.crash.ledger import Step, World
 from tests.crash.steps import Chooser
 from tests.model import Content
-from tests.servers import Answer, Server
+from tests.servers import Answer
 
 SHARED_SHARE = 0.3
 """How much of a lane's work goes to the streams that all lanes write to."""
@@ -75,9 +75,11 @@ class Shared:
 class Lane:
     """One client of all rounds; its world outlives the server."""
 
-    def __init__(self, number: int, rng: random.Random, shared: Sequence[Shared]) -> None:
+    def __init__(
+        self, number: int, rng: random.Random, shared: Sequence[Shared], late_expiry: float = 0.0
+    ) -> None:
         self.number = number
-        self.world = World()
+        self.world = World(late_expiry)
         self.chooser = Chooser(rng, self.world, f"lane{number}")
         self._shared = shared
         self._rng = rng
@@ -86,15 +88,15 @@ class Lane:
         for stream in shared:
             stream.acknowledged[number] = []
 
-    def run(self, server: Server, acknowledged: Callable[[], None]) -> None:
-        """Change streams until the server no longer answers; calls `acknowledged` after each answer.
+    def run(self, connect: Callable[[], Client], acknowledged: Callable[[], bool]) -> None:
+        """Change streams until the server no longer answers, or `acknowledged`, called after each answer, is false.
 
         Raises Violation for an answer that the protocol does not allow.
         """
-        with Client(server) as client, contextlib.suppress(*NO_ANSWER):
-            while True:
+        with connect() as client, contextlib.suppress(*NO_ANSWER):
+            self.act(client)
+            while acknowledged():
                 self.act(client)
-                acknowledged()
 
     def act(self, client: Client) -> None:
         """Change something: a stream of its own, or one that all share."""
@@ -157,10 +159,10 @@ def expect(answer: Answer, statuses: tuple[int, ...], what: str) -> None:
         raise Violation(f"{what}: {answer.status} instead of {statuses}: {answer.body[:300]!r}")
 
 
-def watch(server: Server, shared: Sequence[Shared]) -> None:
+def watch(connect: Callable[[], Client], shared: Sequence[Shared], goes_on: Callable[[], bool]) -> None:
     """Read the shared streams as they grow, until the server no longer answers, and remember what was shown."""
-    with Client(server) as client, contextlib.suppress(*NO_ANSWER):
-        while True:
+    with connect() as client, contextlib.suppress(*NO_ANSWER):
+        while goes_on():
             for stream in shared:
                 found = read_all(client, stream.name, stream.seen_to)
                 if found.status != 200:
@@ -172,13 +174,16 @@ def watch(server: Server, shared: Sequence[Shared]) -> None:
 class Load:
     """All clients of one round at work."""
 
-    def __init__(self, server: Server, lanes: Sequence[Lane], shared: Sequence[Shared]) -> None:
+    def __init__(
+        self, connect: Callable[[], Client], lanes: Sequence[Lane], shared: Sequence[Shared]
+    ) -> None:
         self.broken: list[BaseException] = []
         """What the clients have found wrong."""
-        self._answered = 0
+        self.answered = 0
+        self._stops = False
         self._changed = threading.Condition()
-        jobs: list[Callable[[], Any]] = [lambda: watch(server, shared)]
-        jobs += [lambda lane=lane: lane.run(server, self._count) for lane in lanes]  # type: ignore[misc]
+        jobs: list[Callable[[], Any]] = [lambda: watch(connect, shared, lambda: not self._stops)]
+        jobs += [lambda lane=lane: lane.run(connect, self._count) for lane in lanes]  # type: ignore[misc]
         self._threads = [threading.Thread(target=self._guard, args=(job,), daemon=True) for job in jobs]
         for thread in self._threads:
             thread.start()
@@ -186,14 +191,18 @@ class Load:
     def await_answers(self, count: int, timeout_s: float) -> None:
         """Return when `count` steps were acknowledged, or something broke. Raises Violation when neither came."""
         with self._changed:
-            if not self._changed.wait_for(lambda: self._answered >= count or self.broken, timeout_s):
-                raise Violation(f"only {self._answered} of {count} steps were answered in {timeout_s} s")
+            if not self._changed.wait_for(lambda: self.answered >= count or self.broken, timeout_s):
+                raise Violation(f"only {self.answered} of {count} steps were answered in {timeout_s} s")
+
+    def stop(self) -> None:
+        """Let every client finish the request that it is at, and no more."""
+        self._stops = True
 
     def join(self) -> int:
-        """Wait for the clients of a server that has died; how many steps it had acknowledged."""
+        """Wait for the clients of a server that has died, or of a stopped load; how many steps were acknowledged."""
         for thread in self._threads:
             thread.join()
-        return self._answered
+        return self.answered
 
     def _guard(self, job: Callable[[], Any]) -> None:
         try:
@@ -203,7 +212,8 @@ class Load:
                 self.broken.append(exc)
                 self._changed.notify()
 
-    def _count(self) -> None:
+    def _count(self) -> bool:
         with self._changed:
-            self._answered += 1
+            self.answered += 1
             self._changed.notify()
+        return not self._stops

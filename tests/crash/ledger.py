@@ -77,7 +77,9 @@ class Step:
 class World:
     """All streams of one client."""
 
-    def __init__(self) -> None:
+    def __init__(self, late_expiry: float = 0.0) -> None:
+        self.late_expiry = late_expiry
+        """How much of its TTL a stream may outlive its window."""
         self.streams: dict[str, Known] = {}
         self.removed: dict[str, None] = {}
         """Names that must not be found, oldest first."""

@@ -15,6 +15,7 @@ import random
 import signal
 import subprocess
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -87,7 +88,7 @@ class Trial:
                 check_shared(client, stream, self._lanes, self.rng)
 
     def _load_and_kill(self, server: Server) -> int:
-        load = Load(server, self._lanes, self._shared)
+        load = Load(partial(Client, server), self._lanes, self._shared)
         try:
             load.await_answers(self.rng.randint(1, ANSWERS_MAX), LOAD_SECONDS_MAX)
         finally:
