@@ -27,6 +27,7 @@ CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/durable-streams-server/$(notdir 
 export RUFF_CACHE_DIR := $(CACHE)/ruff
 export MYPY_CACHE_DIR := $(CACHE)/mypy
 export COVERAGE_FILE := $(CACHE)/coverage/data
+export HYPOTHESIS_STORAGE_DIRECTORY := $(CACHE)/hypothesis
 PYTEST := $(BIN)/python -m pytest -o cache_dir=$(CACHE)/pytest -n $(PYTEST_WORKERS) --dist loadscope --no-loadscope-reorder
 
 .PHONY: help

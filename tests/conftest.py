@@ -6,15 +6,14 @@ import os
 import resource
 import shutil
 import subprocess
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 import trustme
 from hypothesis import HealthCheck, settings
-from hypothesis.configuration import set_hypothesis_home_dir
 
+from tests.scratch import Scratch
 from tests.servers import ROOT, SERVER_KINDS, ServerKind, TlsFiles
 from tests.tiers import FAST, PiecesScheduling, Tier, folder_of, place_of, tier_of
 from tests.watching import CheckoutGuard, FailureNames
@@ -32,17 +31,16 @@ def absent(what: str) -> None:
     pytest.skip(what)
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
     # The processes of xdist report to the first one, which has the terminal.
     if not hasattr(config, "workerinput"):
+        config.pluginmanager.register(Scratch(config))
         config.pluginmanager.register(FailureNames(config))
         config.pluginmanager.register(CheckoutGuard(ROOT))
     # How long an example takes says something of the machine, and nothing of the code.
     settings.register_profile("tests", deadline=None, suppress_health_check=[HealthCheck.too_slow])
     settings.load_profile("tests")
-    set_hypothesis_home_dir(
-        Path(tempfile.gettempdir()) / f"durable-streams-tests-{os.getuid()}" / "hypothesis"
-    )
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

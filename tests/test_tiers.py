@@ -27,19 +27,20 @@ def test_this_run_has_put_every_test_into_one_tier(request: pytest.FixtureReques
         assert marked == {tier_of(item)}, item.nodeid
 
 
-def run(folder: Path, text: str, *options: str, ci: str = "") -> subprocess.CompletedProcess[str]:
+def run(
+    folder: Path, text: str, *options: str, ci: str = "", temporary: Path | None = None
+) -> subprocess.CompletedProcess[str]:
     """pytest over one module in a checkout of its own, which has this one's way of running tests."""
     (folder / "pyproject.toml").write_bytes((ROOT / "pyproject.toml").read_bytes())
     tests = folder / "tests"
-    tests.mkdir()
-    for name in ("__init__.py", "conftest.py", "servers.py", "tiers.py", "watching.py"):
+    tests.mkdir(exist_ok=True)
+    for name in ("__init__.py", "conftest.py", "scratch.py", "servers.py", "tiers.py", "watching.py"):
         (tests / name).write_bytes((TESTS / name).read_bytes())
     (tests / "test_something.py").write_text(text)
     environ = {key: value for key, value in os.environ.items() if not key.startswith(("PYTEST", "CI"))}
+    environ |= {"CI": ci} | ({"TMPDIR": str(temporary)} if temporary else {})
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *options]
-    return subprocess.run(
-        command, cwd=folder, env=environ | {"CI": ci}, capture_output=True, text=True, timeout=240
-    )
+    return subprocess.run(command, cwd=folder, env=environ, capture_output=True, text=True, timeout=240)
 
 
 @pytest.mark.parametrize("processes", ["0", pytest.param("2", marks=pytest.mark.long)])
@@ -71,6 +72,65 @@ def test_a_run_that_writes_nothing_says_nothing_and_leaves_nothing(tmp_path: Pat
     kept = {"pyproject.toml", "tests/test_something.py"}
     assert kept <= {path for path, _ in files_below(tmp_path)}
     assert [path.name for path in tmp_path.iterdir() if path.name not in ("pyproject.toml", "tests")] == []
+
+
+LEAVING = """
+import os, signal, tempfile
+from pathlib import Path
+
+def test_it(tmp_path, tmp_path_factory):
+    for folder in (tmp_path, tmp_path_factory.mktemp("more"), Path(tempfile.mkdtemp())):
+        (folder / "mark").write_text("")
+"""
+KILLED = LEAVING + "    os.kill(os.getpid(), signal.SIGKILL)\n"
+TERMINATED = LEAVING + "    os.kill(os.getpid(), signal.SIGTERM)\n"
+FAILED = LEAVING + "    assert False\n"
+
+
+def marks(folder: Path) -> int:
+    """How many files the test has left that were made by `LEAVING`."""
+    return len(list(folder.glob("**/mark")))
+
+
+@pytest.mark.parametrize("processes", ["0", pytest.param("2", marks=pytest.mark.long)])
+def test_temporary_files_go_with_the_run_unless_it_failed(processes: str, tmp_path: Path) -> None:
+    checkout, temporary = tmp_path / "checkout", tmp_path / "temporary"
+    checkout.mkdir()
+    temporary.mkdir()
+    failed = run(checkout, FAILED, "-n", processes, temporary=temporary)
+    assert (failed.returncode, marks(temporary)) == (1, 3)
+    assert "Kept until the next run begins" in failed.stdout
+    assert run(checkout, LEAVING, "-n", processes, temporary=temporary).returncode == 0
+    assert [path.name for path in temporary.glob("**/*") if path.is_file()] == ["lock"]
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(("text", "left"), [(KILLED, 3), (TERMINATED, 0)])
+def test_the_next_run_removes_what_a_killed_run_has_left(text: str, left: int, tmp_path: Path) -> None:
+    checkout, temporary = tmp_path / "checkout", tmp_path / "temporary"
+    checkout.mkdir()
+    temporary.mkdir()
+    assert run(checkout, text, "-p", "no:xdist", temporary=temporary).returncode != 0
+    assert marks(temporary) == left
+    run(checkout, "def test_it():\n    pass\n", "-p", "no:xdist", temporary=temporary)
+    assert marks(temporary) == 0
+
+
+@pytest.mark.parametrize(("free_kib", "steps"), [(3 << 20, 0), (300 << 20, 3)])
+def test_the_checks_begin_only_where_there_is_room(free_kib: int, steps: int, tmp_path: Path) -> None:
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    df = f"#!/bin/sh\necho Filesystem\necho /dev/disk 999 9 {free_kib} 1% /\n"
+    for name, text in {"df": df, "make": "#!/bin/sh\n", "apt-get": "#!/bin/sh\n"}.items():
+        (programs / name).write_text(text)
+        (programs / name).chmod(0o700)
+    environ = os.environ | {"PATH": f"{programs}:{os.environ['PATH']}", "TMPDIR": str(tmp_path)}
+    command = ["sh", str(ROOT / ".ci" / "run")]
+    finished = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60)
+    first, *more = finished.stdout.splitlines()
+    assert first == f"{tmp_path} has {free_kib >> 20} GB free; the tests need 10 GB."
+    assert len([line for line in more if line.startswith("make")]) == steps
+    assert (finished.returncode, "too little room" in finished.stderr) == ((0, False) if steps else (1, True))
 
 
 @pytest.mark.long
