@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import lru_cache
+from time import monotonic
 from typing import Final
 
 from durable_streams.protocol.subscriptions.globs import Glob
@@ -56,6 +57,15 @@ class LiveAccess:
 
     until: float
     is_valid: Callable[[], bool]
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the reader may still be given something."""
+        return monotonic() < self.until and self.is_valid()
+
+    def look_every(self, seconds: float) -> float:
+        """How long a reader may wait before it asks again; one that nobody limits asks never."""
+        return seconds if self is not UNLIMITED else float("inf")
 
 
 UNLIMITED: Final = LiveAccess(float("inf"), lambda: True)

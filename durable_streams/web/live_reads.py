@@ -68,23 +68,29 @@ class LiveReads:
     def wait(self, exchange: Exchange, state: StreamState, position: int) -> StreamState:
         """The stream once it goes beyond ``position`` or is closed, or the time is up; sets ``exchange.end``.
 
-        Raises StreamNotFound or StreamGone as soon as it is deleted.
+        When the reader's access has ended, the stream as it was before. Raises StreamNotFound or StreamGone as soon
+        as it is deleted.
         """
         if state.closed:
             exchange.end = LiveEnd.CLOSED
             return state
-        until = min(monotonic() + self._times.long_poll_s, _access(exchange).until)
+        access = _access(exchange)
+        until = min(monotonic() + self._times.long_poll_s, access.until)
         client = _client(exchange.environ)
         with self._attached(state), self._hub.watch(state.name, "long-poll") as watch:
             while True:
                 event = watch.event()
+                if not access.is_open:
+                    # The state of before: what has come since is not for this reader.
+                    exchange.end = LiveEnd.ACCESS
+                    return state
                 state = self._same(state)
                 left = until - monotonic()
                 exchange.end = self._end_of_wait(state, position, left)
                 if exchange.end is not None:
                     return state
                 try:
-                    wait_for(event, left, client)
+                    wait_for(event, min(left, access.look_every(self._times.heartbeat_s)), client)
                 except ClientGone:
                     exchange.end = LiveEnd.CLIENT_GONE
                     return state
@@ -185,7 +191,7 @@ class LiveReads:
     def _end_of_events(self, access: LiveAccess, follower: Follower, seconds_left: float) -> LiveEnd | None:
         if follower.ended:
             return LiveEnd.CLOSED
-        if monotonic() >= access.until or not access.is_valid():
+        if not access.is_open:
             return LiveEnd.ACCESS
         if self._hub.stopping:
             return LiveEnd.STOPPING

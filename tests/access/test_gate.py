@@ -12,6 +12,7 @@ import pytest
 
 from durable_streams.access import SCOPES, TokenFile, TokenFileDamaged
 from durable_streams.access.gate import NEEDED, AccessGate
+from durable_streams.access.token_file import changing
 from durable_streams.web.exchange import Exchange, LiveEnd
 from tests.access.conftest import MakeToken
 from tests.web.driving import PATIENCE_S, TEXT, Headers, Server
@@ -53,6 +54,13 @@ def looked(server: Server) -> Server:
     for gate in server.flask.before_request_funcs[None][0].__closure__[0].cell_contents.gates:  # type: ignore[index]
         gate._grant_of.__self__.look()
     return server
+
+
+def revoke(server: Server, path: Path, name: str) -> None:
+    """End a token, which the server has noticed."""
+    with changing(path) as records:
+        records[:] = [record for record in records if record.name != name]
+    looked(server)
 
 
 @pytest.mark.parametrize("scope", SCOPES)
@@ -240,6 +248,35 @@ def test_an_event_stream_ends_at_the_heartbeat_after_its_token_was_revoked(
     looked(server)
     with gevent.Timeout(PATIENCE_S):
         reader.rest()
+
+
+def test_a_long_poll_is_answered_at_the_heartbeat_after_its_token_was_revoked(
+    open_guarded: Guarded, make_token: MakeToken, path: Path
+) -> None:
+    token = bearer(make_token("read create", name="one"))
+    server = open_guarded(server={"sse_heartbeat_secs": 0.05, "long_poll_timeout_secs": 3600.0})
+    server.put("a", b"x", TEXT | token)
+    reader = server.reading("a?offset=now&live=long-poll", token)
+    path.unlink()
+    looked(server)
+    with gevent.Timeout(PATIENCE_S):
+        assert reader.rest() == b""
+    assert reader.status == 204
+
+
+def test_a_long_poll_gives_nothing_that_came_after_its_token_was_revoked(
+    open_guarded: Guarded, make_token: MakeToken, path: Path
+) -> None:
+    reading, writing = bearer(make_token("read", name="one")), bearer(make_token("create write", name="two"))
+    server = open_guarded()
+    created = server.put("a", b"x", TEXT | writing)
+    reader = server.reading("a?offset=now&live=long-poll", reading)
+    revoke(server, path, "one")
+    server.post("a", b"secret", TEXT | writing)
+    with gevent.Timeout(PATIENCE_S):
+        assert reader.rest() == b""
+    assert reader.status == 204
+    assert reader.headers["Stream-Next-Offset"] == created.headers["Stream-Next-Offset"]
 
 
 def test_the_end_of_access_is_a_reason_of_its_own() -> None:
