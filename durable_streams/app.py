@@ -9,13 +9,14 @@ from flask import Blueprint, Flask, request
 from flask import Response as FlaskResponse
 
 from durable_streams import __version__
+from durable_streams.access.building import access_gates
 from durable_streams.config import Config
 from durable_streams.extras import require_extra
 from durable_streams.service import StreamService
 from durable_streams.storage.contract import Storage
 from durable_streams.storage.modes import mode_of
 from durable_streams.telemetry.request_ids import RequestIds
-from durable_streams.web.blueprint import access_gates, build_hooks, build_service, mount
+from durable_streams.web.blueprint import build_hooks, build_service, mount
 from durable_streams.web.cors import CorsHeaders
 from durable_streams.web.exchange import Gate, Hooks, Observer
 from durable_streams.web.flask_requests import hook_requests, note_error
@@ -43,7 +44,7 @@ def create_app(
     """
     config = config or Config()
     service = build_service(storage or build_storage(config), config)
-    gates = (*access_gates(config), *gates)
+    gates = (*access_gates(config.auth), *gates)
     pages: list[Blueprint] = []
     if config.metrics.enabled:
         counts, page = _measure(service, config)

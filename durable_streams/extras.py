@@ -15,6 +15,7 @@ EXTRAS: Final = {
     "postgres": ("psycopg",),
     "subscriptions": ("cryptography", "urllib3"),
     "metrics": ("prometheus_client",),
+    "jwt": ("cryptography", "jwt", "urllib3"),
 }
 """Name of the extra -> the packages, by their import names, that it installs."""
 

@@ -124,6 +124,10 @@ LAYERS = {
         others="flask gevent prometheus_client",
     ),
     "access": layer("access", "protocol", "storage.on_disk.disk"),
+    "access.building": layer("access", "config", "extras"),
+    "access.json_web_tokens": layer(
+        "access", "eventloop", "protocol", others="cryptography gevent jwt urllib3"
+    ),
     "embedding": layer(
         "service",
         "protocol",

@@ -45,6 +45,16 @@ class Grant:
         return any(glob.matches(name) for glob in self._globs)
 
 
+def check_pattern(pattern: str) -> str:
+    """The pattern; raises ValueError for one that could match no stream as it is meant."""
+    segments = pattern.split("/")
+    if not pattern.isprintable() or "" in segments:
+        raise ValueError("a pattern is a stream name whose segments may be * (one) or ** (any number)")
+    if any("*" in segment and segment not in ("*", EVERYTHING) for segment in segments):
+        raise ValueError("a wildcard is a whole segment: * (one) or ** (any number)")
+    return pattern
+
+
 @lru_cache(DECISIONS_KEPT)
 def _matches(grant: Grant, name: str) -> bool:
     # A grant never changes, and is another object when the file that it came from has changed.

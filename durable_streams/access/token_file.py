@@ -9,31 +9,26 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
-import logging
-import os
 import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from hmac import compare_digest
 from pathlib import Path
-from time import monotonic, time
+from time import time
 from typing import Any, Final
 
 from durable_streams.access.grants import Grant
+from durable_streams.access.watched_file import FileDamaged, WatchedFile
 from durable_streams.storage.on_disk.disk import Disk, replace_file
 
 PREFIX: Final = "dst_"
 """So that a scanner for leaked secrets recognises one."""
 TOKENS_MAX: Final = 1000
-LOOK_INTERVAL_S: Final = 1.0
-"""How late a running server notices that the file has changed."""
 VERSION: Final = 1
 
-log = logging.getLogger("durable_streams.access")
 
-
-class TokenFileDamaged(Exception):
+class TokenFileDamaged(FileDamaged):
     """The file is not what this program writes."""
 
 
@@ -93,32 +88,16 @@ class TokenFile:
 
     def __init__(self, path: Path, clock: Callable[[], float] = time) -> None:
         """``clock`` gives seconds since 1970. Raises TokenFileDamaged, or OSError."""
-        self._path = path
         self._clock = clock
-        self._seen = _mark(path)
-        self._look_at = monotonic() + LOOK_INTERVAL_S
-        self._grants = _grants(path)
+        self._grants = WatchedFile(path, _grants)
+        self.look = self._grants.look
 
     def grant_of(self, token: str) -> Grant | None:
         """What ``token`` grants now: None for one that is unknown, revoked or over."""
-        if monotonic() >= self._look_at:
-            self.look()
-        found = self._grants.get(token[len(PREFIX) :].partition("_")[0])
+        found = self._grants.current().get(token[len(PREFIX) :].partition("_")[0])
         if found is None or not compare_digest(_hash(token), found[0]):
             return None
         return found[1] if self._clock() < found[1].expires_at else None
-
-    def look(self) -> None:
-        """Take over a changed file; of one that cannot be read, the tokens of before stay in force."""
-        self._look_at = monotonic() + LOOK_INTERVAL_S
-        mark = _mark(self._path)
-        if mark == self._seen:
-            return
-        self._seen = mark
-        try:
-            self._grants = _grants(self._path)
-        except (TokenFileDamaged, OSError) as exc:
-            log.error("the tokens of before stay in force: %s", exc)
 
 
 def _grants(path: Path) -> dict[str, tuple[str, Grant]]:
@@ -136,15 +115,6 @@ def _checked(entry: Any) -> TokenRecord:
     if not isinstance(record.expires_at, int | float | None):
         raise ValueError(f"token {record.id!r} ends at no time")
     return record
-
-
-def _mark(path: Path) -> tuple[int, int, int] | None:
-    """What changes when the file does."""
-    try:
-        found = os.stat(path)
-    except OSError:
-        return None
-    return found.st_mtime_ns, found.st_size, found.st_ino
 
 
 def _hash(token: str) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 from time import time
 from typing import Final
 
-from durable_streams.access.grants import ADMIN, EVERYTHING, SCOPES
+from durable_streams.access.grants import ADMIN, EVERYTHING, SCOPES, check_pattern
 from durable_streams.access.token_file import (
     TOKENS_MAX,
     TokenFileDamaged,
@@ -150,13 +150,10 @@ def _scopes(text: str) -> list[str]:
 
 
 def _pattern(text: str) -> str:
-    if not text or not text.isprintable() or "" in text.split("/"):
-        raise argparse.ArgumentTypeError(
-            "a pattern is a stream name whose segments may be * (one) or ** (any number)"
-        )
-    if any("*" in segment and segment not in ("*", "**") for segment in text.split("/")):
-        raise argparse.ArgumentTypeError("a wildcard is a whole segment: * (one) or ** (any number)")
-    return text
+    try:
+        return check_pattern(text)
+    except ValueError as exc:
+        raise argparse.ArgumentTypeError(str(exc)) from None
 
 
 def _duration(text: str) -> float:

@@ -332,24 +332,6 @@ class TlsSettings(Section):
         return self.cert_path is not None
 
 
-class AuthSettings(Section):
-    """Who may do what."""
-
-    mode: Literal["none", "tokens"] = setting(
-        "none",
-        "Whether everybody may do everything (`none`), or each request needs a bearer token with the scope for it "
-        "(`tokens`).",
-    )
-    tokens_path: Directory = setting(
-        Path("./data/tokens.json"),
-        "The file of the tokens, which `durable-streams-server token` writes; relative to the working directory.",
-    )
-    cache_control: Literal["private", "no-store"] = setting(
-        "private",
-        "Whether catch-up reads of protected streams may be kept by the client's own cache, or by none.",
-    )
-
-
 class MetricsSettings(Section):
     """Numbers for Prometheus, at `/metrics`."""
 

@@ -124,6 +124,20 @@ def root_url(text: str) -> str:
     return text
 
 
+def keys_url(text: str) -> str:
+    """Empty, or a URL that nobody on the way can answer in the name of its host: whoever can would make tokens."""
+    if not text:
+        return text
+    try:
+        parts = urlsplit(text)
+    except ValueError:
+        parts = urlsplit("")
+    is_local = parts.scheme == "http" and parts.hostname in ("localhost", "127.0.0.1", "::1")
+    if not parts.hostname or "@" in parts.netloc or not (parts.scheme == "https" or is_local):
+        raise ValueError("must be an https URL; http is for localhost alone")
+    return text
+
+
 def host_patterns(patterns: tuple[str, ...]) -> tuple[str, ...]:
     for pattern in patterns:
         bare = pattern.removeprefix("*.")

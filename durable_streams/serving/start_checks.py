@@ -11,12 +11,15 @@ import resource
 import socket
 import tempfile
 import time
+from collections.abc import Callable
 from ipaddress import ip_address
+from pathlib import Path
 from typing import Any, Final
 
 from gunicorn.util import is_ipv6
 
-from durable_streams.access.token_file import TokenFileDamaged, read_records
+from durable_streams.access.token_file import read_records
+from durable_streams.access.watched_file import FileDamaged
 from durable_streams.config import Config
 from durable_streams.extras import MissingExtra, require_extra
 from durable_streams.storage.modes import Mode, mode_of
@@ -143,14 +146,28 @@ def _authority(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def unreadable_tokens(config: Config) -> str | None:
-    """Why the tokens cannot be read."""
-    if config.auth.mode != "tokens":
+def access_obstacle(config: Config) -> str | None:
+    """Why nobody could be let in: tokens or keys that cannot be read, or a package that is missing."""
+    auth = config.auth
+    if auth.mode == "tokens":
+        return _unreadable("auth.tokens_path", read_records, auth.tokens_path)
+    if auth.mode == "none":
         return None
     try:
-        read_records(config.auth.tokens_path)
-    except (TokenFileDamaged, OSError) as exc:
-        return f"auth.tokens_path: {exc}"
+        require_extra("jwt", "auth.mode = jwt")
+    except MissingExtra as exc:
+        return str(exc)
+    from durable_streams.access.json_web_tokens.keys import read_key_file
+
+    return _unreadable("auth.jwt_keys_path", read_key_file, auth.jwt_keys_path)
+
+
+def _unreadable(setting: str, read: Callable[[Path], object], path: Path | None) -> str | None:
+    try:
+        if path is not None:
+            read(path)
+    except (FileDamaged, OSError) as exc:
+        return f"{setting}: {exc}"
     return None
 
 

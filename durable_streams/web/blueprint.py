@@ -14,7 +14,7 @@ from flask.blueprints import BlueprintSetupState
 from gevent.event import Event
 from werkzeug.routing import BaseConverter, Rule
 
-from durable_streams.access import AccessGate, TokenFile
+from durable_streams.access.building import access_gates
 from durable_streams.config import Config
 from durable_streams.embedding import Streams
 from durable_streams.eventloop.server_check import ServerCheck
@@ -81,13 +81,6 @@ def build_hooks(config: Config, gates: Sequence[Gate] = (), observers: Sequence[
     return Hooks(tuple(gates), (*logs, *observers))
 
 
-def access_gates(config: Config) -> tuple[Gate, ...]:
-    """The gate of ``auth.mode``, if there is one; raises TokenFileDamaged, or OSError."""
-    if config.auth.mode == "none":
-        return ()
-    return (AccessGate(TokenFile(config.auth.tokens_path).grant_of),)
-
-
 def build_control(service: StreamService, config: Config, base_path: str, hooks: Hooks) -> Routes | None:
     """What is served below ``{base}/__ds``: subscriptions, unless they are switched off."""
     if service.subscriptions is None:
@@ -117,7 +110,7 @@ def build_blueprint(
     """
     config = config or Config()
     service = build_service(storage, config)
-    hooks = build_hooks(config, (*access_gates(config), *gates), observers)
+    hooks = build_hooks(config, (*access_gates(config.auth), *gates), observers)
     if ready is not None:
         service.on_ready.append(lambda is_ready: ready.set() if is_ready else ready.clear())
     if shutdown is not None:

@@ -1,4 +1,4 @@
-"""Tokens at the real server: effective without a restart, in every worker, and a damaged file at the start."""
+"""Tokens at the real server: effective without a restart, and what is wrong with their files at the start."""
 
 from __future__ import annotations
 
@@ -50,10 +50,26 @@ def test_a_token_works_and_ends_without_a_restart(tmp_path: Path) -> None:
         assert secret not in server.log
 
 
-def test_a_damaged_file_is_refused_at_the_start(tmp_path: Path) -> None:
-    path = tmp_path / "tokens.json"
-    path.write_text("not json")
-    settings = {"DS_AUTH__MODE": "tokens", "DS_AUTH__TOKENS_PATH": str(path), "DS_SERVER__PORT": "0"}
+TOKENS = {"DS_AUTH__MODE": "tokens"}, "DS_AUTH__TOKENS_PATH"
+KEYS = {"DS_AUTH__MODE": "jwt"}, "DS_AUTH__JWT_KEYS_PATH"
+
+
+@pytest.mark.parametrize(
+    ("given", "text", "reason"),
+    [
+        (TOKENS, "not json", "is no file of tokens"),
+        (KEYS, "{", "it is no JWK Set"),
+        (KEYS, None, "No such file"),
+    ],
+)
+def test_a_file_that_nobody_could_be_let_in_by_is_refused_at_the_start(
+    tmp_path: Path, given: tuple[dict[str, str], str], text: str | None, reason: str
+) -> None:
+    path = tmp_path / "access"
+    if text is not None:
+        path.write_text(text)
+    mode, variable = given
+    settings = {**mode, variable: str(path), "DS_SERVER__PORT": "0"}
     finished = subprocess.run(
         GUNICORN,
         cwd=ROOT,
@@ -64,5 +80,5 @@ def test_a_damaged_file_is_refused_at_the_start(tmp_path: Path) -> None:
     )
     assert finished.returncode == ExitCode.CONFIGURATION
     (line,) = finished.stderr.splitlines()
-    assert "auth.tokens_path" in line
-    assert "is no file of tokens" in line
+    assert variable.removeprefix("DS_").replace("__", ".").lower() in line
+    assert reason in line
