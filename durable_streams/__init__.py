@@ -6,6 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from durable_streams.access.signed_urls import UrlSigner
     from durable_streams.app import create_app
     from durable_streams.config import Config, ConfigLoadOptions
     from durable_streams.embedding import Streams
@@ -34,6 +35,7 @@ __all__ = [
     "Streams",
     "TooManyRequests",
     "Unauthorized",
+    "UrlSigner",
     "build_blueprint",
     "create_app",
 ]
@@ -53,6 +55,7 @@ _HOMES = {
     "Streams": "durable_streams.embedding",
     "TooManyRequests": "durable_streams.protocol.errors",
     "Unauthorized": "durable_streams.protocol.errors",
+    "UrlSigner": "durable_streams.access.signed_urls",
     "build_blueprint": "durable_streams.web.blueprint",
     "create_app": "durable_streams.app",
 }

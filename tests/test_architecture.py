@@ -124,6 +124,7 @@ LAYERS = {
         others="flask gevent prometheus_client",
     ),
     "access": layer("access", "protocol", "storage.on_disk.disk"),
+    "access.signed_urls": layer("access", others="itsdangerous"),
     "access.building": layer("access", "config", "extras"),
     "access.json_web_tokens": layer(
         "access", "eventloop", "protocol", others="cryptography gevent jwt urllib3"

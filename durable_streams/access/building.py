@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from durable_streams.access.gate import AccessGate, GrantOf
+from durable_streams.access.signed_urls import UrlSigner
 from durable_streams.access.token_file import TokenFile
 from durable_streams.config.access import AuthSettings
 from durable_streams.extras import require_extra
@@ -10,7 +11,12 @@ from durable_streams.extras import require_extra
 
 def access_gates(auth: AuthSettings) -> tuple[AccessGate, ...]:
     """The gate of ``auth.mode``, if there is one; raises FileDamaged, OSError or MissingExtra."""
-    return () if auth.mode == "none" else (AccessGate(_grants(auth)),)
+    return () if auth.mode == "none" else (AccessGate(_grants(auth), url_signer(auth)),)
+
+
+def url_signer(auth: AuthSettings) -> UrlSigner | None:
+    """What signs and checks URLs, where that is on; raises UrlKeysDamaged, or OSError."""
+    return None if auth.url_keys_path is None else UrlSigner(auth.url_keys_path, auth.url_max_secs)
 
 
 def _grants(auth: AuthSettings) -> GrantOf:

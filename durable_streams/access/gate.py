@@ -6,10 +6,12 @@ It decides before the stream is looked at, so a refusal says nothing of whether 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from time import monotonic, time
 from typing import Any, Final, Protocol
 
 from durable_streams.access.grants import ADMIN, CREATE, DELETE, LIVE_ACCESS, READ, WRITE, Grant, LiveAccess
+from durable_streams.access.signed_urls import UrlSigner, url_token
 from durable_streams.protocol.errors import Forbidden, Unauthorized
 from durable_streams.protocol.names import RESERVED
 
@@ -52,9 +54,15 @@ class Exchange(Protocol):
 class AccessGate:
     """Lets a request pass that has a bearer token with the scope that it needs."""
 
-    def __init__(self, grant_of: GrantOf, clock: Callable[[], float] = time) -> None:
-        """``grant_of`` gives what a token grants now; ``clock`` gives seconds since 1970."""
+    def __init__(
+        self, grant_of: GrantOf, urls: UrlSigner | None = None, clock: Callable[[], float] = time
+    ) -> None:
+        """``grant_of`` gives what a token grants now; ``clock`` gives seconds since 1970.
+
+        ``urls``: reads may be allowed by a signed URL too.
+        """
         self._grant_of = grant_of
+        self._urls = urls
         self._clock = clock
 
     def __call__(self, exchange: Exchange) -> None:
@@ -62,17 +70,27 @@ class AccessGate:
         operation = exchange.operation
         if exchange.exempt or operation in OPEN:
             return
-        token = bearer_token(exchange.environ)
-        if token is None:
-            raise Unauthorized("This request needs a bearer token", REALM)
-        grant = self._grant_of(token)
+        grant_now = self._credential(exchange)
+        grant = grant_now()
         if grant is None:
             raise Unauthorized("The token is unknown, revoked or expired", f'{REALM}, error="invalid_token"')
         exchange.principal = grant.principal
         self._check(exchange, grant, NEEDED.get(operation))
         if exchange.live is not None:
             until = monotonic() + grant.expires_at - self._clock()
-            exchange.environ[LIVE_ACCESS] = LiveAccess(until, lambda: self._grant_of(token) is not None)
+            exchange.environ[LIVE_ACCESS] = LiveAccess(until, lambda: grant_now() is not None)
+
+    def _credential(self, exchange: Exchange) -> Callable[[], Grant | None]:
+        """What tells the grant of a request, now and later; raises Unauthorized where it carries no token."""
+        environ = exchange.environ
+        token = bearer_token(environ)
+        if token is not None:
+            return partial(self._grant_of, token)
+        if self._urls is not None and NEEDED.get(exchange.operation) == READ:
+            token = url_token(environ)
+            if token is not None:
+                return partial(self._urls.grant_of, token, exchange.name, environ["REQUEST_METHOD"])
+        raise Unauthorized("This request needs a bearer token", REALM)
 
     def _check(self, exchange: Exchange, grant: Grant, scope: str | None) -> None:
         # The server itself is no stream: only a grant for every name reaches it.

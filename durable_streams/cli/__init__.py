@@ -18,6 +18,7 @@ from durable_streams.cli.copying import COPY
 from durable_streams.cli.keys import KEYS
 from durable_streams.cli.maintenance import MAINTENANCE
 from durable_streams.cli.serving import CONFIG, SERVE
+from durable_streams.cli.signing import SIGN_URL
 from durable_streams.cli.tokens import TOKEN
 from durable_streams.config import SETTINGS, ConfigLoadOptions
 from durable_streams.config.layers import OPTIONS
@@ -26,7 +27,7 @@ from durable_streams.startup import ExitCode
 __all__ = ["main"]
 
 PROGRAM: Final = "durable-streams-server"
-COMMANDS: Final[tuple[Command, ...]] = (SERVE, CONFIG, *MAINTENANCE, COPY, KEYS, TOKEN)
+COMMANDS: Final[tuple[Command, ...]] = (SERVE, CONFIG, *MAINTENANCE, COPY, KEYS, TOKEN, SIGN_URL)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -118,7 +118,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     create.add_argument(
         "--expires",
-        type=_duration,
+        type=duration,
         metavar="TIME",
         help="after how long it ends, as 12h, 30d or 8w; never without it",
     )
@@ -156,7 +156,8 @@ def _pattern(text: str) -> str:
         raise argparse.ArgumentTypeError(str(exc)) from None
 
 
-def _duration(text: str) -> float:
+def duration(text: str) -> float:
+    """Seconds from a text such as `90m`; raises ArgumentTypeError."""
     found = re.fullmatch(r"(\d{1,6})([mhdw])", text)
     if not found or not int(found[1]):
         raise argparse.ArgumentTypeError("a number and a unit, as 90m, 12h, 30d or 8w")

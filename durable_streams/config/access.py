@@ -17,8 +17,8 @@ KeysUrl = Annotated[str, AfterValidator(values.keys_url)]
 TextList = Annotated[tuple[str, ...], BeforeValidator(values.text_list)]
 
 
-class AuthSettings(Section):
-    """Who may do what."""
+class AccessSettings(Section):
+    """The part of the section that every mode has."""
 
     mode: Literal["none", "tokens", "jwt"] = setting(
         "none",
@@ -29,6 +29,26 @@ class AuthSettings(Section):
         Path("./data/tokens.json"),
         "The file of the tokens, which `durable-streams-server token` writes; relative to the working directory.",
     )
+    url_keys_path: OptionalFile = setting(
+        None,
+        "A file with the keys of signed read URLs, one a line, the newest at the end; without it there are none.",
+    )
+    url_max_secs: int = setting(
+        86_400,
+        "The longest that a signed read URL may be valid; one that is valid for longer is refused with 401.",
+        unit="seconds",
+        ge=1,
+        le=2_592_000,
+    )
+    cache_control: Literal["private", "no-store"] = setting(
+        "private",
+        "Whether catch-up reads of protected streams may be kept by the client's own cache, or by none.",
+    )
+
+
+class AuthSettings(AccessSettings):
+    """Who may do what."""
+
     jwt_keys_path: OptionalFile = setting(
         None,
         "With `jwt`: a file with the keys that verify tokens: public keys in PEM, a JWK Set, or one shared secret.",
@@ -71,10 +91,6 @@ class AuthSettings(Section):
         "The claim with the patterns of stream names; a token without it is for no stream. With an empty text every "
         "token is for all streams.",
     )
-    cache_control: Literal["private", "no-store"] = setting(
-        "private",
-        "Whether catch-up reads of protected streams may be kept by the client's own cache, or by none.",
-    )
 
     @model_validator(mode="after")
     def keys_of_one_place(self) -> AuthSettings:
@@ -83,5 +99,15 @@ class AuthSettings(Section):
                 "one_place",
                 "needs one of auth.jwt_keys_path and auth.jwt_keys_url, and not both",
                 {"key": "auth.mode"},
+            )
+        return self
+
+    @model_validator(mode="after")
+    def urls_need_a_mode(self) -> AuthSettings:
+        if self.mode == "none" and self.url_keys_path is not None:
+            raise PydanticCustomError(
+                "no_mode",
+                "signed URLs need access control: auth.mode must be tokens or jwt",
+                {"key": "auth.url_keys_path"},
             )
         return self

@@ -17,6 +17,7 @@ from durable_streams.serving.served import SERVING, Handover, load, timeouts
 from durable_streams.startup import ExitCode, Phase, load_config_or_exit, refuse_start
 from durable_streams.storage.modes import mode_of
 from durable_streams.telemetry import announce_files, announce_listening, announce_stopped, install_logging
+from durable_streams.telemetry.redaction import RedactingFilter, redact
 
 WORKER_CLASSES: Final = {"stream": "durable_streams.worker.StreamWorker", "gevent": "gevent"}
 # A worker that is silent for so long has its loop blocked for good. Killing it loses what memory mode holds,
@@ -38,6 +39,13 @@ class ServerLog(Logger):  # type: ignore[misc]
             self._set_handler(self.error_log, None, None)
             self.error_log.setLevel(logging.NOTSET)
             self.error_log.propagate = True
+        else:
+            self.error_log.addFilter(RedactingFilter())
+
+    def atoms(self, resp: Any, req: Any, environ: Any, request_time: Any) -> dict[str, Any]:
+        """What an access log of gunicorn's own, which is off by default, may print of a request."""
+        found = super().atoms(resp, req, environ, request_time)
+        return {name: redact(value) if isinstance(value, str) else value for name, value in found.items()}
 
     def error(self, msg: str, *args: Any, **kwargs: Any) -> None:
         """A worker that could not start has logged the reason; gunicorn's three lines would hide it."""

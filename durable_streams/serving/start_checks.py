@@ -18,6 +18,7 @@ from typing import Any, Final
 
 from gunicorn.util import is_ipv6
 
+from durable_streams.access.signed_urls import read_url_keys
 from durable_streams.access.token_file import read_records
 from durable_streams.access.watched_file import FileDamaged
 from durable_streams.config import Config
@@ -149,6 +150,9 @@ def _authority(host: str, port: int) -> str:
 def access_obstacle(config: Config) -> str | None:
     """Why nobody could be let in: tokens or keys that cannot be read, or a package that is missing."""
     auth = config.auth
+    reason = _unreadable("auth.url_keys_path", read_url_keys, auth.url_keys_path)
+    if reason is not None:
+        return reason
     if auth.mode == "tokens":
         return _unreadable("auth.tokens_path", read_records, auth.tokens_path)
     if auth.mode == "none":

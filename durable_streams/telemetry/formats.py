@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from durable_streams.config.errors import escape_line
+from durable_streams.telemetry.redaction import redact
 
 ECS_VERSION: Final = "8.11.0"
 FIELDS_ATTRIBUTE: Final = "fields"
@@ -27,12 +28,12 @@ class TextFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         level = _level_name(record).upper()
-        line = f"{timestamp(record.created)} {level:>5} {record.name}: {escape_line(record.getMessage())}"
+        line = f"{timestamp(record.created)} {level:>5} {record.name}: {escape_line(redact(record.getMessage()))}"
         for name, value in fields_of(record).items():
             line += f" {name}={text_value(value)}"
         if record.exc_info:
             # The trace repeats messages of exceptions, and those may repeat what a client sent.
-            trace = self.formatException(record.exc_info)
+            trace = redact(self.formatException(record.exc_info))
             line += "".join(f"\n    | {escape_line(part)}" for part in trace.splitlines())
         return line
 
@@ -44,7 +45,7 @@ class JsonFormatter(logging.Formatter):
         document: dict[str, Any] = {
             "@timestamp": timestamp(record.created),
             "log.level": _level_name(record),
-            "message": record.getMessage(),
+            "message": redact(record.getMessage()),
             "ecs.version": ECS_VERSION,
             "log.logger": record.name,
             "process.pid": record.process,
@@ -52,8 +53,8 @@ class JsonFormatter(logging.Formatter):
         }
         if record.exc_info and record.exc_info[0] is not None:
             document["error.type"] = record.exc_info[0].__name__
-            document["error.message"] = str(record.exc_info[1])
-            document["error.stack_trace"] = self.formatException(record.exc_info)
+            document["error.message"] = redact(str(record.exc_info[1]))
+            document["error.stack_trace"] = redact(self.formatException(record.exc_info))
         return json.dumps(document, default=str)
 
 

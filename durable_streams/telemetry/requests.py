@@ -12,6 +12,7 @@ from typing import Any, Final, Protocol
 from durable_streams.config.log_filter import LogFilter
 from durable_streams.config.settings import LogSettings
 from durable_streams.telemetry.formats import FIELDS_ATTRIBUTE
+from durable_streams.telemetry.redaction import redact
 from durable_streams.telemetry.request_ids import REQUEST_ID
 
 REQUEST_TARGET: Final = "durable_streams.request"
@@ -120,7 +121,7 @@ def _request_fields(environ: Mapping[str, Any], stream_id: str) -> dict[str, Any
         "http.request.method": environ.get("REQUEST_METHOD"),
         "http.route": _route(path, stream_id),
         "url.path": path,
-        "url.query": environ.get("QUERY_STRING") or None,
+        "url.query": redact(environ.get("QUERY_STRING", "")) or None,
         "server.address": _host_name(environ),
         "client.address": environ.get("REMOTE_ADDR") or None,
         "user_agent.original": environ.get("HTTP_USER_AGENT"),

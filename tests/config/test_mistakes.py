@@ -52,6 +52,7 @@ WRONG_VARIABLES = [
     ("DS_AUTH__JWT_KEYS_URL", "https://[x/keys", "must be an https URL", None),
     ("DS_AUTH__JWT_KEYS_URL", "https://me:secret@login.example/keys", "must be an https URL", None),
     ("DS_AUTH__MODE", "jwt", "needs one of auth.jwt_keys_path and auth.jwt_keys_url", None),
+    ("DS_AUTH__URL_KEYS_PATH", "keys", "signed URLs need access control", None),
     ("DS_AUTH__JWT_SCOPE_CLAIM", "", "", None),
     ("DS_LOG__FORMAT", "xml", "must be one of 'text' or 'json'", None),
     ("DS_LOG__RUST_LOG", "inof", "is neither a level nor target=level, did you mean 'info'?", None),
