@@ -41,6 +41,7 @@ class Metrics:
             self._of_streams,
             self._of_limits,
             self._of_storage,
+            self._of_subscriptions,
             self._of_process,
         ]
         """What is built on the service adds its own."""
@@ -156,6 +157,38 @@ class Metrics:
             for name, value in storage.figures().items():
                 figure = FIGURES[name]
                 yield (counter if figure.only_grows else gauge)(name, figure.text, value)
+
+    def _of_subscriptions(self) -> Iterator[Metric]:
+        subscriptions = self._service.subscriptions
+        if subscriptions is None:
+            return
+        counts, backlog = subscriptions.counts, subscriptions.backlog()
+        yield gauge("subscriptions", "Subscriptions.", backlog.subscriptions)
+        yield gauge(
+            "subscriptions_pending", "Subscriptions with something that was not acked.", backlog.pending
+        )
+        yield gauge(
+            "subscriptions_failing",
+            "Subscriptions whose delivery has failed and is repeated.",
+            backlog.failing,
+        )
+        yield gauge(
+            "subscription_pending_streams",
+            "Links with something that was not acked.",
+            backlog.pending_streams,
+        )
+        yield gauge(
+            "subscription_lag_seconds",
+            "How long the subscription that has waited longest has been pending without a break.",
+            backlog.lag_s,
+        )
+        for name, text, values in (
+            ("deliveries", "Wakes that were sent to a receiver or to a wake stream.", counts.attempts),
+            ("delivery_failures", "Deliveries that have failed.", counts.failures),
+        ):
+            yield counters(name, text, ("type",), [((kind,), count) for kind, count in values.items()])
+        yield counter("dead_letters", "Wakes that went to the dead letters.", counts.dead_letters)
+        yield counter("expired_leases", "Leases that ended without an ack.", counts.expired_leases)
 
     def _of_process(self) -> Iterator[Metric]:
         yield gauges(

@@ -29,9 +29,15 @@ _ONE_FOR_ALL: Final = {
     "storage_failed": "livemax",
     "streams": "livemax",
     "database_bytes": "livemax",
+    "subscriptions": "livemax",
+    "subscriptions_pending": "livemax",
+    "subscriptions_failing": "livemax",
+    "subscription_pending_streams": "livemax",
+    "subscription_lag_seconds": "livemax",
     "process_start_time_seconds": "livemin",
 }
-"""Gauges that are no sum over workers, because each worker sees the same. ``ready`` is 0 if it is so of one worker."""
+"""Gauges that are no sum over workers, because each worker sees the same, or one alone tells. ``ready`` is 0 if it is
+so of one worker."""
 
 
 class Exposition:

@@ -67,6 +67,10 @@ class Registry:
         """Those that exist, in the order of their ids."""
         return (tracked for _, tracked in sorted(self._all.items()) if tracked.exists)
 
+    def snapshot(self) -> list[Tracked]:
+        """All places in no order, those included that are still to be filled."""
+        return list(self._all.values())
+
     # -- finding -----------------------------------------------------------------------------------------------
 
     def find(self, subscription_id: str) -> Tracked | None:

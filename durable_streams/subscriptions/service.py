@@ -23,6 +23,7 @@ from durable_streams.subscriptions.control import Control
 from durable_streams.subscriptions.creating import Creator
 from durable_streams.subscriptions.dispatching.delivering import Answer, Deliverer, DeliveryFailed
 from durable_streams.subscriptions.dispatching.dispatcher import Dispatcher
+from durable_streams.subscriptions.figures import Backlog, backlog_of
 from durable_streams.subscriptions.linked_streams import LinkedStreams
 from durable_streams.subscriptions.registry import Registry
 from durable_streams.subscriptions.tokens import Tokens
@@ -52,9 +53,11 @@ class SubscriptionService:
         self._registry = Registry(store.histories, LinkedStreams(store), SteadyClock(), shared=shared)
         self._keys = Keys(store.documents, time)
         self._leadership = Leadership(store.leases, LEASE_NAME, store.clock, LEASE_S) if shared else None
+        deliverer = self._deliverer()
+        self.counts = deliverer.counts
         self._dispatcher = Dispatcher(
             self._registry,
-            self._deliverer().take_step,
+            deliverer.take_step,
             settings.parallel_deliveries,
             self._leadership.leads if self._leadership else None,
         )
@@ -85,6 +88,10 @@ class SubscriptionService:
             self._leadership.resign()
         if self._made_webhooks is not None:
             self._made_webhooks.close()
+
+    def backlog(self) -> Backlog:
+        """How far behind workers are; nothing in a process that does not dispatch, which would know it late."""
+        return backlog_of(self._registry) if self._dispatcher.is_leading else Backlog()
 
     def root(self, sub: Subscription) -> str:
         """The URL of the stream root, for callbacks and keys."""

@@ -29,6 +29,7 @@ from durable_streams.protocol.subscriptions.requests import (
 from durable_streams.protocol.subscriptions.retrying import Step
 from durable_streams.protocol.subscriptions.state import Entry, Subscription, Wake
 from durable_streams.subscriptions.dispatching.announcing import announce_wake, write_dead_letter
+from durable_streams.subscriptions.figures import DeliveryCounts
 from durable_streams.subscriptions.registry import Registry
 from durable_streams.subscriptions.tracked import Tracked
 
@@ -71,6 +72,7 @@ class Deliverer:
         self._subscription_url = subscription_url
         self._timeout_s = timeout_s
         self._wall_clock = wall_clock
+        self.counts = DeliveryCounts()
 
     def take_step(self, tracked: Tracked, step: Step) -> None:
         """Do what is next; raises the ProtocolError of a storage that could not note it."""
@@ -79,6 +81,7 @@ class Deliverer:
                 self._registry.update(tracked.id, WakeUp(new_wake_id()))
             case Step.EXPIRE:
                 self._registry.update(tracked.id, Expire())
+                self.counts.expired_leases += 1
             case Step.DELIVER:
                 self._deliver(tracked)
             case Step.BURY:
@@ -91,6 +94,7 @@ class Deliverer:
         self._registry.update(tracked.id, Attempt(wake.id))
         if not tracked.exists or tracked.sub.wake is None or tracked.sub.wake.id != wake.id:
             return
+        self.counts.attempts[tracked.sub.config.type] += 1
         if tracked.sub.pulls:
             self._announce(tracked, tracked.sub.wake)
         else:
@@ -130,11 +134,13 @@ class Deliverer:
             self._fail(tracked, wake, f"the dead-letter stream: {exc.detail}")
             return
         self._registry.update(tracked.id, Bury(wake.id))
+        self.counts.dead_letters += 1
         log.warning("subscription %r: wake %s went to the dead letters", tracked.id, wake.id)
 
     def _fail(self, tracked: Tracked, wake: Wake, error: str) -> None:
         if not tracked.exists:
             return
+        self.counts.failures[tracked.sub.config.type] += 1
         is_first = not tracked.sub.is_failing
         self._registry.update(tracked.id, Fail(wake.id, error[:ERROR_CHARACTERS_MAX], random.random()))
         # A receiver that is down is one record, not one for each retry.

@@ -97,6 +97,11 @@ class Dispatcher:
             self._event.clear()
 
     @property
+    def is_leading(self) -> bool:
+        """Whether this process has dispatched in its last round."""
+        return self._was_leading
+
+    @property
     def is_at_rest(self) -> bool:
         """Whether nothing is under way, and nothing is due."""
         return self._is_idle and not self._event.is_set() and not self._crews
