@@ -70,7 +70,8 @@ class AccessGate:
         operation = exchange.operation
         if exchange.exempt or operation in OPEN:
             return
-        grant_now = self._credential(exchange)
+        token = bearer_token(exchange.environ)
+        grant_now = self._by_url(exchange) if token is None else partial(self._grant_of, token)
         grant = grant_now()
         if grant is None:
             raise Unauthorized("The token is unknown, revoked or expired", f'{REALM}, error="invalid_token"')
@@ -80,12 +81,9 @@ class AccessGate:
             until = monotonic() + grant.expires_at - self._clock()
             exchange.environ[LIVE_ACCESS] = LiveAccess(until, lambda: grant_now() is not None)
 
-    def _credential(self, exchange: Exchange) -> Callable[[], Grant | None]:
-        """What tells the grant of a request, now and later; raises Unauthorized where it carries no token."""
+    def _by_url(self, exchange: Exchange) -> Callable[[], Grant | None]:
+        """What a signed URL grants, now and later; raises Unauthorized where there is none."""
         environ = exchange.environ
-        token = bearer_token(environ)
-        if token is not None:
-            return partial(self._grant_of, token)
         if self._urls is not None and NEEDED.get(exchange.operation) == READ:
             token = url_token(environ)
             if token is not None:

@@ -118,6 +118,7 @@ BAD_KEYS: dict[str, bytes] = {
     "secret in a set too short": json.dumps({"keys": [{"kty": "oct", "k": "AAAA"}]}).encode(),
     "half a JWK": b'{"keys": [{"kty": "RSA", "e": "AQAB"}]}',
     "too many": jwk_set(*[issuer("ES256", str(number)) for number in range(KEYS_MAX + 1)]),
+    "too many blocks": issuer("ES256").pem * (KEYS_MAX + 1),
     "too long": b"x" * 1_000_000,
 }
 
