@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from durable_streams.access import AccessGate
 from durable_streams.access.token_file import changing, new_token
 from tests.web.conftest import OpenServer, open_server
 from tests.web.driving import Server
@@ -42,3 +43,9 @@ def open_guarded(open_server: OpenServer, path: Path) -> Callable[..., Server]:
     return lambda **sections: open_server(
         **{"auth": {"mode": "tokens", "tokens_path": str(path)}, **sections}
     )
+
+
+def gates_of(server: Server) -> tuple[AccessGate, ...]:
+    """The gates that the server's own access control has made."""
+    begin = server.flask.before_request_funcs[None][0]
+    return begin.__closure__[0].cell_contents.gates  # type: ignore[index,no-any-return]
