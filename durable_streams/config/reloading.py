@@ -24,6 +24,8 @@ RELOADABLE: Final = frozenset(
         "http.request_ids",
         "limits.max_request_body_bytes",
         "limits.max_read_bytes",
+        "limits.max_compressions",
+        "limits.max_compressed_cache_bytes",
         "limits.max_stream_name_bytes",
         "limits.max_stream_name_segments",
         "tls.cert_path",

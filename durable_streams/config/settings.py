@@ -217,6 +217,20 @@ class LimitSettings(StoredLimits):
         unit="bytes",
         ge=0,
     )
+    max_compressions: int = setting(
+        2,
+        "The most pages, or pieces of longer ones, that are compressed at once, and the most request bodies that are "
+        "decompressed at once; others wait for their turn.",
+        unit="threads",
+        ge=1,
+        le=10,
+    )
+    max_compressed_cache_bytes: ByteCount = setting(
+        16 * 1024 * 1024,
+        "Compressed pages that are kept for the next who ask for them; one may take an eighth. 0 keeps none.",
+        unit="bytes",
+        ge=0,
+    )
     max_stream_name_bytes: ByteCount = setting(
         1024, "The longest stream name, percent-decoded.", unit="bytes", ge=1
     )

@@ -10,10 +10,12 @@ from collections.abc import Callable
 from io import BytesIO
 from typing import Any, Final
 
+from gevent.lock import BoundedSemaphore
+
 from durable_streams.eventloop.deadline import deadline, silence_limit
 from durable_streams.eventloop.live_socket import SERVER_SOCKET
 from durable_streams.protocol.errors import BodyTimeout, InvalidBody, RequestBodyTooLarge, Unavailable
-from durable_streams.web.compression import decode_body
+from durable_streams.web.codings.decoding import decode_body
 from durable_streams.web.response import Environ
 
 BODY_READ_BYTES_MAX: Final = 1024 * 1024
@@ -53,11 +55,14 @@ class InFlight:
 class BodyReader:
     """Reads bodies of at most ``bytes_max`` bytes, none of which may be silent for ``silence_s`` seconds."""
 
-    def __init__(self, bytes_max: int, silence_s: float, in_flight: InFlight | None = None) -> None:
+    def __init__(
+        self, bytes_max: int, silence_s: float, in_flight: InFlight | None = None, decoded_at_once: int = 2
+    ) -> None:
         """``in_flight``: what counts bodies that come in parts; whoever reads one has to ``release`` it."""
         self._bytes_max = bytes_max
         self._silence_s = silence_s
         self._in_flight = in_flight or InFlight(0)
+        self._decoding = BoundedSemaphore(decoded_at_once)
 
     def release(self, environ: Environ) -> None:
         """The body that was read for ``environ`` is no longer held."""
@@ -73,7 +78,8 @@ class BodyReader:
         coding = environ.get("HTTP_CONTENT_ENCODING")
         if coding is None:
             return body
-        decoded = decode_body(body, coding, self._bytes_max)
+        with self._decoding:
+            decoded = decode_body(body, coding, self._bytes_max)
         self._in_flight.take(environ, len(decoded))
         return decoded
 

@@ -18,7 +18,8 @@ from durable_streams.service import StreamService
 from durable_streams.streams.store import Page
 from durable_streams.web import rendering
 from durable_streams.web.bodies import BodyReader, InFlight
-from durable_streams.web.compression import Compression
+from durable_streams.web.codings.compression import Compression
+from durable_streams.web.codings.pages import PageCache
 from durable_streams.web.exchange import Exchange, Handler, LiveEnd
 from durable_streams.web.live_reads import LiveReads, LiveTimes
 from durable_streams.web.parsing import (
@@ -78,8 +79,14 @@ class StreamRoutes:
             limits.max_request_body_bytes,
             server.body_timeout_secs,
             InFlight(limits.max_inflight_body_bytes, store.writes.budget.check_room),
+            limits.max_compressions,
         )
-        self._compression = Compression(config.http.compression, config.http.compress_sse)
+        self._compression = Compression(
+            config.http.compression,
+            config.http.compress_sse,
+            limits.max_compressions,
+            PageCache(limits.max_compressed_cache_bytes),
+        )
         self._base_paths = base_paths
         self._visibility = config.auth.cache_control if gated else config.http.cache_visibility
         self._varies = gated
@@ -191,7 +198,8 @@ class StreamRoutes:
         coding = self._compression.choose(environ) if compressible else None
         if read.offset is None:
             # ``offset=now`` moves with every append: nothing to cache, and no tag to compare.
-            response = rendering.page(page, caching.NO_STORE, None, cursor)
+            tag = None
+            response = rendering.page(page, caching.NO_STORE, tag, cursor)
         else:
             cache_control = caching.cache_control(
                 state, page.start, page.stop, self._store.clock(), self._visibility
@@ -205,7 +213,7 @@ class StreamRoutes:
                 # In one browser, another user must not be given what the first one was allowed to read.
                 response.headers.append(("Vary", "Authorization"))
         if compressible:
-            response = self._compression.of_body(response, coding)
+            response = self._compression.of_body(response, coding, tag)
         if not isinstance(response.body, bytes):
             response.body = StreamedBody(self._held(state, response.body))
         return response

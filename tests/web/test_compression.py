@@ -16,8 +16,8 @@ from werkzeug.test import Client
 from durable_streams.app import create_app
 from durable_streams.config import Config
 from durable_streams.eventloop.threads import in_thread
-from durable_streams.web import compression
-from durable_streams.web.compression import BODY_BYTES_MIN
+from durable_streams.web.codings import compression
+from durable_streams.web.codings.compression import BODY_BYTES_MIN
 
 TEXT = b"the same words again and again\n" * 200
 
@@ -112,7 +112,7 @@ def test_compression_can_be_turned_off() -> None:
 
 
 @pytest.mark.parametrize("coding", DECODERS)
-def test_the_loop_does_not_compress(app: Client, coding: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_loop_does_not_compress(coding: str, monkeypatch: pytest.MonkeyPatch) -> None:
     threads: list[int] = []
     compress = compression._COMPRESS[coding]
 
@@ -121,7 +121,7 @@ def test_the_loop_does_not_compress(app: Client, coding: str, monkeypatch: pytes
         return compress(body)
 
     monkeypatch.setitem(compression._COMPRESS, coding, noted)
-    answer = app.get("/v1/stream/s", headers={"Accept-Encoding": coding})
+    answer = app_with().get("/v1/stream/s", headers={"Accept-Encoding": coding})
     assert DECODERS[coding](answer.data) == TEXT
     assert threads
     assert threading.get_ident() not in threads

@@ -1,0 +1,1 @@
+"""Content codings: compressed responses, and request bodies that come compressed."""
