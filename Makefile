@@ -150,6 +150,10 @@ bench-subscriptions: $(VENV)/dev.stamp ## Measure what 10,000 subscriptions add 
 bench-webhooks: $(VENV)/dev.stamp ## Measure small POSTs while 1,000 webhook subscriptions are kept busy
 	$(BIN)/python -m benchmarks.webhooks $(BENCH_ARGS)
 
+.PHONY: bench-bombs
+bench-bombs: $(VENV)/dev.stamp ## Measure what the worst requests of one client cost the worker, the table of docs/security.md
+	$(BIN)/python -m benchmarks.bombs $(BENCH_ARGS)
+
 .PHONY: bench
 bench: $(VENV)/dev.stamp ## Measure this server against every peer that can be installed, one at a time on one core
 	$(BIN)/python -m benchmarks.peers $(BENCH_ARGS)

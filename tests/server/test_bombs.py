@@ -1,7 +1,7 @@
 """Small requests that could cost much work: while each is served, the requests of others go on.
 
 What counts is the order of answers, not how long they take: of requests that another client makes one after the other,
-many are answered between the last byte of a bomb and its own answer.
+many are answered between the last byte of a bomb and its own answer. `make bench-bombs` measures what a bomb costs.
 """
 
 from __future__ import annotations
@@ -14,22 +14,14 @@ from uuid import uuid4
 
 import pytest
 
+from benchmarks.bombs import BOMBS, HEAD_END, Bomb
 from tests.server.sockets import Exchange
 from tests.servers import Server, ServerKind, running_server
 
-BODY_BYTES = 10_000_000
 ANSWERS_MIN = 2
 """Of the other client during one bomb; without turns there is one at most."""
 BOMBS_MAX = 10
 """The machine may keep the other client waiting: one bomb of so many has to show that there are turns."""
-
-JSON_BOMBS = {
-    "digits": (b"1,", b"1", 204),
-    "empty objects": (b"{},", b"{}", 204),
-    "lone surrogates": (rb'"\ud800",', b"1", 204),
-    "digits without an end": (b"1,", b"", 400),
-    "empty objects with a last mistake": (b"{},", b"{]", 400),
-}
 
 pytestmark = pytest.mark.server
 
@@ -37,8 +29,8 @@ pytestmark = pytest.mark.server
 @pytest.fixture(scope="module")
 def server(server_kind: ServerKind, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     settings = {
-        "DS_LIMITS__MAX_REQUEST_BODY_BYTES": str(BODY_BYTES + 100),
-        "DS_LIMITS__MAX_MESSAGES_PER_REQUEST": "0",
+        # What some rows of the table lift; the limits themselves are tested elsewhere.
+        **{key: value for bomb in BOMBS for key, value in bomb.lifts.items()},
         **server_kind.environ,
     }
     with running_server(tmp_path_factory.mktemp("bombs"), settings) as running:
@@ -89,79 +81,42 @@ class Meanwhile:
         self._bystander.leave()
 
 
-@pytest.mark.parametrize(("element", "last", "status"), JSON_BOMBS.values(), ids=JSON_BOMBS)
-def test_others_are_served_while_a_json_bomb_is_split(
-    server: Server, element: bytes, last: bytes, status: int
-) -> None:
+@pytest.mark.parametrize("bomb", BOMBS, ids=lambda bomb: bomb.title)
+def test_others_are_served_meanwhile(server: Server, bomb: Bomb) -> None:
+    served = [served_during(server, bomb)]
+    while bomb.is_work and served[-1] < ANSWERS_MIN and len(served) < BOMBS_MAX:
+        served.append(served_during(server, bomb))
+    assert not bomb.is_work or served[-1] >= ANSWERS_MIN, served
+
+
+def served_during(server: Server, bomb: Bomb) -> int:
+    """How many requests of another client are answered between the last byte of a bomb and its last answer."""
     target = f"/v1/stream/bombs/{uuid4().hex}"
-    server.request("PUT", target, b"[]", {"Content-Type": "application/json"})
-    body = b"[" + element * (BODY_BYTES // len(element)) + last + (b"]" if last else b"")
-    with Meanwhile(server) as meanwhile, Exchange(server.port) as bomber:
-        bomber.send_request("POST", target, body, Content_Type="application/json")
+    if bomb.before is not None:
+        with Exchange(server.port) as before:
+            before.send(b"".join(bomb.before(target)))
+            assert before.read_answer()[0] == 201
+    pieces = bomb.sent(target)
+    with Meanwhile(server) as meanwhile, ExitStack() as connections:
+        bombers = [connections.enter_context(Exchange(server.port)) for _ in range(bomb.clients)]
+        for bomber in bombers:
+            for piece in pieces:
+                bomber.send(piece)
         meanwhile.begin()
-        answered, _, problem = bomber.read_answer()
+        answers = [answer_of(bomber, bomb) for bomber in bombers]
         meanwhile.end()
-    assert answered == status, problem
-    assert meanwhile.answers >= ANSWERS_MIN
-    if status == 400:
-        assert json.loads(problem)["code"] == "INVALID_JSON"
-    assert server.request("DELETE", target).status == 204
-
-
-def test_others_are_served_while_the_messages_before_a_fork_are_counted(server: Server) -> None:
-    target = f"/v1/stream/bombs/{uuid4().hex}"
-    count = BODY_BYTES // 2 - 10
-    body = b"[" + b"1," * count + b"2]"
-    assert server.request("PUT", target, body, {"Content-Type": "application/json"}).status == 201
-    for sub_offset, status in ((count, 201), (count + 2, 400)):
-        answers = [answers_while_forking(server, target, sub_offset, status)]
-        while answers[-1] < ANSWERS_MIN and len(answers) < BOMBS_MAX:
-            answers.append(answers_while_forking(server, target, sub_offset, status))
-        assert answers[-1] >= ANSWERS_MIN, answers
-    assert server.request("DELETE", target).status == 204
-
-
-def answers_while_forking(server: Server, target: str, sub_offset: int, status: int) -> int:
-    fork = f"{target}/{uuid4().hex}"
-    with Meanwhile(server) as meanwhile, Exchange(server.port) as bomber:
-        bomber.send_request(
-            "PUT",
-            fork,
-            Stream_Forked_From=target,
-            Stream_Fork_Offset="-1",
-            Stream_Fork_Sub_Offset=str(sub_offset),
-            Content_Length="0",
-        )
-        meanwhile.begin()
-        answered, _, problem = bomber.read_answer()
-        meanwhile.end()
-    assert answered == status, problem
-    server.request("DELETE", fork)
+    assert {status for status, _ in answers} == {bomb.status}, answers
+    if bomb.status == 400 and bomb.before is None:
+        assert json.loads(answers[0][1])["code"] == "INVALID_JSON"
+    server.request("DELETE", target)
     return meanwhile.answers
 
 
-READERS = 20
-
-
-@pytest.mark.parametrize(
-    ("content_type", "body"),
-    [
-        ("application/json", b'"' + b"x" * BODY_BYTES + b'"'),
-        ("text/plain", b"\n" * BODY_BYTES),
-        ("text/plain", b"\r" * BODY_BYTES),
-    ],
-    ids=["one long message", "line breaks", "carriage returns"],
-)
-def test_others_are_served_while_readers_catch_up(server: Server, content_type: str, body: bytes) -> None:
-    target = f"/v1/stream/bombs/{uuid4().hex}"
-    assert server.request("PUT", target, body, {"Content-Type": content_type}).status == 201
-    with ExitStack() as readers, Meanwhile(server) as meanwhile:
-        connections = [readers.enter_context(Exchange(server.port)) for _ in range(READERS)]
-        for connection in connections:
-            connection.send_request("GET", f"{target}?offset=-1&live=sse")
-        meanwhile.begin()
-        for connection in connections:
-            connection.read_past(b'"upToDate":true')
-        meanwhile.end()
-    assert meanwhile.answers >= ANSWERS_MIN
-    assert server.request("DELETE", target).status == 204
+def answer_of(bomber: Exchange, bomb: Bomb) -> tuple[int, bytes]:
+    """The status, and the body if it is short."""
+    if bomb.until == HEAD_END:
+        status, _, body = bomber.read_answer()
+        return status, body
+    head = bomber.read_until(HEAD_END)
+    bomber.read_past(bomb.until)
+    return int(head.split()[1]), b""
