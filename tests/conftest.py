@@ -120,3 +120,11 @@ def python_client() -> Path:
     if not interpreter.exists():
         absent("the official Python client is not installed: `make test` does it")
     return interpreter
+
+
+@pytest.fixture
+def payload_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of memory only payload counts, so that a test can say how much of it there is room for."""
+    budget = "durable_streams.streams.budget"
+    monkeypatch.setattr(f"{budget}.remembered_bytes", lambda state: 0)
+    monkeypatch.setattr(f"{budget}.remembered_growth", lambda before, after, entries: 0)

@@ -149,7 +149,8 @@ class StoredLimits(Section):
 
     max_memory_bytes: ByteCount = setting(
         100 * 1024 * 1024,
-        "The most payload that the memory modes hold, over all streams.",
+        "The most that the memory modes hold, over all streams: payload, and names, types, producers and other texts "
+        "at the size that they take; the next write is answered with 413.",
         unit="bytes",
         ge=1,
     )

@@ -143,9 +143,9 @@ class Metrics:
             "pending_writes_limit", "The setting limits.max_pending_writes.", writes.limits.pending_writes_max
         )
         if store.storage.counts_as_memory:
-            yield gauge("payload_bytes", "Payload in memory, over all streams.", writes.budget.total)
+            yield gauge("memory_bytes", "Payload, and what is remembered of streams.", writes.budget.total)
             yield gauge(
-                "payload_limit_bytes", "The setting limits.max_memory_bytes.", writes.limits.memory_bytes_max
+                "memory_limit_bytes", "The setting limits.max_memory_bytes.", writes.limits.memory_bytes_max
             )
 
     def _of_storage(self) -> Iterator[Metric]:

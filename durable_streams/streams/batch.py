@@ -6,13 +6,12 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from typing import NamedTuple
 
-from durable_streams.protocol.errors import LimitReached, ProtocolError, TooLarge
-from durable_streams.protocol.names import is_reserved
+from durable_streams.protocol.errors import ProtocolError
 from durable_streams.protocol.outcomes import Decision, Done, Outcome, Removed, SourceStep
 from durable_streams.protocol.requests import UNLIMITED, RemoveFork, Request, StreamLimits
 from durable_streams.protocol.state import StreamState
 from durable_streams.storage.contract import Change, Storage, Unit
-from durable_streams.storage.finding import count_streams
+from durable_streams.streams.budget import MemoryBudget
 from durable_streams.streams.deciding import decide
 
 
@@ -36,53 +35,6 @@ class Limits:
         self.messages_max = messages_max
 
 
-class MemoryBudget:
-    """Payload bytes and streams held in all, those of pending batches included, against their limits; 0 is none."""
-
-    def __init__(self, limit: int, streams_max: int = 0) -> None:
-        self.total = 0
-        self.streams = 0
-        self._limit = limit
-        self._streams_max = streams_max
-
-    def begin(self, storage: Storage) -> None:
-        """Count what is there; the storage is open."""
-        if self._streams_max:
-            self.streams = count_streams(storage)
-
-    def check_room(self, size: int) -> None:
-        """Raise TooLarge when ``size`` more bytes would be too many."""
-        if self._limit and self.total + size > self._limit:
-            raise TooLarge("Memory limit exceeded")
-
-    def add(self, before: StreamState | None, after: StreamState | None) -> None:
-        """Count a change of one stream; raises TooLarge or LimitReached and counts nothing."""
-        growth = _growth(before, after)
-        if growth > 0 and self._limit and self.total + growth > self._limit:
-            raise TooLarge("Memory limit exceeded")
-        if self._streams_max:
-            self._count(before, after)
-        self.total += growth
-
-    def take_back(self, before: StreamState | None, after: StreamState | None) -> None:
-        """A change that was counted was not kept."""
-        self.total -= _growth(before, after)
-        if self._streams_max:
-            self._count(after, before, is_limited=False)
-
-    def _count(
-        self, before: StreamState | None, after: StreamState | None, *, is_limited: bool = True
-    ) -> None:
-        """Internal streams are not counted: the server makes them itself."""
-        more = (after is not None) - (before is not None)
-        state = after or before
-        if not more or state is None or is_reserved(state.name):
-            return
-        if is_limited and more > 0 and self.streams >= self._streams_max:
-            raise LimitReached("limits.max_streams", self._streams_max)
-        self.streams += more
-
-
 def budget_of(storage: Storage, limits: Limits) -> MemoryBudget:
     """The budget of a storage that is not open yet."""
     return MemoryBudget(
@@ -90,12 +42,6 @@ def budget_of(storage: Storage, limits: Limits) -> MemoryBudget:
         # What other processes create would have to be counted at every create.
         0 if storage.shared else limits.streams_max,
     )
-
-
-def _growth(before: StreamState | None, after: StreamState | None) -> int:
-    if before is not None and after is not None and before.config is after.config:
-        return after.tail - before.tail
-    return (after.own_bytes if after else 0) - (before.own_bytes if before else 0)
 
 
 class _Step(NamedTuple):
@@ -160,7 +106,7 @@ class Batch:
         after, data = decision.state, decision.data
         if after is found:
             return
-        self._budget.add(found, after)
+        self._budget.add(found, after, decision.entries)
         self.payload_bytes += len(data)
         change = self._changes.get(name)
         if change is None:
@@ -234,7 +180,7 @@ class Batch:
         for name in list(self._changes) if lost is None else lost:
             change = self._changes.pop(name, None)
             if change is not None:
-                self._budget.take_back(change.before, change.after)
+                self._budget.take_back(change.before, change.after, change.entries)
 
 
 def _continue(change: Change, decision: Decision) -> None:

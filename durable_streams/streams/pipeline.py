@@ -176,11 +176,11 @@ class Pipeline:
         after = decision.state
         if after is not found:
             change = Change(found, after, [decision.data], decision.entries)
-            self.budget.add(found, after)
+            self.budget.add(found, after, decision.entries)
             try:
                 self._record(0, ((change,),), RESTS_ON_NOTHING)
             except BaseException:
-                self.budget.take_back(found, after)
+                self.budget.take_back(found, after, decision.entries)
                 raise
             self._announce((change,))
         return decision.outcome

@@ -200,7 +200,7 @@ NOT_KEPT = [
     ("kind", "error"), NOT_KEPT, ids=[f"{kind.name}-{error.__name__}" for kind, error in NOT_KEPT]
 )
 def test_no_memory_is_held_by_bytes_that_were_not_kept(
-    kind: Kind, tmp_path: Path, error: Callable[[], Exception]
+    kind: Kind, tmp_path: Path, error: Callable[[], Exception], payload_alone: None
 ) -> None:
     fault = Fault({"commit"}, error, 1)
     streams = open_faulty(kind, tmp_path, fault, memory_bytes_max=100)

@@ -32,7 +32,7 @@ def small(open_streams: OpenStreams) -> Streams:
 
 
 @pytest.fixture(params=[kind.param() for kind in KINDS if kind.storage.counts_as_memory])
-def crowded(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Streams]:
+def crowded(request: pytest.FixtureRequest, tmp_path: Path, payload_alone: None) -> Iterator[Streams]:
     """At most LIMIT bytes over all streams, where payload lies in memory."""
     streams = Streams(request.param, tmp_path / "data", Limits(memory_bytes_max=LIMIT))
     yield streams

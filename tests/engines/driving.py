@@ -22,7 +22,8 @@ from durable_streams.protocol.requests import (
 from durable_streams.protocol.state import NO_EXPIRY, Expiry, ForkPoint
 from durable_streams.storage.contract import RESTS_ON_NOTHING, Change, Lost, Storage
 from durable_streams.storage.rows import to_row
-from durable_streams.streams.batch import Batch, Limits, MemoryBudget
+from durable_streams.streams.batch import Batch, Limits
+from durable_streams.streams.budget import MemoryBudget
 
 Contents = dict[str, tuple[Any, bytes]]
 """Name -> row and local bytes: everything that can be seen of a storage."""

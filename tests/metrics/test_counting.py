@@ -14,6 +14,7 @@ from durable_streams.protocol.errors import StorageFull
 from durable_streams.storage.contract import Lost
 from durable_streams.storage.files import FileStorage
 from durable_streams.storage.memory import InMemoryStorage
+from durable_streams.streams.budget import held_bytes
 from tests.metrics.reading import Samples, samples, value
 from tests.web.conftest import OpenServer
 from tests.web.driving import PATIENCE_S, TEXT, Server
@@ -80,8 +81,8 @@ def test_commits_have_their_bytes_their_changes_and_the_lives_of_streams(server:
     assert value(found, "streams_removed_total", reason="deleted") == 1
     assert value(found, "streams_removed_total", reason="expired") == 1
     assert value(found, "streams") == 1
-    assert value(found, "payload_bytes") == 8
-    assert value(found, "payload_limit_bytes") == 100 << 20
+    assert value(found, "memory_bytes") == held_bytes(server.store.find("a"))
+    assert value(found, "memory_limit_bytes") == 100 << 20
     assert value(found, "pending_writes_limit") == 4096
     # Two streams at once, when the fork comes and when it goes.
     assert value(found, "commit_changes_sum") == 8

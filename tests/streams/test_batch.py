@@ -15,9 +15,13 @@ from durable_streams.protocol.outcomes import Appended, Created, Removed
 from durable_streams.protocol.requests import Append, Create, Producer, Remove, RemoveFork
 from durable_streams.protocol.state import NO_EXPIRY, ForkPoint, ForkReference, StreamState
 from durable_streams.storage.contract import Change
-from durable_streams.streams.batch import Batch, Limits, MemoryBudget
+from durable_streams.streams.batch import Batch, Limits
+from durable_streams.streams.budget import MemoryBudget
 
 NOW = 1000.0
+PLENTY = 1 << 30
+
+pytestmark = pytest.mark.usefixtures("payload_alone")
 
 
 class Batches:
@@ -28,7 +32,7 @@ class Batches:
         self.apart: set[str] = set()
         """Forks that cannot be committed together with their source."""
         self.limits = Limits(**limits)
-        self.held = MemoryBudget(self.limits.memory_bytes_max)
+        self.held = MemoryBudget(self.limits.memory_bytes_max or PLENTY)
 
     def begin(self) -> Batch:
         def joins(fork: str, source: str) -> bool:

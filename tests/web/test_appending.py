@@ -273,7 +273,7 @@ def everything(server: Server) -> dict[str, Any]:
 
 @pytest.mark.parametrize(("status", "request_"), REFUSALS.values(), ids=REFUSALS)
 def test_a_refused_request_changes_nothing(
-    open_server: OpenServer, status: int, request_: dict[str, Any]
+    open_server: OpenServer, status: int, request_: dict[str, Any], payload_alone: None
 ) -> None:
     server = open_server(limits=LIMITS)
     server.put("s", b"abc", {**TEXT, "Stream-TTL": "1000"})
