@@ -159,8 +159,8 @@ class StoredLimits(Section):
     )
     max_streams: int = setting(
         0,
-        "The most streams, deleted ones with forks included; the next create is answered with 429. 0 is no limit. Not "
-        "counted in the mode `postgres`.",
+        "The most streams, deleted ones with forks included; the next create is answered with 429. 0 is no limit. In "
+        "the mode `postgres` each worker counts all streams every 10 s, and its own creates and deletes in between.",
         unit="streams",
         ge=0,
     )

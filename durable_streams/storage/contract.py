@@ -41,6 +41,7 @@ from types import MappingProxyType
 from typing import Final
 
 from durable_streams.protocol.errors import StreamDamaged
+from durable_streams.protocol.names import is_reserved
 from durable_streams.protocol.state import StreamState
 
 
@@ -92,6 +93,7 @@ Lost = Collection[str]
 Commit = Callable[[int, Sequence[Unit], Mapping[str, StreamState | None]], Lost]
 """``Storage.commit`` of one storage."""
 
+NAMES_AT_ONCE: Final = 10_000
 NOTHING_LOST: Final[Lost] = frozenset()
 RESTS_ON_NOTHING: Final[Mapping[str, StreamState | None]] = MappingProxyType({})
 
@@ -171,6 +173,14 @@ class Storage(ABC):
     @abstractmethod
     def names(self, prefix: str, after: str, limit: int) -> list[str]:
         """Up to ``limit`` names that start with ``prefix`` and sort after ``after``, in order, soft-deleted too."""
+
+    def count(self) -> int:
+        """How many streams of clients there are, soft-deleted ones included; internal ones are not counted."""
+        count, after = 0, ""
+        while names := self.names("", after, NAMES_AT_ONCE):
+            count += sum(not is_reserved(name) for name in names)
+            after = names[-1]
+        return count
 
     @abstractmethod
     def due(self, now: float, limit: int) -> list[str]:

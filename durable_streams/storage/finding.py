@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final, cast
+from typing import cast
 
 import gevent
 from gevent.event import AsyncResult
 
 from durable_streams.protocol.errors import StreamDamaged
-from durable_streams.protocol.names import is_reserved
 from durable_streams.protocol.state import StreamState
 from durable_streams.storage.contract import Found, Storage
 
-NAMES_AT_ONCE: Final = 10_000
 Find = Callable[[str], StreamState | None]
 """The state of a stream as recorded now. Raises StreamDamaged, or Unavailable."""
 
@@ -56,12 +54,3 @@ class GroupedFinder:
             for answer in asked.values():
                 if not answer.ready():
                     answer.set_exception(exc)
-
-
-def count_streams(storage: Storage) -> int:
-    """How many streams of clients an open storage holds; internal ones are not counted."""
-    count, after = 0, ""
-    while names := storage.names("", after, NAMES_AT_ONCE):
-        count += sum(not is_reserved(name) for name in names)
-        after = names[-1]
-    return count

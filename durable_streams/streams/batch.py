@@ -37,11 +37,7 @@ class Limits:
 
 def budget_of(storage: Storage, limits: Limits) -> MemoryBudget:
     """The budget of a storage that is not open yet."""
-    return MemoryBudget(
-        limits.memory_bytes_max if storage.counts_as_memory else 0,
-        # What other processes create would have to be counted at every create.
-        0 if storage.shared else limits.streams_max,
-    )
+    return MemoryBudget(limits.memory_bytes_max if storage.counts_as_memory else 0, limits.streams_max)
 
 
 class _Step(NamedTuple):

@@ -13,7 +13,6 @@ from durable_streams.protocol.errors import LimitReached, TooLarge
 from durable_streams.protocol.names import is_reserved
 from durable_streams.protocol.state import StreamConfig, StreamState
 from durable_streams.storage.contract import Storage
-from durable_streams.storage.finding import count_streams
 
 STREAM_BYTES: Final = 512
 """Objects of one stream and its places in indexes."""
@@ -38,10 +37,10 @@ class MemoryBudget:
         self._limit = limit
         self._streams_max = streams_max
 
-    def begin(self, storage: Storage) -> None:
-        """Count what is there; the storage is open."""
+    def count_streams(self, storage: Storage) -> None:
+        """Begin with the streams that are there now, those of other processes included; the storage is open."""
         if self._streams_max:
-            self.streams = count_streams(storage)
+            self.streams = storage.count()
 
     def check_room(self, size: int) -> None:
         """Raise TooLarge when ``size`` more bytes would be too many."""

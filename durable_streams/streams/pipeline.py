@@ -83,7 +83,7 @@ class Pipeline:
 
     def start(self) -> None:
         """Start the committers; the storage is open. An inline storage needs none."""
-        self.budget.begin(self._storage)
+        self.budget.count_streams(self._storage)
         if not self._storage.commits_inline:
             self._committers = [_Committer(self, shard) for shard in range(self._storage.shards)]
 

@@ -1,7 +1,8 @@
 """The sweeper: removes expired streams in the background, in one of the processes that share a storage.
 
 That process holds the lease ``sweeper``. Every step of a sweep is a compare-and-set, so two sweepers for a moment are
-wasteful and not wrong. Every process records the windows that its own live readers hold.
+wasteful and not wrong. Every process records the windows that its own live readers hold, and counts the streams of a
+shared storage for ``limits.max_streams``.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ SWEEP_STREAMS_MAX: Final = 512
 
 Between two steps every connection gets one turn at the most, so a sweep outruns the creation of streams.
 """
+RECOUNT_S: Final = 10.0
+"""So old is what a process knows of the number of streams in a shared storage."""
 LEASE_NAME: Final = "sweeper"
 LEASE_S: Final = 15.0
 PAUSE_S_MIN: Final = 0.05
@@ -35,6 +38,7 @@ class Sweeper:
     def __init__(self, store: StreamStore) -> None:
         self._store = store
         self._leadership = Leadership(store.leases, LEASE_NAME, store.clock, LEASE_S)
+        self._recount_at = store.clock() + RECOUNT_S
 
     def run(self, closing: Event) -> None:
         """Sweep each second until ``closing`` is set, then let another process take over."""
@@ -48,11 +52,19 @@ class Sweeper:
         try:
             again_at = self._store.record_held()
             self._sweep(closing)
+            self._recount()
         except Exception:
             # What was due is due again in the next round.
             log.exception("sweeping expired streams failed")
             return SWEEP_INTERVAL_S
         return min(SWEEP_INTERVAL_S, max(PAUSE_S_MIN, again_at - self._store.clock()))
+
+    def _recount(self) -> None:
+        """Other processes create and remove streams too, where they share the storage."""
+        store, now = self._store, self._store.clock()
+        if store.storage.shared and now >= self._recount_at:
+            self._recount_at = now + RECOUNT_S
+            store.writes.budget.count_streams(store.storage)
 
     def _sweep(self, closing: Event) -> None:
         while self._leadership.leads() and not closing.is_set():

@@ -16,6 +16,7 @@ from zlib import crc32
 import msgspec
 
 from durable_streams.protocol.errors import StorageFull, StreamDamaged, StreamNotFound, Unavailable
+from durable_streams.protocol.names import RESERVED
 from durable_streams.protocol.state import StreamState
 from durable_streams.storage.abilities import Relay
 from durable_streams.storage.contract import NOTHING_LOST, Found, Lost, Storage, Unit
@@ -61,6 +62,7 @@ READ: Final = b"""
 HAS_UID: Final = b"select 1 from streams where name = $1 and uid = $2"
 NAMES: Final = b"""
     select name from streams where name ^@ $1 and name >= $1 and name > $2 order by name limit $3"""
+COUNT: Final = b"select count(*) from streams where name <> $1 and not name ^@ $2"
 DUE: Final = b"select name from streams where due_at <= $1 order by due_at limit $2"
 FIGURES_S: Final = 30.0
 """How old the figures for the metrics may be."""
@@ -97,7 +99,9 @@ class PostgresStorage(Storage):
         if self._is_open:
             return
         options = self._options
-        self._pool = Pool(partial(self._connect, options.dsn), options.pool_size, options.statement_timeout_s)
+        self._pool = Pool(
+            partial(_connect, options, options.dsn), options.pool_size, options.statement_timeout_s
+        )
         try:
             with self._pool.session() as session:
                 _check_server(session)
@@ -124,7 +128,9 @@ class PostgresStorage(Storage):
 
     def relay(self) -> Relay:
         options = self._options
-        connect = partial(self._connect, options.listen_dsn or options.dsn, [("synchronous_commit", "off")])
+        connect = partial(
+            _connect, options, options.listen_dsn or options.dsn, [("synchronous_commit", "off")]
+        )
         self._relay = NotifyRelay(connect, f"ds_{options.schema}")
         return self._relay
 
@@ -194,6 +200,11 @@ class PostgresStorage(Storage):
         parameters = [prefix.encode(), after.encode(), arrays.int8(limit)]
         return [name.decode() for (name,) in self._ask(b"names", NAMES, parameters) if name is not None]
 
+    def count(self) -> int:
+        ((count,),) = self._ask(b"count", COUNT, [RESERVED.encode(), f"{RESERVED}/".encode()])
+        assert count is not None
+        return arrays.to_int8(count)
+
     def due(self, now: float, limit: int) -> list[str]:
         rows = self._ask(b"due", DUE, [arrays.float8(now), arrays.int8(limit)])
         return [name.decode() for (name,) in rows if name is not None]
@@ -214,9 +225,6 @@ class PostgresStorage(Storage):
         """The database syncs for itself: a commit's time has it."""
 
     # -- inside ----------------------------------------------------------------------------------------------
-
-    def _connect(self, dsn: str, more: Sequence[tuple[str, str]] = ()) -> Connection:
-        return Connection(dsn, [*self._options.session_settings, *more], CONNECT_TIMEOUT_S)
 
     def _ask(self, name: bytes, sql: bytes, parameters: Sequence[bytes | None]) -> Rows:
         """A question; asked once more on a new session when the old one had ended, since it changes nothing."""
@@ -271,6 +279,10 @@ class PostgresStorage(Storage):
         if exc.sqlstate in _FULL:
             raise StorageFull(str(exc)) from exc
         raise Unavailable(f"the database refused a commit: {exc}") from exc
+
+
+def _connect(options: PostgresOptions, dsn: str, more: Sequence[tuple[str, str]] = ()) -> Connection:
+    return Connection(dsn, [*options.session_settings, *more], CONNECT_TIMEOUT_S)
 
 
 def _check_server(session: Connection) -> None:
