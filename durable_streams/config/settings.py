@@ -48,7 +48,9 @@ class ServerSettings(Section):
     )
     port: int = setting(4437, "The TCP port to listen on; 0 takes any free one.", ge=0, le=65535)
     worker_class: Literal["stream", "gevent"] = setting(
-        "stream", "The gunicorn worker: `stream` is the fast one of this package, `gevent` is gunicorn's own."
+        "stream",
+        "The gunicorn worker: `stream` is the fast one of this package, `gevent` is gunicorn's own, which answers no "
+        "probes when all connections are taken.",
     )
     worker_connections: int = setting(
         16_384,

@@ -143,6 +143,7 @@ def check_start(arbiter: Any) -> None:
     for warning in (
         start_checks.exposure(arbiter.cfg, is_protected),
         start_checks.raise_descriptor_limit(connections),
+        start_checks.no_admission(arbiter.cfg, served_config()),
     ):
         if warning is not None:
             _log.warning("%s", warning)

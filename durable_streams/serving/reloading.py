@@ -13,6 +13,7 @@ from typing import Any, Final
 from durable_streams.config import Config, ConfigError, ConfigLoadOptions
 from durable_streams.config.reloading import changed_keys, restart_keys
 from durable_streams.serving import tls
+from durable_streams.serving.parser_refusals import answer_with_problems
 from durable_streams.serving.served import SERVING, Served, load, timeouts
 from durable_streams.telemetry import install_logging
 from durable_streams.worker import StreamWorker
@@ -68,6 +69,7 @@ def take_over(worker: Any) -> None:
     """In a worker: serve what the master has accepted since, if anything. Requests that run end as they began."""
     # Imported in the worker alone, after gevent has patched the standard library.
     from durable_streams.app import REBUILD
+    from durable_streams.web.cors import CorsHeaders
 
     before = SERVING.served
     after = SERVING.handover.take() if SERVING.handover is not None else None
@@ -76,6 +78,7 @@ def take_over(worker: Any) -> None:
     SERVING.served = after
     install_logging(after.config.log)
     _set_timeouts(worker.cfg, before, after)
+    answer_with_problems(CorsHeaders(after.config.http).of_unread)
     tls.renew(worker.cfg)
     rebuild = getattr(application_of(worker), "extensions", {}).get(REBUILD)
     if rebuild is not None:

@@ -40,6 +40,11 @@ EXPOSED: Final = (
     "{host} is every address of this machine, and there is no access control (auth.mode = none): whoever reaches the "
     "port may read, write and delete every stream; set DS_SERVER__HOST=127.0.0.1, or put a proxy or a firewall in front"
 )
+NO_ADMISSION: Final = (
+    "server.worker_class = gevent: when server.worker_connections = {connections} are taken, further connections wait "
+    "in the kernel, those of /healthz and /readyz too{client}; only the worker stream answers them"
+)
+NO_CLIENT_LIMIT: Final = ", and limits.max_connections_per_client = {limit} does not hold"
 SHARED_MEMORY: Final = "/dev/shm"
 PORT_WAIT_SECS: Final = 3.0
 """A worker whose master was killed listens until its next look, up to a second, and until it has ended."""
@@ -181,6 +186,17 @@ def exposure(cfg: Any, is_protected: bool = False) -> str | None:
         return None
     hosts = [address[0] for address in cfg.address if isinstance(address, tuple) and _is_any(address[0])]
     return EXPOSED.format(host=hosts[0]) if hosts else None
+
+
+def no_admission(cfg: Any, config: Config) -> str | None:
+    """What gunicorn's own worker does not do when all connections are taken."""
+    from durable_streams.worker import StreamWorker
+
+    if issubclass(cfg.worker_class, StreamWorker):
+        return None
+    limit = config.limits.max_connections_per_client
+    client = NO_CLIENT_LIMIT.format(limit=limit) if limit else ""
+    return NO_ADMISSION.format(connections=cfg.worker_connections, client=client)
 
 
 def _is_any(host: str) -> bool:

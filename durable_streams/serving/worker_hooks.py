@@ -34,7 +34,7 @@ def begin(worker: Any, config: Config) -> None:
     """In a new worker, before it takes a connection; a storage that cannot be opened ends it."""
     # A terminal sends Ctrl-C to both processes, and the arbiter alone decides.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    answer_with_problems(CorsHeaders(config.http).of({}))
+    answer_with_problems(CorsHeaders(config.http).of_unread)
     use_strict_requests()
     StrictRequest.head_bytes_max = config.limits.max_head_bytes
     _open_services(worker, config)

@@ -96,6 +96,18 @@ class CorsHeaders:
             return self._varying
         return [*self._varying, *_cors(origin)]
 
+    @property
+    def of_unread(self) -> list[Header]:
+        """Headers of the response to a request that could not be read, so that not even its origin is known.
+
+        Such a response tells nothing of anybody's data: with several origins every page may read it.
+        """
+        if self.of_all is not None:
+            return self.of_all
+        if len(self._origins) == 1:
+            return [*self._varying, *_cors(*self._origins)]
+        return FOR_ANY
+
     def preflight(self, environ: Environ, allowed_methods: str) -> Response:
         """The response to OPTIONS. Its origin is judged by ``of`` alone, so it is the same for every one."""
         asked = environ.get("HTTP_ACCESS_CONTROL_REQUEST_HEADERS", "")

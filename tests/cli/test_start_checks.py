@@ -10,12 +10,21 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from gunicorn.workers.ggevent import GeventWorker
 
-from durable_streams.config import Config, ConfigLoadOptions, ServerSettings, StorageSettings, TlsSettings
+from durable_streams.config import (
+    Config,
+    ConfigLoadOptions,
+    LimitSettings,
+    ServerSettings,
+    StorageSettings,
+    TlsSettings,
+)
 from durable_streams.serving import configure, gunicorn_settings, served_config, start_checks
 from durable_streams.serving.application import ServerApplication
 from durable_streams.serving.served import SERVING
 from durable_streams.telemetry.logs import remove_logging
+from durable_streams.worker import StreamWorker
 
 
 @pytest.fixture
@@ -166,6 +175,19 @@ def test_listening_on_every_address_is_warned_of(host: str, warned: bool) -> Non
 
 def test_a_unix_socket_is_reached_by_this_machine_alone() -> None:
     assert start_checks.exposure(SimpleNamespace(address=["/run/streams.sock"])) is None
+
+
+@pytest.mark.parametrize("limit", [0, 5])
+def test_what_gunicorns_own_worker_does_not_do_is_said(limit: int) -> None:
+    config = Config(limits=LimitSettings(max_connections_per_client=limit))
+    stream = SimpleNamespace(worker_class=StreamWorker, worker_connections=7)
+    assert start_checks.no_admission(stream, config) is None
+    found = start_checks.no_admission(
+        SimpleNamespace(worker_class=GeventWorker, worker_connections=7), config
+    )
+    assert found is not None
+    assert "when server.worker_connections = 7 are taken" in found
+    assert ("limits.max_connections_per_client = 5 does not hold" in found) == (limit == 5)
 
 
 # soft and hard limit before, what is set, whether a shortage is reported, for 1000 connections (2024 files)

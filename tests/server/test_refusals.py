@@ -46,6 +46,31 @@ def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         yield running
 
 
+@pytest.fixture(scope="module", params=["stream", "gevent"])
+def listed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server that one origin may use."""
+    settings = {
+        "DS_SERVER__WORKER_CLASS": request.param,
+        "DS_HTTP__CORS_ORIGINS": "https://app.example",
+    }
+    with running_server(tmp_path_factory.mktemp("listed"), settings) as running:
+        yield running
+
+
+@pytest.mark.parametrize("case", ["a line that is too long", "a head that is too long"])
+def test_a_page_of_a_listed_origin_may_read_the_refusal(listed: Server, case: str) -> None:
+    request, status = REFUSED[case]
+    with (
+        socket.create_connection(("127.0.0.1", listed.port), timeout=180) as wire,
+        wire.makefile("rb") as reader,
+    ):
+        wire.sendall(request.replace(b"Host: x", b"Host: x\r\nOrigin: https://app.example"))
+        head = b"".join(iter(reader.readline, b"\r\n")).lower()
+    assert int(head.split()[1]) == status
+    assert b"access-control-allow-origin: https://app.example\r\n" in head
+    assert b"vary: origin\r\n" in head
+
+
 @pytest.mark.parametrize("case", REFUSED)
 def test_what_cannot_be_read_is_answered_with_a_problem(server: Server, case: str) -> None:
     request, status = REFUSED[case]

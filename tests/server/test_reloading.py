@@ -110,6 +110,22 @@ def test_a_configuration_that_is_refused_changes_nothing(text: str, words: str, 
         running.await_status("/after/a", 200)
 
 
+def test_what_the_parser_refuses_follows_the_origins(tmp_path: Path) -> None:
+    with reloadable(tmp_path) as running:
+        too_long = {"X-A": "a" * 70_000}
+        refusal = running.server.request("GET", "/before/a", headers=too_long)
+        assert (refusal.status, refusal.headers["Access-Control-Allow-Origin"]) == (431, "*")
+        running.reload(
+            AFTER + 'cors_origins = ["https://app.example"]\n', "reloaded: .*http.stream_base_path"
+        )
+        # Found when the worker has taken it over.
+        running.await_status("/before/a", 404)
+        running.server.request("PUT", "/after/a")
+        running.await_status("/after/a", 200)
+        refusal = running.server.request("GET", "/after/a", headers=too_long)
+        assert refusal.headers["Access-Control-Allow-Origin"] == "https://app.example"
+
+
 def test_a_reload_without_a_change_says_so(tmp_path: Path) -> None:
     with reloadable(tmp_path) as running:
         workers = running.worker_pids

@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from durable_streams.config import HttpSettings
+from durable_streams.web.cors import CorsHeaders
 from tests.web.conftest import OpenServer
 from tests.web.driving import TEXT, Headers, Server
 
@@ -264,3 +266,15 @@ def test_an_origin_that_only_resembles_an_allowed_one_is_not_allowed(
 ) -> None:
     server = open_server(http={"cors_origins": [ORIGIN]})
     assert "Access-Control-Allow-Origin" not in server.request("GET", "s", headers={"Origin": origin}).headers
+
+
+@pytest.mark.parametrize(
+    ("origins", "allowed"), [(("*",), "*"), ((), None), ((ORIGIN,), ORIGIN), ((ORIGIN, OTHER), "*")]
+)
+def test_a_refusal_of_what_could_not_be_read_may_be_read_by_the_pages_that_use_the_server(
+    origins: tuple[str, ...], allowed: str | None
+) -> None:
+    headers = dict(CorsHeaders(HttpSettings(cors_origins=origins)).of_unread)
+    assert headers.get("Access-Control-Allow-Origin") == allowed
+    assert headers["X-Content-Type-Options"] == "nosniff"
+    assert ("Vary" in headers) == (allowed == ORIGIN)
