@@ -33,13 +33,18 @@ _ARRAY_32: Final = 0xDD
 _encode: Final = msgspec.msgpack.Encoder().encode
 _decode: Final = msgspec.msgpack.Decoder().decode
 
+
+class WholeMark(int):
+    """The mark of a recorded state whose row has all of its many entries, as servers of schema version 1 wrote it."""
+
+
 Entry = tuple[bytes, bytes | None, bytes | None]
 """uid, key (None: all of the uid), data (None: it goes)."""
 
 
 def encode_row(state: StreamState) -> bytes:
     """The stream's row, with its entries if they are few."""
-    if not _are_many(state):
+    if not are_many(state):
         return _encode(to_row(state))
     row = list(to_row(state, {}, {}))
     row[PRODUCERS] = row[FORKS] = None
@@ -56,8 +61,8 @@ def changed_entries(change: Change) -> Iterator[Entry]:
     if after is None:
         return
     uid = after.config.uid.encode()
-    had_many = before is not None and not change.is_new and _are_many(before)
-    if not _are_many(after):
+    had_many = before is not None and not change.is_new and _has_entries(before)
+    if not are_many(after):
         if had_many:
             yield uid, None, None
         return
@@ -103,5 +108,11 @@ def _values(state: StreamState, field: int, id: str) -> tuple[Any, ...] | None:
     return None if producer is None else producer_values(producer)
 
 
-def _are_many(state: StreamState) -> bool:
+def are_many(state: StreamState) -> bool:
+    """Whether the entries of a state have rows of their own from its next change on."""
     return max(len(state.producers), len(state.forks)) > INLINE_ENTRIES_MAX
+
+
+def _has_entries(state: StreamState) -> bool:
+    """Whether they have them now."""
+    return are_many(state) and not isinstance(state.mark, WholeMark)

@@ -30,7 +30,13 @@ from durable_streams.storage.postgres.connection import (
     Rows,
     StatementFailed,
 )
-from durable_streams.storage.postgres.entries import LOAD, has_entries_elsewhere, loaded_row
+from durable_streams.storage.postgres.entries import (
+    LOAD,
+    WholeMark,
+    are_many,
+    has_entries_elsewhere,
+    loaded_row,
+)
 from durable_streams.storage.postgres.options import PostgresOptions
 from durable_streams.storage.postgres.pool import Pool
 from durable_streams.storage.postgres.relay import NotifyRelay
@@ -107,7 +113,11 @@ class PostgresStorage(Storage):
                 _check_server(session)
                 migrate(session, options.schema)
         except (ConnectionLost, StatementFailed) as exc:
+            self._pool.close()
             raise ValueError(f"the database cannot be prepared: {exc}") from exc
+        except ValueError:
+            self._pool.close()
+            raise
         self._writers = [Writer(self._pool, options.statement_timeout_s) for _ in range(self.shards)]
         self._background = Background(self._pool, options.statement_timeout_s)
         self._background.start()
@@ -246,7 +256,8 @@ class PostgresStorage(Storage):
             return None
         try:
             values = _decode_row(row)
-            if has_entries_elsewhere(values):
+            is_split = has_entries_elsewhere(values)
+            if is_split:
                 loaded = loaded_row(self._ask(b"load", LOAD, [name.encode()]))
                 if loaded is None:
                     self._states.put(name, None)
@@ -255,7 +266,8 @@ class PostgresStorage(Storage):
             state = from_row(values)
         except (msgspec.MsgspecError, ValueError, TypeError, IndexError) as exc:
             return StreamDamaged(f"the row of stream {name!r} cannot be read: {exc!r}")
-        state.mark = arrays.to_int8(mark)
+        number = arrays.to_int8(mark)
+        state.mark = number if is_split or not are_many(state) else WholeMark(number)
         self._states.put(name, state)
         return state
 
