@@ -3,27 +3,36 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from flask import Blueprint, Flask, request
 from flask import Response as FlaskResponse
 
 from durable_streams import __version__
 from durable_streams.access.building import access_gates
+from durable_streams.admin.activity import Activity
 from durable_streams.config import Config
 from durable_streams.extras import require_extra
+from durable_streams.metrics.counting import CommitCounts
 from durable_streams.service import StreamService
 from durable_streams.storage.contract import Storage
 from durable_streams.storage.modes import mode_of
 from durable_streams.telemetry.request_ids import RequestIds
+from durable_streams.web.admin.routes import build_admin_blueprint
 from durable_streams.web.blueprint import build_hooks, build_service, mount
 from durable_streams.web.cors import CorsHeaders
 from durable_streams.web.exchange import Gate, Hooks, Observer
-from durable_streams.web.flask_requests import hook_requests, note_error
+from durable_streams.web.flask_requests import add_stream_paths, hook_requests, note_error
 from durable_streams.web.front_page import build_front_page_blueprint
 from durable_streams.web.health import build_health_blueprint
 from durable_streams.web.problems import as_protocol_error, problem_response
 
+if TYPE_CHECKING:
+    from durable_streams.metrics.collecting import Metrics
+
+Page = Callable[[Config], Blueprint]
+"""Makes a page for one configuration: after a reload it is another one."""
 REBUILD = "durable_streams.rebuild"
 """``app.extensions[REBUILD](config)``: the same application on the same open storage, for another configuration."""
 
@@ -45,14 +54,23 @@ def create_app(
     config = config or Config()
     service = build_service(storage or build_storage(config), config)
     gates = (*access_gates(config.auth), *gates)
-    pages: list[Blueprint] = []
+    pages: list[Page] = []
+    commits: CommitCounts | None = None
     if config.metrics.enabled:
-        counts, page = _measure(service, config)
-        observers = [*observers, counts]
-        pages.append(page)
+        metrics, metrics_page = _measure(service, config)
+        observers = [*observers, metrics.requests]
+        commits = metrics.commits
+        pages.append(lambda config: metrics_page)
+    if config.admin.enabled:
+        activity = _watch(service, config, commits)
+        pages.append(
+            lambda config: build_admin_blueprint(service, config, activity, gated=bool(gates)),
+        )
 
     def build(config: Config) -> Flask:
-        app = _build_app(config, service, Hooks(tuple(gates), tuple(observers)), pages)
+        app = _build_app(
+            config, service, Hooks(tuple(gates), tuple(observers)), [page(config) for page in pages]
+        )
         app.extensions[REBUILD] = build
         return app
 
@@ -64,19 +82,26 @@ def build_storage(config: Config) -> Storage:
     return mode_of(config.storage).build(config)
 
 
-def _measure(service: StreamService, config: Config) -> tuple[Observer, Blueprint]:
-    """The observer that counts requests, and the page of all metrics; raises MissingExtra."""
+def _watch(service: StreamService, config: Config, commits: CommitCounts | None) -> Activity:
+    build = {"version": __version__, "mode": mode_of(config.storage).name}
+    return Activity(service, commits, config.server.worker_connections, build)
+
+
+def _measure(service: StreamService, config: Config) -> tuple[Metrics, Blueprint]:
+    """All metrics, and the page of them; raises MissingExtra."""
     require_extra("metrics", "metrics.enabled = true")
-    from durable_streams.metrics import Exposition, Metrics
+    from durable_streams.metrics.collecting import Metrics
     from durable_streams.metrics.page import build_metrics_blueprint
+    from durable_streams.metrics.processes import Exposition
 
     metrics = Metrics(service, __version__, mode_of(config.storage).name)
-    return metrics.requests, build_metrics_blueprint(Exposition(metrics))
+    return metrics, build_metrics_blueprint(Exposition(metrics))
 
 
 def _build_app(config: Config, service: StreamService, given: Hooks, pages: Sequence[Blueprint]) -> Flask:
     app = Flask("durable_streams", static_folder=None)
     app.url_map.merge_slashes = False
+    add_stream_paths(app)
     app.register_blueprint(build_health_blueprint(lambda: service.is_ready))
     if "/" not in config.http.stream_base_path:
         # Otherwise that path is the streams' own.
@@ -104,7 +129,9 @@ def _respond_with_problems(app: Flask, cors: CorsHeaders) -> None:
         return FlaskResponse(response.body, response.status, response.headers)
 
     def add_headers(response: FlaskResponse) -> FlaskResponse:
-        response.headers.extend(cors.of(request.environ))
+        # What is for no page of another origin has said so itself.
+        if "Cross-Origin-Resource-Policy" not in response.headers:
+            response.headers.extend(cors.of(request.environ))
         return response
 
     app.register_error_handler(Exception, respond)

@@ -60,7 +60,7 @@ LAYERS = {
     # The table of modes imports a storage when it is built.
     "storage.modes": layer("storage", "extras"),
     "storage.finding": layer("storage.contract", "protocol", others="gevent"),
-    "storage.memory": layer("storage.memory", *PORT),
+    "storage.memory": layer("storage.memory", *PORT, others="BTrees"),
     "storage.on_disk": layer("storage.on_disk", "storage.modes", "protocol"),
     "storage.on_disk.background": layer("storage.on_disk", others="gevent"),
     "storage.on_disk.room": layer("storage.on_disk", "storage.contract", "protocol"),
@@ -129,6 +129,16 @@ LAYERS = {
     "access.json_web_tokens": layer(
         "access", "eventloop", "protocol", others="cryptography gevent jwt urllib3"
     ),
+    "admin": layer(
+        "admin",
+        "metrics.counting",
+        "service",
+        "storage.contract",
+        "storage.abilities",
+        "protocol",
+        "eventloop",
+        others="gevent",
+    ),
     "embedding": layer(
         "service",
         "protocol",
@@ -138,6 +148,7 @@ LAYERS = {
     ),
     "web": layer(
         "web",
+        "admin",
         "access",
         "embedding",
         "service",

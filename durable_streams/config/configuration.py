@@ -13,6 +13,7 @@ from pydantic_core import PydanticCustomError
 from durable_streams.config.access import AuthSettings
 from durable_streams.config.declaring import Section
 from durable_streams.config.settings import (
+    AdminSettings,
     HttpSettings,
     LimitSettings,
     LogSettings,
@@ -75,6 +76,7 @@ class Config(Section):
     log: LogSettings = LogSettings()
     metrics: MetricsSettings = MetricsSettings()
     auth: AuthSettings = AuthSettings()
+    admin: AdminSettings = AdminSettings()
 
     @model_validator(mode="after")
     def place_of_the_mode(self) -> Config:

@@ -358,6 +358,16 @@ class MetricsSettings(Section):
     )
 
 
+class AdminSettings(Section):
+    """The API for operators, below `/admin`."""
+
+    enabled: bool = setting(
+        False,
+        "Whether `/admin` is served: all streams in pages, close and delete, and what the server does now. It needs "
+        "the scope `admin`; without access control the server has to listen on this machine alone.",
+    )
+
+
 class LogSettings(Section):
     """What is logged and in which form."""
 

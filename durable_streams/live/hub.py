@@ -71,6 +71,10 @@ class Hub:
         self.stopping = True
         self.announce_all()
 
+    def watchers_of(self, name: str) -> int:
+        """How many readers have a place at the stream ``name`` now."""
+        return self._watchers.get(name, 0)
+
     @property
     def watchers(self) -> int:
         """How many readers have a place now."""

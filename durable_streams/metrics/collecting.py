@@ -31,7 +31,8 @@ class Metrics:
         self._service = service
         self._build = version, mode
         self._wakes = WakeCounts()
-        self._commits = CommitCounts(lambda: service.store.clock())
+        self.commits = CommitCounts(lambda: service.store.clock())
+        """What batches hold; the admin API tells some of it too."""
         self._syncs = SyncTimes()
         self._sampler = LoopSampler(self._round)
         self.sources: list[Source] = [
@@ -50,7 +51,7 @@ class Metrics:
     def _attach(self) -> None:
         service, storage = self._service, self._service.store.storage
         service.listeners.append(self._wakes)
-        service.store.writes.measure_commits(self._commits.timed)
+        service.store.writes.measure_commits(self.commits.timed)
         if isinstance(storage, Measured):
             storage.measure_syncs(self._syncs.note)
         service.on_ready.append(lambda is_ready: self._sampler.start() if is_ready else self._stop())
@@ -114,7 +115,7 @@ class Metrics:
         yield counter("wakes", "Changes of streams that readers were told of.", self._wakes.wakes)
 
     def _of_commits(self) -> Iterator[Metric]:
-        commits = self._commits
+        commits = self.commits
         self._syncs.count()
         yield histogram(
             "commit_duration_seconds",
@@ -127,7 +128,7 @@ class Metrics:
         yield histogram("sync_duration_seconds", "Time of a sync of a file.", self._syncs.durations)
 
     def _of_streams(self) -> Iterator[Metric]:
-        commits = self._commits
+        commits = self.commits
         yield counter("streams_created", "Streams that were created, forks included.", commits.created)
         yield counters(
             "streams_removed",

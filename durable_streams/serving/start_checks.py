@@ -45,6 +45,10 @@ NO_ADMISSION: Final = (
     "in the kernel, those of /healthz and /readyz too{client}; only the worker stream answers them"
 )
 NO_CLIENT_LIMIT: Final = ", and limits.max_connections_per_client = {limit} does not hold"
+OPEN_ADMIN: Final = (
+    "admin.enabled: without access control (auth.mode = none) the admin API is for this machine alone, and the server "
+    "would listen on {host}; set DS_AUTH__MODE=tokens, or DS_SERVER__HOST=127.0.0.1"
+)
 SHARED_MEMORY: Final = "/dev/shm"
 PORT_WAIT_SECS: Final = 3.0
 """A worker whose master was killed listens until its next look, up to a second, and until it has ended."""
@@ -178,6 +182,22 @@ def _unreadable(setting: str, read: Callable[[Path], object], path: Path | None)
     except (FileDamaged, OSError) as exc:
         return f"{setting}: {exc}"
     return None
+
+
+def open_admin(cfg: Any, config: Config) -> str | None:
+    """Why the pages of operators are refused: without access control they are for this machine alone."""
+    if not config.admin.enabled or config.auth.mode != "none":
+        return None
+    hosts = [address[0] for address in cfg.address if isinstance(address, tuple)]
+    foreign = next((host for host in hosts if not _is_loopback(host)), None)
+    return None if foreign is None else OPEN_ADMIN.format(host=foreign)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def exposure(cfg: Any, is_protected: bool = False) -> str | None:

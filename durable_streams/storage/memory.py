@@ -5,8 +5,10 @@ The payload of a stream is one bytearray, so a message costs its bytes and nothi
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
+from itertools import islice, takewhile
+
+from BTrees.OOBTree import OOTreeSet
 
 from durable_streams.protocol.errors import StreamNotFound
 from durable_streams.protocol.state import StreamState
@@ -31,6 +33,7 @@ class InMemoryStorage(Storage):
         self._states: dict[str, StreamState] = {}
         self._bytes: dict[str, bytearray] = {}
         """Own bytes by uid."""
+        self._names = OOTreeSet()
         self._deadlines = Deadlines()
 
     def open(self) -> None:
@@ -67,20 +70,22 @@ class InMemoryStorage(Storage):
             del self._states[before.config.name]
             del self._bytes[before.config.uid]
         if after is None:
+            if before is not None:
+                self._names.remove(before.config.name)
             return
         config = after.config
         self._states[config.name] = after
         own = self._bytes.get(config.uid)
         if own is None:
             own = self._bytes[config.uid] = bytearray()
+            self._names.add(config.name)
         for data in change.appended:
             own += data
         self._deadlines.note(after)
 
     def names(self, prefix: str, after: str, limit: int) -> list[str]:
-        matching = sorted(name for name in self._states if name.startswith(prefix))
-        first = bisect_right(matching, after) if after else 0
-        return matching[first : first + limit]
+        keys = self._names.keys(after, excludemin=True) if after >= prefix else self._names.keys(prefix)
+        return list(islice(takewhile(lambda name: name.startswith(prefix), keys), limit))
 
     def due(self, now: float, limit: int) -> list[str]:
         return self._deadlines.due(now, limit, self.known)

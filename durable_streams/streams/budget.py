@@ -37,6 +37,11 @@ class MemoryBudget:
         self._limit = limit
         self._streams_max = streams_max
 
+    @property
+    def counts_streams(self) -> bool:
+        """Whether there is a limit of streams, so that they are counted."""
+        return bool(self._streams_max)
+
     def count_streams(self, storage: Storage) -> None:
         """Begin with the streams that are there now, those of other processes included; the storage is open."""
         if self._streams_max:

@@ -22,12 +22,15 @@ from durable_streams.protocol.messages.framing import (
 )
 from durable_streams.protocol.names import RESERVED_END, is_reserved
 from durable_streams.protocol.offsets import Offset, format_offset, life_at, position_of
+from durable_streams.protocol.sse import is_base64
 from durable_streams.protocol.state import StreamState
 from durable_streams.storage.contract import Storage
 from durable_streams.storage.finding import Find
 
 SCAN_BYTES = 128 * 1024
 """Bytes read before others get a turn while message ends are searched; 64 Ki messages in them take 4 ms."""
+CONTINUATION_BYTES_MAX = 3
+"""Bytes of a character of UTF-8 after its first one."""
 PAGE_PIECE_BYTES = 256 * 1024
 """Bytes read at once for a page without a limit; a longer one keeps no more than a few such pieces in memory."""
 
@@ -139,6 +142,28 @@ class Reader:
             position += passed
             yield_to_loop()
         return position + count
+
+    def boundary(self, state: StreamState, position: int) -> int:
+        """The first position at or after ``position`` where a JSON message or a character begins; else the tail."""
+        if not 0 < position < state.tail:
+            return min(position, state.tail)
+        if state.config.is_json:
+            # The byte before it may end a message.
+            return self._after_message_end(state, position - 1)
+        if is_base64(state.config.content_type):
+            return position
+        data = self.read(state, position, min(state.tail, position + CONTINUATION_BYTES_MAX))
+        return position + next((at for at, byte in enumerate(data) if byte & 0xC0 != 0x80), len(data))
+
+    def _after_message_end(self, state: StreamState, position: int) -> int:
+        while position < state.tail:
+            data = self.read(state, position, min(state.tail, position + SCAN_BYTES))
+            end = data.find(MESSAGE_END) + 1
+            if end:
+                return position + end
+            position += len(data)
+            yield_to_loop()
+        return state.tail
 
     def names(self, prefix: str, after: str, limit: int) -> list[str]:
         """Up to ``limit`` names that start with ``prefix`` and sort after ``after``, in order; no internal ones."""

@@ -58,7 +58,7 @@ class StreamStore:
         self._splitter = splitter = Splitter(limits.messages_max)
         self._pipeline = pipeline = Pipeline(storage, limits, changed, touches, clock)
         self._references = references = References(pipeline)
-        self._reader = reader = Reader(storage, pipeline.recorded)
+        self.reader = reader = Reader(storage, pipeline.recorded)
         forks = Forks(storage, pipeline, reader, references, lives, splitter)
         self._lifetimes = Lifetimes(storage, pipeline, touches, references, forks, lives)
         self.documents = Documents(storage, pipeline)
@@ -118,11 +118,11 @@ class StreamStore:
 
         A position beyond the tail is refused by the read.
         """
-        return self._reader.position_of(state, offset)
+        return self.reader.position_of(state, offset)
 
     def offset_at(self, state: StreamState, position: int) -> str:
         """The offset of ``position`` as clients of that stream carry it."""
-        return self._reader.offset_at(state, position)
+        return self.reader.offset_at(state, position)
 
     def read(self, state: StreamState, start: int, bytes_max: int | None) -> Page:
         """At most ``bytes_max`` stored bytes from ``start``; in JSON mode whole messages, and at least one.
@@ -130,7 +130,7 @@ class StreamStore:
         None: all up to the tail; of a long rest the page has the beginning, and ``Page.more`` gives what follows.
         Raises InvalidOffset for a position beyond the tail or inside a JSON message.
         """
-        return self._reader.page(state, start, bytes_max)
+        return self.reader.page(state, start, bytes_max)
 
     def touch(self, state: StreamState) -> None:
         """A client has read, or repeated a write: the sliding window starts anew (section 5.1)."""
@@ -177,4 +177,4 @@ class StreamStore:
 
         Soft-deleted and expired streams are named too, internal ones are not.
         """
-        return self._reader.names(prefix, after, limit)
+        return self.reader.names(prefix, after, limit)

@@ -73,6 +73,11 @@ class SubscriptionService:
         self._greenlet: gevent.Greenlet[[], None] | None = None
         listen(self._dispatcher)
 
+    @property
+    def count(self) -> int:
+        """How many subscriptions this process knows of."""
+        return len(self._registry)
+
     def open(self) -> None:
         """Load the subscriptions and deliver, in the background. The store is open."""
         self._greenlet = gevent.spawn(self._dispatcher.run)

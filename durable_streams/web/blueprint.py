@@ -12,7 +12,7 @@ from flask import Blueprint, Flask, abort, request
 from flask import Response as FlaskResponse
 from flask.blueprints import BlueprintSetupState
 from gevent.event import Event
-from werkzeug.routing import BaseConverter, Rule
+from werkzeug.routing import Rule
 
 from durable_streams.access.building import access_gates
 from durable_streams.config import Config
@@ -27,6 +27,7 @@ from durable_streams.telemetry import RequestLog
 from durable_streams.web.cors import CorsHeaders
 from durable_streams.web.endpoint import StreamEndpoint
 from durable_streams.web.exchange import Gate, Hooks, Observer, Routes
+from durable_streams.web.flask_requests import add_stream_paths
 from durable_streams.web.parsing import encodes_base
 from durable_streams.web.response import Environ
 from durable_streams.web.stream_routes import StreamRoutes
@@ -138,7 +139,7 @@ def build_blueprint(
 def _add_rules(
     state: BlueprintSetupState, endpoint: StreamEndpoint, base_path: str, check_server: ServerCheck
 ) -> None:
-    state.app.url_map.converters["stream_path"] = _StreamPath
+    add_stream_paths(state.app)
 
     def streams(raw_name: str = "") -> FlaskResponse:
         environ = request.environ
@@ -171,13 +172,6 @@ def _close_at_exit(service: StreamService) -> None:
             service.close()
 
     atexit.register(close)
-
-
-class _StreamPath(BaseConverter):
-    """The rest of the path, whatever it is: the protocol checks names."""
-
-    regex = r"[\s\S]*"
-    part_isolating = False
 
 
 def _respond(endpoint: StreamEndpoint, environ: Environ, raw_name: str) -> FlaskResponse:

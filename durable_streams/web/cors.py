@@ -64,7 +64,7 @@ _TOKEN: Final = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 _HEADER_LIST: Final = re.compile(rf"{_TOKEN}(?:[ \t]*,[ \t]*{_TOKEN})*")
 
 # RFC 6761 section 6.3: every name below localhost is this machine.
-_LOCAL_HOST: Final = re.compile(
+LOCAL_HOST: Final = re.compile(
     r"(?:(?:[a-z0-9-]+\.)*localhost|127(?:\.\d{1,3}){3}|\[::1\])\.?(?::\d+)?", re.IGNORECASE
 )
 
@@ -128,7 +128,7 @@ class CorsHeaders:
         origin = environ.get("HTTP_ORIGIN")
         if origin is None or origin in self._origins or environ["REQUEST_METHOD"] in SAFE_METHODS:
             return
-        if not _is_same_origin(environ, origin):
+        if not is_same_origin(environ, origin):
             raise CrossOriginWrite(origin)
 
 
@@ -137,13 +137,13 @@ def _refuse_foreign_delete(environ: Environ) -> None:
     if environ["REQUEST_METHOD"] != "DELETE":
         return
     origin = environ.get("HTTP_ORIGIN")
-    if origin is None or not _LOCAL_HOST.fullmatch(environ.get("HTTP_HOST", "")):
+    if origin is None or not LOCAL_HOST.fullmatch(environ.get("HTTP_HOST", "")):
         return
-    if not _LOCAL_HOST.fullmatch(origin.partition("://")[2]) and not _is_same_origin(environ, origin):
+    if not LOCAL_HOST.fullmatch(origin.partition("://")[2]) and not is_same_origin(environ, origin):
         raise CrossOriginWrite(origin)
 
 
-def _is_same_origin(environ: Environ, origin: str) -> bool:
+def is_same_origin(environ: Environ, origin: str) -> bool:
     """Whether the page came from this server. The scheme is not compared: a proxy may have ended TLS."""
     if environ.get("HTTP_SEC_FETCH_SITE") == "same-origin":
         return True

@@ -1,12 +1,26 @@
-"""Requests that Flask itself answers pass the same gates and observers: the probes, and paths without a route."""
+"""Requests that Flask itself answers pass the same gates and observers: probes, pages, the admin API, unknown paths."""
 
 from __future__ import annotations
 
 from flask import Flask, g, request
 from flask import Response as FlaskResponse
+from flask.sansio.app import App
+from werkzeug.routing import BaseConverter
 
 from durable_streams.protocol.errors import ProtocolError
 from durable_streams.web.exchange import UNROUTED, Exchange, Hooks
+
+
+class _StreamPath(BaseConverter):
+    """The rest of the path, whatever it is: the protocol checks names."""
+
+    regex = r"[\s\S]*"
+    part_isolating = False
+
+
+def add_stream_paths(app: App) -> None:
+    """Let rules of ``app`` have ``<stream_path:...>`` as their last part."""
+    app.url_map.converters["stream_path"] = _StreamPath
 
 
 def hook_requests(app: Flask, hooks: Hooks) -> None:

@@ -23,6 +23,7 @@ from gunicorn.sock import ssl_context
 from gunicorn.workers.ggevent import GeventWorker
 
 from durable_streams.eventloop import stopping
+from durable_streams.eventloop.connections import count_by
 from durable_streams.worker.admission import BEYOND_MAX, BEYOND_S, Admission
 from durable_streams.worker.bodies import BodyTimeout, ClientDisconnected, TimedBody
 from durable_streams.worker.client_socket import WRITE_TIMEOUT_S, LiveSocketOffer, SlowPathSocket
@@ -81,6 +82,7 @@ class StreamWorker(GeventWorker):  # type: ignore[misc]
         self.keeps_alive = self.cfg.keepalive > 0
         self._connections: dict[Any, Connection] = {}
         self.admission = self.admission or Admission(self.worker_connections)
+        count_by(lambda: len(self._connections))
         self._ssl_context: Any = ssl_context(self.cfg) if self.cfg.is_ssl else None
         self._serves_own_loop = self._ssl_context is None and is_plain_http(self.cfg)
         # gunicorn's own code calls `wsgi`, the fast path the application itself.

@@ -30,6 +30,9 @@ OPERATIONS: list[tuple[str, str, str, Headers, str]] = [
     ("head", "HEAD", "a/b", {}, "read"),
     ("delete", "DELETE", "a/b", {}, "delete"),
     ("metrics", "GET", "/metrics", {}, "admin"),
+    ("admin list", "GET", "/admin/streams", {}, "admin"),
+    ("admin delete", "DELETE", "/admin/streams/a/b", {}, "admin"),
+    ("admin delete by prefix", "DELETE", "/admin/streams?prefix=a", {}, "admin"),
     ("subscriptions", "GET", "__ds/subscriptions", {}, "admin"),
     ("new subscription", "PUT", "__ds/subscriptions/s", {}, "admin"),
 ]
@@ -43,7 +46,7 @@ def bearer(token: str) -> Headers:
 @pytest.fixture
 def server(open_guarded: Guarded, make_token: MakeToken) -> Server:
     setup = bearer(make_token("create write", name="setup"))
-    server = open_guarded(metrics={"enabled": True})
+    server = open_guarded(metrics={"enabled": True}, admin={"enabled": True})
     assert server.put("a/b", b"x", TEXT | setup).status_int == 201
     assert server.put("a/closed", b"x", {**TEXT, **setup, "Stream-Closed": "true"}).status_int == 201
     return server

@@ -63,6 +63,33 @@ def test_gunicorn_knows_every_setting_by_name() -> None:
         assert name in application.cfg.settings
 
 
+@pytest.mark.parametrize(
+    ("addresses", "is_refused"),
+    [
+        ([("127.0.0.1", 1)], False),
+        ([("::1", 1)], False),
+        ([("localhost", 1)], False),
+        (["unix:/run/ds.sock"], False),
+        ([("0.0.0.0", 1)], True),
+        ([("::", 1)], True),
+        ([("", 1)], True),
+        ([("10.0.0.1", 1)], True),
+        ([("streams.example", 1)], True),
+        ([("127.0.0.1", 1), ("10.0.0.1", 1)], True),
+    ],
+)
+def test_the_admin_api_needs_access_control_or_loopback(addresses: list[object], is_refused: bool) -> None:
+    cfg = SimpleNamespace(address=addresses)
+    on = Config.model_validate({"admin": {"enabled": True}})
+    reason = start_checks.open_admin(cfg, on)
+    assert (reason is not None) == is_refused
+    if reason is not None:
+        assert "auth.mode" in reason
+    protected = Config.model_validate({"admin": {"enabled": True}, "auth": {"mode": "tokens"}})
+    assert start_checks.open_admin(cfg, protected) is None
+    assert start_checks.open_admin(cfg, Config()) is None
+
+
 @pytest.mark.usefixtures("forget_served")
 def test_a_worker_serves_the_configuration_that_was_checked() -> None:
     configure(options(DS_LIMITS__MAX_READ_BYTES="7"))

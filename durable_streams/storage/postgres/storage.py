@@ -66,9 +66,12 @@ READ: Final = b"""
             and exists (select from streams where name = $4 and uid = $1)
         order by start"""
 HAS_UID: Final = b"select 1 from streams where name = $1 and uid = $2"
-NAMES: Final = b"""
-    select name from streams where name ^@ $1 and name >= $1 and name > $2 order by name limit $3"""
 COUNT: Final = b"select count(*) from streams where name <> $1 and not name ^@ $2"
+NAMES: Final = b"select name from streams where name >= $1 and name > $2 order by name limit $3"
+NAMES_BELOW: Final = b"""
+    select name from streams where name >= $1 and name > $2 and name < $4 order by name limit $3"""
+"""With the end of the prefix as a bound, no row beyond it is looked at."""
+LAST_CHARACTER: Final = "\U0010ffff"
 DUE: Final = b"select name from streams where due_at <= $1 order by due_at limit $2"
 FIGURES_S: Final = 30.0
 """How old the figures for the metrics may be."""
@@ -208,7 +211,13 @@ class PostgresStorage(Storage):
 
     def names(self, prefix: str, after: str, limit: int) -> list[str]:
         parameters = [prefix.encode(), after.encode(), arrays.int8(limit)]
-        return [name.decode() for (name,) in self._ask(b"names", NAMES, parameters) if name is not None]
+        end = end_of_prefix(prefix)
+        if end is None:
+            rows = self._ask(b"names", NAMES, parameters)
+        else:
+            rows = self._ask(b"names_below", NAMES_BELOW, [*parameters, end.encode()])
+        names = [name.decode() for (name,) in rows if name is not None]
+        return [name for name in names if name.startswith(prefix)]
 
     def count(self) -> int:
         ((count,),) = self._ask(b"count", COUNT, [RESERVED.encode(), f"{RESERVED}/".encode()])
@@ -295,6 +304,16 @@ class PostgresStorage(Storage):
 
 def _connect(options: PostgresOptions, dsn: str, more: Sequence[tuple[str, str]] = ()) -> Connection:
     return Connection(dsn, [*options.session_settings, *more], CONNECT_TIMEOUT_S)
+
+
+def end_of_prefix(prefix: str) -> str | None:
+    """The least text that sorts after all that begin with ``prefix``; None where there is none."""
+    kept = prefix.rstrip(LAST_CHARACTER)
+    if not kept:
+        return None
+    last = ord(kept[-1])
+    # What follows U+D7FF are surrogates, which no text has.
+    return kept[:-1] + chr(0xE000 if last == 0xD7FF else last + 1)
 
 
 def _check_server(session: Connection) -> None:

@@ -1,0 +1,1 @@
+"""What an operator sees of all streams and of the server, and does to them; knows no HTTP."""

@@ -1,0 +1,1 @@
+"""The admin API: what ``durable_streams/admin`` offers, said in HTTP."""
