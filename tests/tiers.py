@@ -51,6 +51,7 @@ LONG: Final = frozenset(
         "crash/test_full_disk.py",
         "engines/test_faults.py",
         "engines/test_power_cut.py",
+        "postgres/test_procfile.py",
         "postgres/test_workers.py",
         "proxies",
         "server/test_bombs.py",

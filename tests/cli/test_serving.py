@@ -82,7 +82,7 @@ def test_a_second_worker_asked_for_by_signal_is_refused_with_the_reason(tmp_path
         server.await_log("workers = 2: storage mode memory lives in one process")
 
 
-def test_the_procfile_passes_the_port_and_one_worker_on(tmp_path: Path) -> None:
+def test_the_procfile_passes_the_port_on_and_the_workers_where_they_share(tmp_path: Path) -> None:
     """A platform names the port in PORT and may wish for several workers in WEB_CONCURRENCY."""
     stand_in = tmp_path / "gunicorn"
     stand_in.write_text('#!/bin/sh\necho "$DS_SERVER__PORT $WEB_CONCURRENCY $*"\n')
@@ -98,6 +98,9 @@ def test_the_procfile_passes_the_port_and_one_worker_on(tmp_path: Path) -> None:
 
     assert started_with({"PORT": "5001", "WEB_CONCURRENCY": "4"}) == "5001 1 -c gunicorn.conf.py wsgi:app\n"
     assert re.match(r"4437 1 ", started_with({}))
+    shared = {"DS_STORAGE__MODE": "postgres"}
+    assert re.match(r"4437 1 ", started_with(shared))
+    assert re.match(r"4437 4 ", started_with(shared | {"WEB_CONCURRENCY": "4"}))
 
 
 def test_the_files_that_are_used_or_ignored_are_named_at_the_start(tmp_path: Path) -> None:

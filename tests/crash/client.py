@@ -28,8 +28,10 @@ def stream_path(name: str) -> str:
 class Client:
     """One connection to a server, used by one thread until the block ends."""
 
+    timeout_s = 30.0
+
     def __init__(self, server: Server) -> None:
-        self._connection = server.connect()
+        self._connection = server.connect(self.timeout_s)
 
     def send(
         self,
@@ -56,6 +58,9 @@ class Client:
 
 class PatientClient(Client):
     """Sends again what was answered 503, whatever it was: that answer says that nothing of it was kept."""
+
+    timeout_s = 300.0
+    """When all workers were killed, a request waits until one has started: minutes on a crowded machine."""
 
     def send(
         self,
