@@ -23,6 +23,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+import brotli
 import zstandard
 
 ROOT: Final = Path(__file__).resolve().parent.parent
@@ -194,6 +195,8 @@ BOMBS: Final = (
     _coded("10 MB of zeros in zstd", 201, lambda: zstandard.compress(bytes(BODY_BYTES)), "zstd"),
     _coded("1 GB of zeros in gzip", 413, lambda: gzip.compress(bytes(100 * BODY_BYTES), 1, mtime=0), "gzip"),
     _coded("1 GB of zeros in zstd", 413, lambda: zstandard.compress(bytes(100 * BODY_BYTES)), "zstd"),
+    _coded("10 MB of zeros in br", 201, lambda: brotli.compress(bytes(BODY_BYTES), quality=5), "br"),
+    _coded("1 GB of zeros in br", 413, lambda: brotli.compress(bytes(100 * BODY_BYTES), quality=1), "br"),
     Bomb("1 MB in chunks of one byte", 201, tiny_chunks, "turns for others; `limits.max_request_body_bytes`"),
     Bomb("a head of 60 KiB in pieces of 64 bytes", 404, head_in_pieces, HEADS, is_work=False),
     Bomb("a head of 80 KB", 431, long_head, HEADS, is_work=False),

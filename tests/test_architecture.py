@@ -163,7 +163,7 @@ LAYERS = {
         "config",
         "extras",
         "__version__",
-        others="flask werkzeug gevent msgspec zstandard",
+        others="flask werkzeug gevent msgspec brotli zstandard",
     ),
 }
 

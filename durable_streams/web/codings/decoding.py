@@ -6,12 +6,17 @@ import zlib
 from collections.abc import Callable
 from typing import Final
 
+import brotli
 import zstandard
 
 from durable_streams.eventloop.threads import in_thread
 from durable_streams.protocol.errors import InvalidBody, RequestBodyTooLarge, UnsupportedCoding
 from durable_streams.web.codings.compression import CODINGS, GZIP_WINDOW
 
+DECODED: Final = (*CODINGS, "br")
+"""What a request body may be coded in. Responses are never in br: at the speed of zstd it is 4 % smaller."""
+BROTLI_PIECE_BYTES: Final = 256 * 1024
+"""Brotli doubles its buffers up to its limit: a limit of 10 MiB lets 16 MiB through."""
 ZSTD_WINDOW_BYTES_MAX: Final = 8 * 1024 * 1024
 """RFC 9659: no more may be asked of whoever decodes a content coding."""
 
@@ -27,10 +32,10 @@ def decode_body(body: bytes, codings: str, bytes_max: int) -> bytes:
     if not names or not body:
         return body
     if len(names) > 1 or names[0] not in _DECODE:
-        raise UnsupportedCoding(codings, ", ".join(CODINGS))
+        raise UnsupportedCoding(codings, ", ".join(DECODED))
     try:
         decoded = in_thread(_DECODE[names[0]], body, bytes_max + 1)
-    except (zlib.error, zstandard.ZstdError, EOFError) as exc:
+    except (zlib.error, zstandard.ZstdError, brotli.error, EOFError) as exc:
         raise InvalidBody(f"the body is not {names[0]}: {exc}") from exc
     if len(decoded) > bytes_max:
         raise RequestBodyTooLarge(bytes_max)
@@ -74,9 +79,24 @@ def _check_frames(body: bytes) -> None:
         body = frame.unused_data
 
 
+def _unbrotli(body: bytes, most: int) -> bytes:
+    """Brotli has no members, so bytes behind its end are an error."""
+    decompressor = brotli.Decompressor()
+    decoded = [decompressor.process(body, output_buffer_limit=BROTLI_PIECE_BYTES)]
+    most -= len(decoded[-1])
+    while most > 0 and not decompressor.is_finished():
+        piece = decompressor.process(b"", output_buffer_limit=BROTLI_PIECE_BYTES)
+        if not piece:
+            raise EOFError("it ends too early")
+        decoded.append(piece)
+        most -= len(piece)
+    return b"".join(decoded)
+
+
 _DECODE: Final[dict[str, Callable[[bytes, int], bytes]]] = {
     "zstd": _unzstd,
     "gzip": _gunzip,
     "x-gzip": _gunzip,
     "deflate": _inflate,
+    "br": _unbrotli,
 }
