@@ -49,13 +49,13 @@ class ServerSettings(Section):
     port: int = setting(4437, "The TCP port to listen on; 0 takes any free one.", ge=0, le=65535)
     worker_class: Literal["stream", "gevent"] = setting(
         "stream",
-        "The gunicorn worker: `stream` is the fast one of this package, `gevent` is gunicorn's own, which answers no "
-        "probes when all connections are taken.",
+        "The gunicorn worker: `stream` is the fast one of this package, `gevent` is gunicorn's own code with the same "
+        "limits.",
     )
     worker_connections: int = setting(
         16_384,
-        "The most connections that are served at once; live readers hold one each. With the worker `stream` the next "
-        "one is answered with 503, but for `/healthz` and `/readyz`.",
+        "The most connections that are served at once; live readers hold one each. The next one is answered with "
+        "503, but for `/healthz` and `/readyz`.",
         unit="connections",
         ge=1,
         le=1_000_000,
@@ -242,8 +242,8 @@ class LimitSettings(StoredLimits):
     )
     max_connections_per_client: int = setting(
         0,
-        "The most connections of one client address (IPv6: of one /64) with the worker `stream`; 0 is no limit. The "
-        "next one is answered with 503. Behind a proxy all clients have its address.",
+        "The most connections of one client address (IPv6: of one /64); 0 is no limit. The next one is answered "
+        "with 503, and only probes are served on it. Behind a proxy all clients have its address.",
         unit="connections",
         ge=0,
     )

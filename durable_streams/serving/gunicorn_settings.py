@@ -19,7 +19,10 @@ from durable_streams.storage.modes import mode_of
 from durable_streams.telemetry import announce_files, announce_listening, announce_stopped, install_logging
 from durable_streams.telemetry.redaction import RedactingFilter, redact
 
-WORKER_CLASSES: Final = {"stream": "durable_streams.worker.StreamWorker", "gevent": "gevent"}
+WORKER_CLASSES: Final = {
+    "stream": "durable_streams.worker.StreamWorker",
+    "gevent": "durable_streams.worker.BoundedGeventWorker",
+}
 # A worker that is silent for so long has its loop blocked for good. Killing it loses what memory mode holds,
 # so the limit is far above what a slow disk takes.
 WORKER_SILENCE_SECS_MAX: Final = 120

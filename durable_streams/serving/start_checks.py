@@ -41,8 +41,8 @@ EXPOSED: Final = (
     "port may read, write and delete every stream; set DS_SERVER__HOST=127.0.0.1, or put a proxy or a firewall in front"
 )
 NO_ADMISSION: Final = (
-    "server.worker_class = gevent: when server.worker_connections = {connections} are taken, further connections wait "
-    "in the kernel, those of /healthz and /readyz too{client}; only the worker stream answers them"
+    "worker class {name}: when server.worker_connections = {connections} are taken, further connections wait "
+    "in the kernel, those of /healthz and /readyz too{client}; leave out --worker-class"
 )
 NO_CLIENT_LIMIT: Final = ", and limits.max_connections_per_client = {limit} does not hold"
 OPEN_ADMIN: Final = (
@@ -209,14 +209,12 @@ def exposure(cfg: Any, is_protected: bool = False) -> str | None:
 
 
 def no_admission(cfg: Any, config: Config) -> str | None:
-    """What gunicorn's own worker does not do when all connections are taken."""
-    from durable_streams.worker import StreamWorker
-
-    if issubclass(cfg.worker_class, StreamWorker):
+    """What a worker that is not ours does not do when all connections are taken."""
+    if hasattr(cfg.worker_class, "admission"):
         return None
     limit = config.limits.max_connections_per_client
     client = NO_CLIENT_LIMIT.format(limit=limit) if limit else ""
-    return NO_ADMISSION.format(connections=cfg.worker_connections, client=client)
+    return NO_ADMISSION.format(name=cfg.worker_class_str, connections=cfg.worker_connections, client=client)
 
 
 def _is_any(host: str) -> bool:

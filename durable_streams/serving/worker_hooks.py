@@ -22,7 +22,7 @@ from durable_streams.serving.reloading import take_over
 from durable_streams.startup import Phase, refuse_start
 from durable_streams.storage.modes import mode_of
 from durable_streams.web.cors import CorsHeaders
-from durable_streams.worker import StreamWorker
+from durable_streams.worker import BoundedGeventWorker, StreamWorker
 from durable_streams.worker.admission import Admission
 from durable_streams.worker.client_socket import LiveSocketOffer
 from durable_streams.worker.strict_requests import StrictRequest, use_strict_requests
@@ -39,9 +39,10 @@ def begin(worker: Any, config: Config) -> None:
     StrictRequest.head_bytes_max = config.limits.max_head_bytes
     _open_services(worker, config)
     tune_gc()
+    if isinstance(worker, (StreamWorker, BoundedGeventWorker)):
+        worker.admission = Admission(worker.worker_connections, config.limits.max_connections_per_client)
     if isinstance(worker, StreamWorker):
         worker.write_timeout_s = config.server.write_timeout_secs
-        worker.admission = Admission(worker.worker_connections, config.limits.max_connections_per_client)
     else:
         worker.wsgi = LiveSocketOffer(worker.wsgi, config.server.write_timeout_secs)
         _drain_on_sigterm(worker)

@@ -97,11 +97,11 @@ class Connection:
     def end_if_idle(self) -> None:
         """End a connection from which nothing waits. Its greenlet sees the end as if the client had made it."""
         if self.idle_since and not is_readable(self.sock):
-            try:
-                self.sock._sock.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                # The client was quicker.
-                return
+            self.end()
+
+    def end(self) -> None:
+        """End the connection. Its greenlet sees that as if the client had made it."""
+        end(self.sock)
 
     def _connection_environ(self) -> dict[str, Any]:
         environ = {
@@ -245,6 +245,15 @@ class Connection:
         """Close so that the last response arrives, also at a client that is still sending."""
         if more_may_come or is_readable(self.sock):
             linger(self.sock, LINGER_S if self._worker.alive else LINGER_STOPPING_S)
+
+
+def end(sock: Any) -> None:
+    """Shut both directions, whatever waits for either."""
+    try:
+        sock._sock.shutdown(socket.SHUT_RDWR)
+    except OSError:
+        # The client was quicker.
+        return
 
 
 def is_readable(sock: Any) -> bool:

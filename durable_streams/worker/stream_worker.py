@@ -24,7 +24,7 @@ from gunicorn.workers.ggevent import GeventWorker
 
 from durable_streams.eventloop import stopping
 from durable_streams.eventloop.connections import count_by
-from durable_streams.worker.admission import BEYOND_MAX, BEYOND_S, Admission
+from durable_streams.worker.admission import POOL_SPARE, Admission
 from durable_streams.worker.bodies import BodyTimeout, ClientDisconnected, TimedBody
 from durable_streams.worker.client_socket import WRITE_TIMEOUT_S, LiveSocketOffer, SlowPathSocket
 from durable_streams.worker.connections import Connection
@@ -121,7 +121,7 @@ class StreamWorker(GeventWorker):  # type: ignore[misc]
     def _listen(self, listener: Any) -> StreamServer:
         listener.setblocking(True)
         handle = partial(self.handle, ListenerName(listener.getsockname()))
-        server = StreamServer(listener, handle=handle, spawn=Pool(self.worker_connections + BEYOND_MAX))
+        server = StreamServer(listener, handle=handle, spawn=Pool(self.worker_connections + POOL_SPARE))
         if self.cfg.workers > 1:
             server.max_accept = 1
         server.start()
@@ -145,7 +145,8 @@ class StreamWorker(GeventWorker):  # type: ignore[misc]
         beyond = self.admission.enter(addr)
         try:
             if beyond is not None:
-                self._answer_beyond(connection, beyond)
+                with self.admission.answering(connection.end):
+                    self._answer_beyond(connection, beyond)
                 return
             if self._ssl_context is not None and not self._shake_hands(connection):
                 return
@@ -163,9 +164,8 @@ class StreamWorker(GeventWorker):  # type: ignore[misc]
             connection.sock.close()
 
     def _answer_beyond(self, connection: Connection, limit: str) -> None:
-        with gevent.Timeout(BEYOND_S, False):
-            if self._ssl_context is None or self._shake_hands(connection):
-                connection.answer_beyond(limit)
+        if self._ssl_context is None or self._shake_hands(connection):
+            connection.answer_beyond(limit)
 
     def _shake_hands(self, connection: Connection) -> bool:
         """Put TLS over the connection; False when the client does not get there in time."""

@@ -24,7 +24,7 @@ from durable_streams.serving import configure, gunicorn_settings, served_config,
 from durable_streams.serving.application import ServerApplication
 from durable_streams.serving.served import SERVING
 from durable_streams.telemetry.logs import remove_logging
-from durable_streams.worker import StreamWorker
+from durable_streams.worker import BoundedGeventWorker, StreamWorker
 
 
 @pytest.fixture
@@ -207,13 +207,13 @@ def test_a_unix_socket_is_reached_by_this_machine_alone() -> None:
 @pytest.mark.parametrize("limit", [0, 5])
 def test_what_gunicorns_own_worker_does_not_do_is_said(limit: int) -> None:
     config = Config(limits=LimitSettings(max_connections_per_client=limit))
-    stream = SimpleNamespace(worker_class=StreamWorker, worker_connections=7)
-    assert start_checks.no_admission(stream, config) is None
+    for ours in (StreamWorker, BoundedGeventWorker):
+        assert start_checks.no_admission(SimpleNamespace(worker_class=ours), config) is None
     found = start_checks.no_admission(
-        SimpleNamespace(worker_class=GeventWorker, worker_connections=7), config
+        SimpleNamespace(worker_class=GeventWorker, worker_class_str="gevent", worker_connections=7), config
     )
     assert found is not None
-    assert "when server.worker_connections = 7 are taken" in found
+    assert "worker class gevent: when server.worker_connections = 7 are taken" in found
     assert ("limits.max_connections_per_client = 5 does not hold" in found) == (limit == 5)
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import socket
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
 
-from tests.servers import Server, running_server
+from durable_streams.worker.admission import POOL_SPARE
+from tests.servers import Server, TlsFiles, running_server
 
 pytestmark = pytest.mark.server
 
@@ -126,33 +128,86 @@ def test_long_heads_within_the_limits_are_served_as_http_1_1(server: Server, cas
         assert reader.readline() == b"HTTP/1.1 404 Not Found\r\n"
 
 
-def test_a_full_server_answers_its_probes_and_refuses_everything_else(tmp_path: Path) -> None:
-    settings = {"DS_SERVER__WORKER_CONNECTIONS": "3", "DS_SERVER__KEEPALIVE_SECS": "600"}
-    with running_server(tmp_path, settings) as server:
-        held = [socket.create_connection(("127.0.0.1", server.port), timeout=30) for _ in range(3)]
+both_workers = pytest.mark.parametrize("worker_class", ["stream", "gevent"])
+PROBES = ("/healthz", "/readyz")
+
+
+@contextmanager
+def holding(server: Server, count: int) -> Iterator[list[socket.socket]]:
+    """Connections that are served, and kept."""
+    with ExitStack() as connections:
+        held = [connections.enter_context(connected(server)) for _ in range(count)]
         for wire in held:
-            # Answered, so it has been accepted and is kept.
+            # Answered, so it has been accepted.
             wire.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
             assert wire.recv(100).startswith(b"HTTP/1.1 200")
-        for probe in ("/healthz", "/readyz"):
-            assert server.request("GET", probe).status == 200
-        refusal = server.request("GET", "/v1/stream/a")
-        assert (refusal.status, refusal.headers["Retry-After"]) == (503, "1")
-        assert "server.worker_connections = 3" in json.loads(refusal.body)["detail"]
-        for wire in held:
-            wire.close()
+        yield held
+
+
+def connected(server: Server, source: str = "127.0.0.1") -> socket.socket:
+    return socket.create_connection(("127.0.0.1", server.port), timeout=180, source_address=(source, 0))
+
+
+def is_refused(server: Server, limit: str) -> bool:
+    refusal = server.request("GET", "/v1/stream/a")
+    assert (refusal.status, refusal.headers["Retry-After"]) == (503, "1")
+    assert refusal.headers["Connection"] == "close"
+    assert refusal.headers["Access-Control-Allow-Origin"] == "*"
+    return json.loads(refusal.body)["detail"] == f"{limit} is reached"
+
+
+@both_workers
+def test_a_full_server_answers_its_probes_and_refuses_everything_else(
+    worker_class: str, tmp_path: Path
+) -> None:
+    settings = {
+        "DS_SERVER__WORKER_CLASS": worker_class,
+        "DS_SERVER__WORKER_CONNECTIONS": "3",
+        "DS_SERVER__KEEPALIVE_SECS": "600",
+    }
+    with running_server(tmp_path, settings) as server:
+        with holding(server, 3):
+            for probe in PROBES:
+                answer = server.request("GET", probe)
+                assert (answer.status, answer.headers["Connection"]) == (200, "close")
+            assert is_refused(server, "server.worker_connections = 3")
+            # Connections that ask nothing, more than the server keeps and than its pool has room for.
+            with ExitStack() as connections:
+                for _ in range(3 * POOL_SPARE):
+                    connections.enter_context(connected(server))
+                for probe in PROBES:
+                    assert server.request("GET", probe).status == 200
+                assert is_refused(server, "server.worker_connections = 3")
         server.await_true(lambda: server.request("GET", "/v1/stream/a").status == 404)
 
 
-def test_one_client_has_no_more_than_its_connections(tmp_path: Path) -> None:
-    with running_server(tmp_path, {"DS_LIMITS__MAX_CONNECTIONS_PER_CLIENT": "2"}) as server:
-        held = [server.connect() for _ in range(2)]
-        for connection in held:
-            connection.request("GET", "/v1/stream/a")
-            assert connection.getresponse().read()
-        refusal = server.request("GET", "/v1/stream/a")
-        assert refusal.status == 503
-        assert "limits.max_connections_per_client = 2" in json.loads(refusal.body)["detail"]
-        for connection in held:
-            connection.close()
-        server.await_true(lambda: server.request("GET", "/v1/stream/a").status == 404)
+@both_workers
+def test_a_client_with_all_its_connections_costs_the_others_none(worker_class: str, tmp_path: Path) -> None:
+    settings = {
+        "DS_SERVER__WORKER_CLASS": worker_class,
+        "DS_LIMITS__MAX_CONNECTIONS_PER_CLIENT": "2",
+        "DS_SERVER__KEEPALIVE_SECS": "600",
+    }
+    with running_server(tmp_path, settings) as server:
+        server.await_true(lambda: server.request("PUT", "/v1/stream/a").status in (200, 201))
+        with holding(server, 2):
+            assert is_refused(server, "limits.max_connections_per_client = 2")
+            assert server.request("GET", "/readyz").status == 200
+            with connected(server, "127.0.0.2") as other:
+                other.sendall(b"GET /v1/stream/a HTTP/1.1\r\nHost: x\r\n\r\n")
+                assert other.recv(100).startswith(b"HTTP/1.1 200")
+        server.await_true(lambda: server.request("GET", "/v1/stream/a").status == 200)
+
+
+@both_workers
+def test_a_full_server_answers_probes_over_tls(
+    worker_class: str, tls_files: TlsFiles, tmp_path: Path
+) -> None:
+    settings = {"DS_SERVER__WORKER_CLASS": worker_class, "DS_SERVER__WORKER_CONNECTIONS": "1"}
+    with running_server(tmp_path, settings, tls_files) as server:
+        held = server.connect()
+        held.request("GET", "/healthz")
+        assert held.getresponse().read()
+        assert server.request("GET", "/readyz").status == 200
+        assert is_refused(server, "server.worker_connections = 1")
+        held.close()

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
+from functools import partial
+
 import pytest
 
-from durable_streams.worker.admission import Admission, client_of
+from durable_streams.worker.admission import BEYOND_MAX, Admission, client_of
 
 
 @pytest.mark.parametrize(
@@ -51,3 +54,15 @@ def test_the_limit_of_all_counts_those_that_are_served() -> None:
     admission.leave("")
     admission.leave("")
     assert admission.enter("") is None
+
+
+def test_the_oldest_that_is_beyond_gives_way() -> None:
+    admission = Admission(0)
+    ended: list[int] = []
+    with ExitStack() as connections:
+        for number in range(BEYOND_MAX + 3):
+            connections.enter_context(admission.answering(partial(ended.append, number)))
+        assert ended == [0, 1, 2]
+    with admission.answering(partial(ended.append, -1)):
+        assert ended == [0, 1, 2]
+    assert not admission._beyond
