@@ -146,6 +146,10 @@ $(NODE_TESTS)/node_modules/.stamp: $(NODE_TESTS)/package.json $(NODE_TESTS)/pack
 bench-subscriptions: $(VENV)/dev.stamp ## Measure what 10,000 subscriptions add to an append
 	$(BIN)/python -m benchmarks.subscriptions $(BENCH_ARGS)
 
+.PHONY: bench-postgres
+bench-postgres: $(VENV)/dev.stamp ## Measure what the postgres mode costs, against what it should reach
+	$(BIN)/python -m benchmarks.scale $(BENCH_ARGS)
+
 .PHONY: bench-webhooks
 bench-webhooks: $(VENV)/dev.stamp ## Measure small POSTs while 1,000 webhook subscriptions are kept busy
 	$(BIN)/python -m benchmarks.webhooks $(BENCH_ARGS)

@@ -28,7 +28,8 @@ def programs() -> Path | None:
 class Cluster:
     """One database server, which may be stopped and started."""
 
-    def __init__(self, folder: Path, programs_in: Path) -> None:
+    def __init__(self, folder: Path, programs_in: Path, more_settings: str = "") -> None:
+        """``more_settings``: lines for postgresql.conf."""
         self.folder = folder
         self._programs = programs_in
         self._data = folder / "data"
@@ -43,13 +44,18 @@ class Cluster:
         with (self._data / "postgresql.conf").open("a") as settings:
             settings.write(
                 f"listen_addresses = ''\nunix_socket_directories = '{folder}'\nmax_connections = 200\n"
-                "shared_buffers = 64MB\nautovacuum_naptime = 5s\n"
+                f"shared_buffers = 64MB\nautovacuum_naptime = 5s\n{more_settings}"
             )
         self.start()
 
     @property
     def dsn(self) -> str:
         return f"host={self.folder} user=streams dbname=postgres"
+
+    @property
+    def pid(self) -> int:
+        """Of the process that all sessions are children of."""
+        return int((self._data / "postmaster.pid").read_text().split()[0])
 
     def start(self) -> None:
         self._run("pg_ctl", "-D", str(self._data), "-l", str(self.folder / "log"), "-w", "start")
