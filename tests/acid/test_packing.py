@@ -16,9 +16,9 @@ import pytest
 
 from durable_streams.protocol.requests import Remove
 from durable_streams.storage.zodb import AcidStorage, AcidTuning
+from durable_streams.storage.zodb.contents import saved_contents
 from durable_streams.storage.zodb.file_storage import ShardFileStorage
 from durable_streams.storage.zodb.packing import Packing, PackStopped, pack
-from durable_streams.storage.zodb.saved_index import saved_end
 from tests.acid.driving import by_shard, commit, opened, pack_all, script, shard_file
 from tests.disk.recording import FaultyDisk
 from tests.engines.driving import Model, append, contents, create, decide, read_all, record
@@ -188,13 +188,13 @@ def test_an_index_is_saved_without_being_asked_when_it_knows_too_little(
         (background,), file = storage._background.shards, shard_of(storage)
         commit(storage, create("s", bytes(30_000)))
         background.work()
-        known = saved_end(file.getName())
+        known = saved_contents(file.getName()).end
         assert known == file.indexed_bytes == file.getSize()
         background.work()
         commit(storage, append("s", b"little"))
         background.work()
         grown = tuning.index_age_s == 0.0
-        assert saved_end(file.getName()) == (file.getSize() if grown else known)
+        assert saved_contents(file.getName()).end == (file.getSize() if grown else known)
 
 
 def test_an_index_that_cannot_be_saved_is_tried_again_later_and_holds_up_nothing(
@@ -212,7 +212,7 @@ def test_an_index_that_cannot_be_saved_is_tried_again_later_and_holds_up_nothing
         disk.kinds = set()
         commit(storage, append("s", b"b"))
         background.step(background.work).run()
-        assert saved_end(file.getName()) == file.getSize()
+        assert saved_contents(file.getName()).end == file.getSize()
         assert read_all(storage, "s") == b"ab"
 
 

@@ -16,20 +16,20 @@ from typing import Any, Final
 from ZODB.Connection import TransactionMetaData
 from ZODB.FileStorage.FileStorage import FileStorage
 from ZODB.fsIndex import fsIndex
-from ZODB.POSException import POSKeyError, StorageTransactionError
+from ZODB.POSException import StorageTransactionError
 
 from durable_streams.storage.on_disk.directory import DirectoryDamaged
 from durable_streams.storage.on_disk.disk import Part, replace_file
 from durable_streams.storage.on_disk.open_file import OpenFile
+from durable_streams.storage.zodb.contents import Contents, index_path
 from durable_streams.storage.zodb.records import (
     FINISHED,
     STATUS_AT,
     UNFINISHED,
     TransactionWriter,
-    read_record,
+    load_before,
     record_size,
 )
-from durable_streams.storage.zodb.saved_index import SavedIndex, index_path
 from durable_streams.storage.zodb.shared import SharedByShards
 
 log = logging.getLogger("durable_streams.storage")
@@ -99,7 +99,7 @@ class ShardFileStorage(FileStorage):  # type: ignore[misc]
     _ude: Any
     _file: Any
 
-    def __init__(self, path: str, salt: bytes, shared: SharedByShards, known: SavedIndex) -> None:
+    def __init__(self, path: str, salt: bytes, shared: SharedByShards, known: Contents) -> None:
         """``known``: all of the file, which is durable and ends with a whole transaction."""
         self.failed: BaseException | None = None
         """Why it is unknown what the disk holds; nothing is written any more."""
@@ -130,19 +130,9 @@ class ShardFileStorage(FileStorage):  # type: ignore[misc]
 
     def loadBefore(self, oid: bytes, tid: bytes) -> Any:  # noqa: N802
         """The newest revision before ``tid``; every record on the way to it is checked."""
-        end_tid, position, end = None, self._lookup_pos(oid), self._pos
         file = self._live.borrow()
         try:
-            while position:
-                record = read_record(file, position, end)
-                if record.oid != oid:
-                    raise DirectoryDamaged(file.path, position, "the record is that of another object")
-                if record.tid < tid:
-                    if not record.length:
-                        raise POSKeyError(oid)
-                    return record.data, record.tid, end_tid
-                end_tid, position = record.tid, record.previous
-            return None
+            return load_before(file, oid, self._index_get(oid, 0), tid, self._pos)
         finally:
             file.give_back()
 
@@ -265,12 +255,12 @@ class ShardFileStorage(FileStorage):  # type: ignore[misc]
 
     def _restore_index(self) -> tuple[fsIndex, int, bytes]:
         """Called by FileStorage, which would cut the file where it doubts an index of its own."""
-        return self._known.positions, self._known.end, self._known.tid
+        return self._known.index, self._known.end, self._known.tid
 
     def encoded_index(self) -> bytes:
         """The index as it is now; commits are held, or there are none."""
         self.indexed_bytes = self._pos
-        return SavedIndex(self._index, self._pos, self._ltid, self.garbage.bytes).encode()
+        return Contents(self._index, self._pos, self._ltid, self.garbage.bytes).encode()
 
     def write_index(self, data: bytes) -> None:
         """Durable before it takes the place of the old one, unlike FileStorage's own."""

@@ -18,6 +18,7 @@ from durable_streams.storage.on_disk.disk import Disk, copy_file, write_file
 from durable_streams.storage.on_disk.maintenance import DirectoryMaintenance
 from durable_streams.storage.on_disk.report import Report
 from durable_streams.storage.on_disk.room import Room, limits_left
+from durable_streams.storage.zodb.contents import index_path, saved_contents
 from durable_streams.storage.zodb.opening import (
     ShardLayout,
     lock_of,
@@ -30,7 +31,6 @@ from durable_streams.storage.zodb.opening import (
     write_layout,
 )
 from durable_streams.storage.zodb.packing import Packing, pack
-from durable_streams.storage.zodb.saved_index import SavedIndex, index_path, load_index
 from durable_streams.storage.zodb.shared import SharedByShards
 from durable_streams.storage.zodb.snapshots import Snapshot, newest_id, streams_in, take_snapshot
 
@@ -45,7 +45,7 @@ class AcidMaintenance(DirectoryMaintenance):
         layout = _layout_of(data_dir)
         with _snapshots(layout, self._disk) as snapshots:
             for number, snapshot in enumerate(snapshots):
-                report.commits += snapshot.scan.transactions
+                report.commits += snapshot.contents.transactions
                 report.torn_bytes += snapshot.torn_bytes
                 if snapshot.problem is not None:
                     report.problems.append(str(snapshot.problem))
@@ -64,11 +64,10 @@ class AcidMaintenance(DirectoryMaintenance):
             for number, snapshot in enumerate(snapshots):
                 if snapshot.problem is not None:
                     raise snapshot.problem
-                path, found = copy.shard(number), snapshot.scan
-                copy_file(disk, snapshot.file.fd, path, found.end)
+                path = copy.shard(number)
+                copy_file(disk, snapshot.file.fd, path, snapshot.contents.end)
                 # Opening is quick with it, and it says that all of the file was whole.
-                index = SavedIndex(snapshot.index, found.end, found.tid)
-                write_file(disk, index_path(path), index.encode())
+                write_file(disk, index_path(path), snapshot.contents.encode())
         disk.sync_dir(copy.root)
         write_layout(copy, disk)
 
@@ -90,8 +89,7 @@ class AcidMaintenance(DirectoryMaintenance):
         return max(map(self._kept_in, _layout_of(data_dir).shards()))
 
     def _kept_in(self, path: str) -> int:
-        index = load_index(path)
-        return os.path.getsize(path) - (index.garbage_bytes if index else 0)
+        return os.path.getsize(path) - saved_contents(path).garbage_bytes
 
 
 def _pack_shard(layout: ShardLayout, number: int, shared: SharedByShards, room: Room) -> None:

@@ -21,11 +21,11 @@ from gevent.thread import LockType
 from durable_streams.eventloop.threads import waiting_is_safe
 from durable_streams.storage.on_disk.directory import DirectoryDamaged, WrongLayout, kind_of, names_in
 from durable_streams.storage.on_disk.disk import Disk, open_fd, replace_file, says_full, sync_file, write_file
+from durable_streams.storage.zodb.contents import Contents, known_contents
 from durable_streams.storage.zodb.database import MemoryShard
 from durable_streams.storage.zodb.file_storage import ShardFileStorage
 from durable_streams.storage.zodb.records import MAGIC
-from durable_streams.storage.zodb.saved_index import SavedIndex, known_index
-from durable_streams.storage.zodb.shard_file import ShardFile, damage_followed, scan
+from durable_streams.storage.zodb.shard_file import ShardFile
 from durable_streams.storage.zodb.shared import SharedByShards
 
 log = logging.getLogger("durable_streams.storage")
@@ -173,23 +173,21 @@ def _remove_remains(path: str, disk: Disk) -> None:
             disk.unlink(path + suffix)
 
 
-def _recover(path: str, salt: bytes, disk: Disk) -> SavedIndex:
+def _recover(path: str, salt: bytes, disk: Disk) -> Contents:
     """Cut the end of a shard's file that is no whole transaction, and keep it beside the file in ``*.cut``.
 
-    Raises DirectoryDamaged when a whole transaction follows. The index is of all that is left.
+    Raises DirectoryDamaged when a whole transaction follows. Returns all that is left.
     """
     with closing(ShardFile(path, salt, disk)) as file:
         file.check_magic()
-        known = known_index(file)
-        found = scan(file, known.end, known.positions, last=known.tid)
-        if found.damage is not None:
-            damage = damage_followed(file, found)
-            if damage is not None:
-                raise damage
-            torn = file.size - found.end
-            log.warning("%s: %d bytes cut at byte %d: %s", path, torn, found.end, found.damage.what)
-            _cut(file, found.end, disk)
-    return known._replace(end=found.end, tid=found.tid)
+        contents = known_contents(file)
+        contents.read_on(file)
+        if contents.damage is not None:
+            contents.check_end(file)
+            torn, what = file.size - contents.end, contents.damage.what
+            log.warning("%s: %d bytes cut at byte %d: %s", path, torn, contents.end, what)
+            _cut(file, contents.end, disk)
+    return contents
 
 
 def _cut(file: ShardFile, position: int, disk: Disk) -> None:

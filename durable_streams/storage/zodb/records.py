@@ -19,6 +19,7 @@ from typing import Final, NamedTuple, Protocol
 from zlib import crc32
 
 from ZODB.FileStorage.FileStorage import packed_version
+from ZODB.POSException import POSKeyError
 
 from durable_streams.storage.on_disk.directory import DirectoryDamaged
 from durable_streams.storage.on_disk.disk import Part
@@ -82,6 +83,25 @@ def read_record(source: Source, position: int, end: int) -> Record:
     if stored[size - CHECKSUM.size : size] != checksum_of(source.salt, header.oid, header.tid, data):
         raise DirectoryDamaged(source.path, position, "the checksum of a record is wrong")
     return Record(*header[:5], data)
+
+
+def load_before(
+    source: Source, oid: bytes, position: int, tid: bytes, end: int
+) -> tuple[bytes, bytes, bytes | None] | None:
+    """What ``IStorage.loadBefore`` returns, of an object whose newest record is at ``position`` (0: it has none)."""
+    if not position:
+        raise POSKeyError(oid)
+    end_tid = None
+    while position:
+        record = read_record(source, position, end)
+        if record.oid != oid:
+            raise DirectoryDamaged(source.path, position, "the record is that of another object")
+        if record.tid < tid:
+            if not record.length:
+                raise POSKeyError(oid)
+            return record.data, record.tid, end_tid
+        end_tid, position = record.tid, record.previous
+    return None
 
 
 def record_size(source: Source, position: int, end: int) -> int:

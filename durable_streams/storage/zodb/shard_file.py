@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from ZODB.fsIndex import fsIndex
-from ZODB.utils import z64
 
 from durable_streams.storage.on_disk.directory import DirectoryDamaged
 from durable_streams.storage.on_disk.disk import Disk
@@ -31,8 +29,6 @@ WINDOW_BYTES: Final = 1 << 20
 _PLAIN_STATUSES: Final = (FINISHED + bytes(6), PACKED + bytes(6))
 """Status and lengths of the three texts, as they are in every transaction but a shard's first."""
 _TEXTS: Final = (b"", b"initial database creation")
-NEWEST: Final = b"\xff" * 8
-"""Above every transaction id."""
 
 
 class Transaction(NamedTuple):
@@ -151,46 +147,3 @@ class ShardFile:
         except DirectoryDamaged:
             return False
         return True
-
-
-@dataclass(slots=True)
-class Scan:
-    """The whole transactions from one position on: where they end, and the last one's id."""
-
-    end: int
-    tid: bytes = z64
-    transactions: int = 0
-    damage: DirectoryDamaged | None = None
-    """Why what follows is not whole; None at the end of the file."""
-
-
-def scan(
-    file: ShardFile, start: int, index: fsIndex | None = None, *, last: bytes = z64, newest: bytes = NEWEST
-) -> Scan:
-    """Read whole transactions one behind the other, up to the first with an id above ``newest``.
-
-    ``index`` and ``last``, a transaction id, are of what lies before ``start``.
-    """
-    found = Scan(start, last)
-    try:
-        while found.end < file.size:
-            tid = file.read(len(z64), found.end)
-            transaction = file.whole_transaction(found.end, None if tid > newest else index)
-            if tid > newest:
-                break
-            found.end, found.tid = transaction.end, tid
-            found.transactions += 1
-    except DirectoryDamaged as exc:
-        found.damage = exc
-    return found
-
-
-def damage_followed(file: ShardFile, found: Scan) -> DirectoryDamaged | None:
-    """What is wrong with a file that goes on behind ``found.damage``; None: that is a torn end, which may be cut."""
-    damage, follower = found.damage, file.find_transaction(found.end)
-    if damage is None or follower is None:
-        return None
-    where = "" if damage.position == found.end else f" (byte {damage.position})"
-    return DirectoryDamaged(
-        file.path, found.end, f"{damage.what}{where}, and a whole transaction follows at byte {follower}"
-    )

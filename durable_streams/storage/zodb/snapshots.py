@@ -7,23 +7,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import transaction
 from ZODB.BaseStorage import BaseStorage
-from ZODB.fsIndex import fsIndex
-from ZODB.POSException import POSKeyError
 from ZODB.utils import z64
 
 from durable_streams.protocol.state import StreamState
 from durable_streams.storage.on_disk.directory import DirectoryDamaged
 from durable_streams.storage.on_disk.disk import Disk
+from durable_streams.storage.zodb.contents import NEWEST, Contents, known_contents, saved_contents
 from durable_streams.storage.zodb.database import ShardDatabase
 from durable_streams.storage.zodb.model import Head
-from durable_streams.storage.zodb.records import MAGIC, read_record
-from durable_streams.storage.zodb.saved_index import known_index, saved_end
-from durable_streams.storage.zodb.shard_file import NEWEST, Scan, ShardFile, damage_followed, scan
+from durable_streams.storage.zodb.records import load_before
+from durable_streams.storage.zodb.shard_file import ShardFile
 
 PAYLOAD_READ_BYTES: Final = 1 << 20
 
@@ -33,14 +31,13 @@ class Snapshot:
     """The whole transactions at the beginning of a shard's file."""
 
     file: ShardFile
-    index: fsIndex
-    scan: Scan
+    contents: Contents = field(default_factory=Contents)
     problem: DirectoryDamaged | None = None
 
     @property
     def torn_bytes(self) -> int:
         """Behind the whole transactions; a crash or a writing owner has left them."""
-        return 0 if self.problem or not self.scan.damage else self.file.size - self.scan.end
+        return 0 if self.problem or not self.contents.damage else self.file.size - self.contents.end
 
     def close(self) -> None:
         self.file.close()
@@ -50,10 +47,11 @@ def newest_id(path: str, salt: bytes, disk: Disk) -> bytes:
     """The id of the last whole transaction; what the saved index knows of is not read again."""
     with closing(ShardFile(path, salt, disk)) as file:
         try:
-            known = known_index(file)
+            contents = known_contents(file)
         except DirectoryDamaged:
             return bytes(z64)
-        return scan(file, known.end, last=known.tid).tid
+        contents.read_on(file)
+        return contents.tid
 
 
 def take_snapshot(path: str, salt: bytes, disk: Disk, newest: bytes = NEWEST) -> Snapshot:
@@ -63,7 +61,12 @@ def take_snapshot(path: str, salt: bytes, disk: Disk, newest: bytes = NEWEST) ->
     """
     found_before: str | None = None
     while True:
-        snapshot = _snapshot(path, salt, disk, newest)
+        known_end = saved_contents(path).end
+        snapshot = Snapshot(ShardFile(path, salt, disk))
+        try:
+            _read(snapshot, newest, known_end)
+        except DirectoryDamaged as exc:
+            snapshot.problem = exc
         problem = str(snapshot.problem or "")
         if snapshot.file.is_current() and problem in ("", found_before):
             return snapshot
@@ -71,19 +74,14 @@ def take_snapshot(path: str, salt: bytes, disk: Disk, newest: bytes = NEWEST) ->
         found_before = problem
 
 
-def _snapshot(path: str, salt: bytes, disk: Disk, newest: bytes) -> Snapshot:
-    known_end = saved_end(path)
-    file, index = ShardFile(path, salt, disk), fsIndex()
-    try:
-        file.check_magic()
-    except DirectoryDamaged as exc:
-        return Snapshot(file, index, Scan(0), exc)
-    found = scan(file, len(MAGIC), index, newest=newest)
-    problem = damage_followed(file, found) if found.damage else None
-    if problem is None and found.damage and found.end < known_end:
+def _read(snapshot: Snapshot, newest: bytes, known_end: int) -> None:
+    file, contents = snapshot.file, snapshot.contents
+    file.check_magic()
+    contents.read_on(file, newest)
+    contents.check_end(file)
+    if contents.damage and contents.end < known_end:
         what = f"a transaction is damaged, and all up to byte {known_end} had been whole"
-        problem = DirectoryDamaged(path, found.end, what)
-    return Snapshot(file, index, found, problem)
+        raise DirectoryDamaged(file.path, contents.end, what)
 
 
 class _SnapshotStorage(BaseStorage):  # type: ignore[misc]
@@ -94,25 +92,22 @@ class _SnapshotStorage(BaseStorage):  # type: ignore[misc]
     def __init__(self, snapshot: Snapshot) -> None:
         super().__init__(snapshot.file.path)
         self._snapshot = snapshot
-        self._ltid = snapshot.scan.tid
+        self._ltid = snapshot.contents.tid
 
     def __len__(self) -> int:
-        return len(self._snapshot.index)
+        return len(self._snapshot.contents.index)
 
     def close(self) -> None:
         """The snapshot is its maker's to close."""
 
     def loadBefore(self, oid: bytes, tid: bytes) -> Any:  # noqa: N802
-        position = self._snapshot.index.get(oid)
-        record = position and read_record(self._snapshot.file, position, self._snapshot.scan.end)
-        if not record or not record.length:
-            raise POSKeyError(oid)
-        return record.data, record.tid, None
+        contents = self._snapshot.contents
+        return load_before(self._snapshot.file, oid, contents.index.get(oid, 0), tid, contents.end)
 
 
 def streams_in(snapshot: Snapshot, problems: list[str]) -> Iterator[StreamState]:
     """The state of every stream whose bytes are all there; ``problems`` is told of the others."""
-    if z64 not in snapshot.index:
+    if z64 not in snapshot.contents.index:
         return
     database = ShardDatabase(_SnapshotStorage(snapshot), cache_size=2000)
     manager = transaction.TransactionManager()
