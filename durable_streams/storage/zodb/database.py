@@ -28,7 +28,7 @@ class MemoryShard(MappingStorage):  # type: ignore[misc]
     A reader that began before that is told that the object has gone, and begins again.
     """
 
-    failed = None
+    failed: BaseException | None = None
 
     def tpc_finish(self, transaction: Any, func: Callable[[bytes], None] = lambda tid: None) -> bytes:
         changed = list(self._tdata)

@@ -223,12 +223,15 @@ class Head(Persistent):  # type: ignore[misc]
             self.row, self._v_inline = pickle.dumps(to_row(after), protocol=4), None
             unneeded: list[Persistent] = []
         else:
-            inline_producers, inline_forks = self._inline()
-            producers = _Entries(self.producers, inline_producers, after.producers, producer_values)
-            forks = _Entries(self.forks, inline_forks, after.forks, tuple)
-            unneeded = [*producers.record(entries, yield_to_loop), *forks.record(entries, yield_to_loop)]
-            self.producers, self.forks = producers.log, forks.log
-            self._v_inline = producers.inline, forks.inline
+            inline = self._inline()
+            self.producers, producers, some = _record_entries(
+                self.producers, inline[0], after.producers, producer_values, entries, yield_to_loop
+            )
+            self.forks, forks, more = _record_entries(
+                self.forks, inline[1], after.forks, tuple, entries, yield_to_loop
+            )
+            unneeded = [*some, *more]
+            self._v_inline = producers, forks
             self.row = pickle.dumps(to_row(after, *self._v_inline), protocol=4)
         self._v_revision = after.revision
         return unneeded
@@ -257,46 +260,28 @@ def _part(piece: Piece, begin: int, start: int, stop: int) -> bytes:
     return data
 
 
-class _Entries:
-    """Entries of one kind while a new state is recorded: those in the row, and the log of all others."""
+def _record_entries(
+    log: EntryLog | OOBTree | None,
+    inline: Mapping[str, Any],
+    after: Mapping[str, Any],
+    plain: Callable[[Any], Any],
+    changed: Sequence[str],
+    yield_to_loop: Callable[[], None],
+) -> tuple[EntryLog | None, Mapping[str, Any], Sequence[Persistent]]:
+    """Record entries of one kind; returns their log, those in the row, and the objects that are not needed any more.
 
-    def __init__(
-        self,
-        log: EntryLog | OOBTree | None,
-        inline: Mapping[str, Any],
-        after: Mapping[str, Any],
-        plain: Callable[[Any], Any],
-    ) -> None:
-        """``inline`` are those that are in the row until now, ``after`` all that there are from now on."""
-        self.log = log
-        self.inline = dict(inline)
-        self._after = after
-        self._plain = plain
-
-    def record(self, changed: Sequence[str], yield_to_loop: Callable[[], None]) -> Sequence[Persistent]:
-        """Take the entries that have changed from ``after``; returns the objects that are not needed any more."""
-        if len(self._after) <= INLINE_ENTRIES_MAX:
-            unneeded: Sequence[Persistent] = _log_parts(self.log)
-            self.log = None
-            self.inline = {key: self._plain(value) for key, value in self._after.items()}
-            return unneeded
-        if not isinstance(self.log, EntryLog):
-            unneeded, self.log = _log_parts(self.log), EntryLog()
-            self.log.add({key: self._plain(value) for key, value in self._after.items()}, yield_to_loop)
-            self.inline = {}
-            return unneeded
-        gone: dict[str, None] = {}
-        for key in changed:
-            if key in self._after:
-                self.inline[key] = self._plain(self._after[key])
-            else:
-                gone[key] = None
-                self.inline.pop(key, None)
-        if not gone and len(self.inline) <= INLINE_ENTRIES_MAX:
-            return ()
-        unneeded = self.log.add(self.inline | gone, yield_to_loop)
-        self.inline = {}
-        return unneeded
+    ``inline`` are those that were in the row, ``after`` is all that there are now, which ``plain`` makes values of.
+    """
+    if len(after) <= INLINE_ENTRIES_MAX:
+        return None, {key: plain(value) for key, value in after.items()}, _log_parts(log)
+    if not isinstance(log, EntryLog):
+        new = EntryLog()
+        new.add({key: plain(value) for key, value in after.items()}, yield_to_loop)
+        return new, {}, _log_parts(log)
+    inline = {**inline, **{key: plain(after[key]) if key in after else None for key in changed}}
+    if len(inline) <= INLINE_ENTRIES_MAX and None not in inline.values():
+        return log, inline, ()
+    return log, {}, log.add(inline, yield_to_loop)
 
 
 def _all_entries(
@@ -316,12 +301,7 @@ def tree_parts(tree: Any) -> Iterator[Persistent]:
     if tree is None:
         return
     yield tree
-    state = tree.__getstate__() if hasattr(tree, "maxKey") and not _is_bucket(tree) else None
-    if state is None or len(state) == 1:
-        return
-    for child in state[0][::2]:
-        yield from (child,) if _is_bucket(child) else tree_parts(child)
-
-
-def _is_bucket(node: Any) -> bool:
-    return type(node).__name__.endswith("Bucket")
+    state = tree.__getstate__() if isinstance(tree, (LOBTree, OOBTree)) else None
+    if state is not None and len(state) > 1:
+        for child in state[0][::2]:
+            yield from tree_parts(child)

@@ -98,20 +98,26 @@ class Shard:
 
     # -- reading -----------------------------------------------------------------------------------------------
 
-    def _look(self, reader: Callable[[Any], T], tree: str = "streams") -> T:
-        """What ``reader`` finds in a tree of the root, as the newest durable transaction has left it."""
+    def _look(self, what: str, reader: Callable[[Any], T], tree: str = "streams") -> T:
+        """What ``reader`` finds in a tree of the root, as the newest durable transaction has left it.
+
+        Raises StreamDamaged, which says that ``what`` is.
+        """
         with self._lock:
-            for attempt in range(READ_TRIES):
-                if attempt or self._seen_commits != self.commits:
+            for _ in range(READ_TRIES):
+                if self._seen_commits != self.commits:
                     self._seen_commits = self.commits
                     self._read_manager.begin()
                 try:
                     return reader(self._reading.root()[tree])
-                except (ConflictError, POSKeyError):
+                except (ConflictError, POSKeyError) as exc:
                     # Packed away, or replaced since the connection took its view.
-                    if attempt == READ_TRIES - 1:
-                        raise
-            raise AssertionError
+                    self._seen_commits = -1
+                    error: Exception = exc
+                except DAMAGE as exc:
+                    error = exc
+                    break
+            raise StreamDamaged(f"{what}: {error!r}") from error
 
     def load(self, name: str) -> StreamState | None:
         """Raises StreamDamaged."""
@@ -125,10 +131,7 @@ class Shard:
             head = streams.get(name)
             return None if head is None else head.state(self._yield_reading)
 
-        try:
-            return self._look(load)
-        except DAMAGE as exc:
-            raise _damaged(name, exc) from exc
+        return self._look(f"stream {name!r}", load)
 
     def read(self, state: StreamState, start: int, stop: int) -> bytes:
         """Raises StreamNotFound or StreamDamaged."""
@@ -143,32 +146,28 @@ class Shard:
                 raise ValueError(f"{len(data)} bytes were found from position {start} to {stop}")
             return data
 
-        try:
-            return self._look(read)
-        except DAMAGE as exc:
-            raise _damaged(name, exc) from exc
+        return self._look(f"stream {name!r}", read)
 
     def names(self, prefix: str, after: str, limit: int) -> list[str]:
+        """Raises StreamDamaged."""
+
         def names(streams: OOBTree) -> list[str]:
             keys = streams.keys(after, excludemin=True) if after >= prefix else streams.keys(prefix)
             return list(islice(takewhile(lambda name: name.startswith(prefix), keys), limit))
 
-        return self._whole("the tree of streams", names, "streams")
+        return self._look(f"the tree of streams of {self.storage.getName()}", names)
 
     def queued(self, after: tuple[float, str] | None, now: float, limit: int) -> list[tuple[float, str]]:
-        """Up to ``limit`` entries of the tree of deadlines that come after ``after`` and are at or before ``now``."""
+        """Up to ``limit`` entries of the tree of deadlines that come after ``after`` and are at or before ``now``.
+
+        Raises StreamDamaged.
+        """
 
         def queued(deadlines: OOTreeSet) -> list[tuple[float, str]]:
             entries = deadlines.keys(after, excludemin=True) if after else deadlines.keys()
             return list(islice(takewhile(lambda entry: entry[0] <= now, entries), limit))
 
-        return self._whole("the tree of deadlines", queued, "deadlines")
-
-    def _whole(self, what: str, reader: Callable[[Any], T], tree: str) -> T:
-        try:
-            return self._look(reader, tree)
-        except DAMAGE as exc:
-            raise StreamDamaged(f"{what} of {self.storage.getName()}: {exc!r}") from exc
+        return self._look(f"the tree of deadlines of {self.storage.getName()}", queued, "deadlines")
 
     # -- changing ----------------------------------------------------------------------------------------------
 
@@ -203,15 +202,14 @@ class Shard:
         self.storage.delete_later(unneeded)
 
     def _abort(self, exc: BaseException) -> None:
-        if not isinstance(exc, Exception) and isinstance(self.storage, ShardFileStorage):
+        if not isinstance(exc, Exception):
             # A kill: a thread may still be writing, to where the next transaction would go.
             self.storage.failed = exc
         try:
             self._manager.abort()
         except Exception:
             log.exception("a transaction that failed with %r could not be aborted", exc)
-            if isinstance(self.storage, ShardFileStorage):
-                self.storage.failed = exc
+            self.storage.failed = exc
 
     def _apply_all(self, changes: Iterable[Change]) -> list[bytes]:
         root = self._writing.root()
@@ -221,8 +219,7 @@ class Shard:
             try:
                 unneeded += apply(streams, deadlines, change, self._yield_to_loop)
             except DAMAGE as exc:
-                reason = _damaged(change.name, exc).cause
-                self._damaged[change.name] = monotonic() + DAMAGED_S, reason
+                self._damaged[change.name] = monotonic() + DAMAGED_S, f"stream {change.name!r}: {exc!r}"
                 raise _Damaged(change.name) from exc
             if number % APPLIED_AT_ONCE == 0:
                 self._yield_to_loop()
@@ -275,7 +272,3 @@ def _queue(deadlines: OOTreeSet, head: Head, after: StreamState) -> None:
     if due_at is not None:
         deadlines.insert((due_at, after.name))
     head.queued_at = due_at
-
-
-def _damaged(name: str, exc: BaseException) -> StreamDamaged:
-    return StreamDamaged(f"stream {name!r}: {exc!r}")
