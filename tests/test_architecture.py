@@ -64,6 +64,7 @@ LAYERS = {
     "storage.on_disk": layer("storage.on_disk", "storage.modes", "protocol"),
     "storage.on_disk.background": layer("storage.on_disk", others="gevent"),
     "storage.on_disk.room": layer("storage.on_disk", "storage.contract", "protocol"),
+    "storage.on_disk.storage": layer("storage.on_disk", "storage.contract"),
     "storage.files": layer(
         "storage.files", "storage.on_disk", "eventloop", *PORT, others="gevent msgspec BTrees"
     ),

@@ -36,7 +36,7 @@ COMMITTING = ("store", "tpc_vote", "tpc_finish", "_abort")
 OPENING = ("_save_index", "_restore_index", "_initIndex", "close")
 OVERRIDDEN = {
     FileStorage: (*READING, *COMMITTING, *OPENING),
-    BaseStorage: ("tpc_begin", "tpc_abort", "lastTransaction"),
+    BaseStorage: ("tpc_begin", "tpc_abort", "checkCurrentSerialInTransaction", "lastTransaction"),
     MappingStorage: ("tpc_finish",),
 }
 
@@ -116,6 +116,18 @@ def test_stock_zodb_can_still_read_the_file(tmp_path: Path) -> None:
 def test_no_temporary_file_is_asked_of_a_storage_that_has_none() -> None:
     assert "if self._tfile is not None" in inspect.getsource(FileStorage._clear_temp)
     assert "if self._tfile:" in inspect.getsource(FileStorage.close)
+
+
+def test_zodb_reads_and_writes_nothing_through_files_of_its_own(tmp_path: Path) -> None:
+    """They are closed. Once a tree has nodes, a transaction asks for the revisions of those that it has only read."""
+    with opened(tmp_path / "data") as storage:
+        for number in range(100):
+            commit(storage, create(f"{number:02d}", b"x"))
+        file = storage._shards[0].storage
+        assert isinstance(file, ShardFileStorage)
+        assert file._file.closed
+        assert file._files.closed
+        assert storage.names("", "", 1000) == [f"{number:02d}" for number in range(100)]
 
 
 def test_nothing_that_zodb_calls_reads_a_record_without_checking_it() -> None:

@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from durable_streams.storage.on_disk.directory import OF_THE_SYSTEM, WrongLayout, kind_of
-from durable_streams.storage.on_disk.disk import Disk, write_file
+from durable_streams.storage.on_disk.directory import WrongLayout, claim, kind_of
+from durable_streams.storage.on_disk.disk import Disk, replace_file
 from durable_streams.storage.on_disk.room import RESERVE_NAME
 
 VERSION_LINE: Final = b"durable-streams files 1\n"
@@ -54,17 +54,10 @@ def numbered(names: list[str], suffix: str) -> list[int]:
 def prepare(layout: Layout, disk: Disk) -> None:
     """Make a new data directory, or see that it is one that this server can read; raises WrongLayout."""
     layout.data_dir.parent.mkdir(parents=True, exist_ok=True)
-    if disk.make_dir(layout.root):
-        disk.sync_dir(str(layout.data_dir.parent))
-    names = disk.names(layout.root)
-    if "layout" in names:
+    if claim(disk, layout.data_dir, layout.root, "layout", _OURS.__contains__):
         check_version(layout, disk)
         # A server that was killed may have given names that are not durable yet; what follows rests on them.
         disk.sync_dir(layout.root)
-    elif foreign := sorted(set(names) - _OURS - OF_THE_SYSTEM):
-        raise WrongLayout(
-            f"{layout.root} holds {foreign[0]!r} and no file 'layout': {kind_of(layout.data_dir)}"
-        )
     else:
         write_version(layout, disk)
     made = [disk.make_dir(path) for path in (layout.journals, layout.checkpoints, layout.streams)]
@@ -89,9 +82,7 @@ def check_version(layout: Layout, disk: Disk) -> None:
 
 def write_version(layout: Layout, disk: Disk) -> None:
     """The first thing in a new directory, whole or not there."""
-    unfinished = layout.version + ".tmp"
-    write_file(disk, unfinished, VERSION_LINE)
-    disk.rename(unfinished, layout.version)
+    replace_file(disk, layout.version, VERSION_LINE)
     disk.sync_dir(layout.root)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from itertools import chain
 from pathlib import Path
@@ -21,7 +21,6 @@ from durable_streams.storage.contract import (
     NOTHING_LOST,
     Change,
     Lost,
-    Storage,
     Unit,
     check_recorded,
 )
@@ -39,13 +38,14 @@ from durable_streams.storage.files.tuning import FileTuning
 from durable_streams.storage.on_disk.directory import own
 from durable_streams.storage.on_disk.disk import Disk, says_busy
 from durable_streams.storage.on_disk.room import Room, RoomLimits
+from durable_streams.storage.on_disk.storage import DiskStorage
 
 log = logging.getLogger("durable_streams.storage")
 
 Step = tuple[Record | None, int, Change]
 
 
-class FileStorage(Storage):
+class FileStorage(DiskStorage):
     """Streams in one directory, owned by one process."""
 
     def __init__(
@@ -58,35 +58,24 @@ class FileStorage(Storage):
         room: RoomLimits | None = None,
     ) -> None:
         """``durable``: whether a commit waits for the disk; nothing is touched before ``open``."""
+        disk = disk or Disk()
+        super().__init__(disk, Room(disk, str(data_dir), room or RoomLimits()))
         self.commits_inline = not durable
-        self._disk = disk or Disk()
         self._tuning = tuning or FileTuning()
         self._layout = Layout(data_dir)
         self._index = Index()
-        self._room = Room(self._disk, self._layout.root, room or RoomLimits())
-        self._resources: ExitStack | None = None
-        """What ``close`` gives back; None while the storage is not open."""
 
     # -- opening and closing -------------------------------------------------------------------------------------
 
-    def open(self) -> None:
-        """Raises DirectoryInUse, WrongLayout, DirectoryDamaged, or any other OSError."""
-        if self._resources is not None:
-            return
+    def _open(self, resources: ExitStack) -> None:
         prepare(self._layout, self._disk)
-        resources = ExitStack()
         resources.callback(os.close, own(self._layout.data_dir, self._layout.lock))
-        try:
-            self._index = Index()
-            stream_files = StreamFiles(self._disk, self._layout)
-            self._flushing = Flushing(self._index, stream_files, self._tuning.stream_unflushed_bytes)
-            self._room.open()
-            recovered = recover(self._disk, self._layout, self._index, self._flushing.flush_recovered)
-            self._start(recovered, stream_files, resources)
-        except BaseException:
-            resources.close()
-            raise
-        self._resources = resources
+        self._index = Index()
+        stream_files = StreamFiles(self._disk, self._layout)
+        self._flushing = Flushing(self._index, stream_files, self._tuning.stream_unflushed_bytes)
+        self._room.open()
+        recovered = recover(self._disk, self._layout, self._index, self._flushing.flush_recovered)
+        self._start(recovered, stream_files, resources)
 
     def _start(self, recovered: Recovered, stream_files: StreamFiles, resources: ExitStack) -> None:
         disk, layout, tuning = self._disk, self._layout, self._tuning
@@ -114,12 +103,9 @@ class FileStorage(Storage):
             layout.root, self._index, self._journal, checkpointing, behind, tuning, self._room
         )
 
-    def close(self) -> None:
+    def _stop(self) -> None:
         """Checkpoint what there is, so that the next opening has nothing to replay."""
-        resources, self._resources = self._resources, None
-        if resources is not None:
-            with resources:
-                self._background.stop()
+        self._background.stop()
 
     def checkpoint(self) -> None:
         """Move everything from the journal to where it stays, now; raises OSError when that fails."""
@@ -129,10 +115,6 @@ class FileStorage(Storage):
     def failed(self) -> bool:
         """Whether it is unknown what the disk holds, so that nothing is written any more until it is opened anew."""
         return self._resources is not None and self._journal.failed is not None
-
-    @property
-    def is_full(self) -> bool:
-        return self._resources is not None and self._room.is_refusing
 
     # -- looking -------------------------------------------------------------------------------------------------
 
@@ -182,9 +164,6 @@ class FileStorage(Storage):
             "compactions": self._background.checkpointing.checkpoints,
             "background_failures": self._background.failures,
         }
-
-    def measure_syncs(self, note: Callable[[float], None]) -> None:
-        self._disk.on_sync = note
 
     # -- changing ------------------------------------------------------------------------------------------------
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import fcntl
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
 from durable_streams.storage.modes import modes_marked
+from durable_streams.storage.on_disk.disk import Disk
 
 OF_THE_SYSTEM: Final = frozenset({"lost+found"})
 """What may lie at the top of a disk, and belongs to nobody."""
@@ -69,6 +71,20 @@ def check_empty(directory: Path) -> None:
     """Raise DirectoryNotEmpty unless ``directory`` is missing or empty."""
     if directory.exists() and (not directory.is_dir() or names_in(directory)):
         raise DirectoryNotEmpty(directory)
+
+
+def claim(disk: Disk, data_dir: Path, folder: str, mark: str, is_ours: Callable[[str], bool]) -> bool:
+    """Make ``folder`` of a data directory, and say whether ``mark`` is in it.
+
+    Raises WrongLayout when it is not, and something lies there that is not ours, such as the streams of another mode.
+    """
+    if disk.make_dir(folder):
+        disk.sync_dir(os.path.dirname(os.path.abspath(folder)))
+    names = names_in(Path(folder))
+    foreign = [name for name in names if not is_ours(name)]
+    if mark not in names and foreign:
+        raise WrongLayout(f"{folder} holds {foreign[0]!r} and no {mark!r}: {kind_of(data_dir)}")
+    return mark in names
 
 
 def kind_of(data_dir: Path) -> str:

@@ -13,9 +13,8 @@ from typing import Final
 
 from durable_streams.storage.on_disk.background import Background, BackgroundStep
 from durable_streams.storage.on_disk.room import Room
-from durable_streams.storage.zodb.file_storage import DELETED_AT_ONCE, ShardFileStorage
+from durable_streams.storage.zodb.file_storage import DELETED_AT_ONCE, ShardFileStorage, SharedByShards
 from durable_streams.storage.zodb.packing import Packing, PackStopped, pack
-from durable_streams.storage.zodb.shared import SharedByShards
 
 FREEING_RETRY_S: Final = 5.0
 STOP_GARBAGE_MIN: Final = 64 << 10
@@ -149,7 +148,7 @@ class ShardBackground:
             self.pack()
 
 
-class AcidBackground:
+class AcidBackground(Background):
     """The background work on all shards of a storage, from its opening to ``stop``."""
 
     def __init__(
@@ -158,17 +157,12 @@ class AcidBackground:
         self.shards = [ShardBackground(storage, shared, tuning, room) for storage in storages]
         steps = [shard.step(shard.work) for shard in self.shards]
         steps += [shard.step(shard.free_room, FREEING_RETRY_S) for shard in self.shards]
-        self._loop = Background(steps, tuning.interval_s)
-
-    @property
-    def failures(self) -> int:
-        """How often a step has failed."""
-        return self._loop.failures
+        super().__init__(steps, tuning.interval_s)
 
     def stop(self) -> None:
         """Wait for what is running, of which a pack is given up, and delete what is still to be deleted."""
         for shard in self.shards:
             shard.stop_packing()
-        self._loop.stop()
+        super().stop()
         for shard in self.shards:
             shard.step(shard.finish).run()

@@ -13,13 +13,16 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, Final
 
+from gevent.thread import LockType
 from ZODB.Connection import TransactionMetaData
 from ZODB.FileStorage.FileStorage import FileStorage
 from ZODB.fsIndex import fsIndex
 from ZODB.POSException import StorageTransactionError
+from ZODB.utils import Lock, newTid, z64
 
+from durable_streams.eventloop.threads import Threads, waiting_is_safe
 from durable_streams.storage.on_disk.directory import DirectoryDamaged
-from durable_streams.storage.on_disk.disk import Part, replace_file
+from durable_streams.storage.on_disk.disk import Disk, Part, replace_file
 from durable_streams.storage.on_disk.open_file import OpenFile
 from durable_streams.storage.zodb.contents import Contents, index_path
 from durable_streams.storage.zodb.records import (
@@ -30,10 +33,11 @@ from durable_streams.storage.zodb.records import (
     load_before,
     record_size,
 )
-from durable_streams.storage.zodb.shared import SharedByShards
 
 log = logging.getLogger("durable_streams.storage")
 
+COMMITTING_THREADS_MAX: Final = 16
+READING_THREADS_MAX: Final = 4
 LARGE_BYTES: Final = 256 << 10
 """A transaction larger than this is handed to the system in a thread."""
 STORED_AT_ONCE: Final = 32
@@ -69,6 +73,37 @@ class Garbage:
         self.replaced = self._deleted = 0
 
 
+class SharedByShards:
+    """Disk, threads, and transaction ids in one order, of all shards; made by the process that opens the storage."""
+
+    def __init__(self, disk: Disk, shard_count: int) -> None:
+        """Raises RuntimeError where a greenlet that waits for a lock of ZODB would stop all others."""
+        self.disk = disk
+        self._last_id: bytes = z64
+        # ZODB holds locks of its own while it commits and reads.
+        beside_loop = waiting_is_safe()
+        if beside_loop and type(Lock()) is not LockType:
+            raise RuntimeError(
+                "ZODB was imported before gevent patched the threading module; import it afterwards, in the worker"
+            )
+        self.committing = Threads(min(shard_count, COMMITTING_THREADS_MAX), beside_loop=beside_loop)
+        self.reading = Threads(READING_THREADS_MAX, beside_loop=beside_loop)
+        self.background = Threads(1, beside_loop=beside_loop)
+
+    def next_id(self) -> bytes:
+        """A transaction id that grows over all shards, so that a backup can be taken of one moment."""
+        self._last_id = newTid(self._last_id)
+        return self._last_id
+
+    def note_id(self, tid: bytes) -> None:
+        """``tid`` was given before."""
+        self._last_id = max(self._last_id, tid)
+
+    def close(self) -> None:
+        for threads in (self.committing, self.reading, self.background):
+            threads.close()
+
+
 class LiveFile(OpenFile):
     """A shard's file while its owner has it open; when packing has put another in its place, this one is retired."""
 
@@ -95,6 +130,7 @@ class ShardFileStorage(FileStorage):  # type: ignore[misc]
     _transaction: Any
     _nextpos: int
     _tfile: Any
+    _files: Any
     _ltid: Any
     _ude: Any
     _file: Any
@@ -112,15 +148,16 @@ class ShardFileStorage(FileStorage):  # type: ignore[misc]
         self._live = LiveFile(path, salt, shared)
         try:
             super().__init__(path, pack_gc=False, pack_keep_old=False)
-            # The records of a transaction wait in memory.
-            self._tfile.close()
+            # All reading and writing is done through the descriptor of ours.
+            for file in (self._tfile, self._file, self._files):
+                file.close()
             os.unlink(path + ".tmp")
         except BaseException:
             _close_files(self)
             raise
         self._tfile = None
         self.garbage.bytes = known.garbage_bytes
-        shared.ids.note(self._ltid)
+        shared.note_id(self._ltid)
 
     def close(self) -> None:
         super().close()
@@ -139,7 +176,7 @@ class ShardFileStorage(FileStorage):  # type: ignore[misc]
     # -- writing -----------------------------------------------------------------------------------------------
 
     def tpc_begin(self, transaction: Any, tid: bytes | None = None, status: str = " ") -> None:
-        super().tpc_begin(transaction, tid or self._shared.ids.next(), status)
+        super().tpc_begin(transaction, tid or self._shared.next_id(), status)
         self._writer = TransactionWriter(self.salt, self._tid, self._pos, self._ude)
 
     def store(self, oid: bytes, oldserial: bytes, data: bytes, version: str, transaction: Any) -> None:
@@ -153,6 +190,11 @@ class ShardFileStorage(FileStorage):  # type: ignore[misc]
             self.garbage.replaced += size
         if len(self._writer.positions) % STORED_AT_ONCE == 0:
             self._shared.committing.yield_to_loop()
+
+    def checkCurrentSerialInTransaction(  # noqa: N802
+        self, oid: bytes, serial: bytes, transaction: Any
+    ) -> None:
+        """Nor has a node that a BTree has only read been changed by anybody else."""
 
     def tpc_vote(self, transaction: Any) -> Any:
         """Write the transaction, marked as unfinished; when that fails nothing of it is kept."""
@@ -273,13 +315,15 @@ class ShardFileStorage(FileStorage):  # type: ignore[misc]
         # It would be taken for the new file's own, so it has to go first, for certain.
         run(disk.unlink, index_path(self._file_name))
         run(disk.sync_dir, folder)
-        with self._files.write_lock(), self._lock:
+        with self._lock:
             disk.rename(path, self._file_name)
             try:
-                self._reopen()
+                packed = LiveFile(self._file_name, self.salt, self._shared)
             except BaseException as exc:
                 self.failed = exc
                 raise
+            self._live.retire()
+            self._live = packed
             self._initIndex(index, self._tindex)
             self._pos = self.indexed_bytes = size
         self.garbage.bytes -= garbage_bytes
@@ -289,14 +333,6 @@ class ShardFileStorage(FileStorage):  # type: ignore[misc]
         except BaseException as exc:
             self.failed = exc
             raise
-
-    def _reopen(self) -> None:
-        """The file of this name is another one now."""
-        self._files.empty()
-        self._file.close()
-        self._file = open(self._file_name, "r+b")  # noqa: SIM115
-        before, self._live = self._live, LiveFile(self._file_name, self.salt, self._shared)
-        before.retire()
 
 
 def _close_files(storage: ShardFileStorage) -> None:

@@ -13,25 +13,25 @@ from pathlib import Path
 
 from ZODB.utils import newTid
 
-from durable_streams.storage.on_disk.directory import DirectoryDamaged, WrongLayout, kind_of, own
+from durable_streams.storage.on_disk.directory import own
 from durable_streams.storage.on_disk.disk import Disk, copy_file, write_file
 from durable_streams.storage.on_disk.maintenance import DirectoryMaintenance
 from durable_streams.storage.on_disk.report import Report
 from durable_streams.storage.on_disk.room import Room, limits_left
 from durable_streams.storage.zodb.contents import index_path, saved_contents
+from durable_streams.storage.zodb.file_storage import SharedByShards
 from durable_streams.storage.zodb.opening import (
     ShardLayout,
+    existing_layout,
     lock_of,
     make_root,
     open_file,
     prepare,
-    read_layout,
     root_of,
     shard_of,
     write_layout,
 )
 from durable_streams.storage.zodb.packing import Packing, pack
-from durable_streams.storage.zodb.shared import SharedByShards
 from durable_streams.storage.zodb.snapshots import Snapshot, newest_id, streams_in, take_snapshot
 
 
@@ -39,10 +39,10 @@ class AcidMaintenance(DirectoryMaintenance):
     """See ``DirectoryMaintenance``."""
 
     def _check(self, data_dir: Path) -> None:
-        _layout_of(data_dir)
+        existing_layout(data_dir)
 
     def _read(self, data_dir: Path, report: Report) -> None:
-        layout = _layout_of(data_dir)
+        layout = existing_layout(data_dir)
         with _snapshots(layout, self._disk) as snapshots:
             for number, snapshot in enumerate(snapshots):
                 report.commits += snapshot.contents.transactions
@@ -57,7 +57,7 @@ class AcidMaintenance(DirectoryMaintenance):
                         )
 
     def _copy(self, data_dir: Path, target: Path) -> None:
-        source, disk = _layout_of(data_dir), self._disk
+        source, disk = existing_layout(data_dir), self._disk
         make_root(target, disk)
         copy = ShardLayout(root_of(target), source.shard_count, source.salt)
         with _snapshots(source, disk) as snapshots:
@@ -73,7 +73,7 @@ class AcidMaintenance(DirectoryMaintenance):
 
     def _compact(self, data_dir: Path) -> None:
         """Pack every shard, and drop what nothing refers to."""
-        layout, disk = _layout_of(data_dir), self._disk
+        layout, disk = existing_layout(data_dir), self._disk
         fd = own(data_dir, lock_of(data_dir))
         try:
             prepare(data_dir, layout.shard_count, disk)
@@ -86,7 +86,7 @@ class AcidMaintenance(DirectoryMaintenance):
             os.close(fd)
 
     def _kept_bytes(self, data_dir: Path) -> int:
-        return max(map(self._kept_in, _layout_of(data_dir).shards()))
+        return max(map(self._kept_in, existing_layout(data_dir).shards()))
 
     def _kept_in(self, path: str) -> int:
         return os.path.getsize(path) - saved_contents(path).garbage_bytes
@@ -101,16 +101,6 @@ def _pack_shard(layout: ShardLayout, number: int, shared: SharedByShards, room: 
         if len(storage):
             room.free_up(lambda: pack(storage, shared, Packing(storage, shared.disk, gc=True)))
             storage.garbage.bytes = 0
-
-
-def _layout_of(data_dir: Path) -> ShardLayout:
-    layout = read_layout(data_dir)
-    if layout is None:
-        raise WrongLayout(f"{root_of(data_dir)} holds no file 'layout.json': {kind_of(data_dir)}")
-    for path in layout.shards():
-        if not os.path.exists(path):
-            raise DirectoryDamaged(path, 0, "the file is missing")
-    return layout
 
 
 @contextmanager

@@ -16,17 +16,12 @@ from pathlib import Path
 from typing import Final
 from zlib import crc32
 
-from gevent.thread import LockType
-
-from durable_streams.eventloop.threads import waiting_is_safe
-from durable_streams.storage.on_disk.directory import DirectoryDamaged, WrongLayout, kind_of, names_in
+from durable_streams.storage.on_disk.directory import DirectoryDamaged, WrongLayout, claim, kind_of
 from durable_streams.storage.on_disk.disk import Disk, open_fd, replace_file, says_full, sync_file, write_file
 from durable_streams.storage.zodb.contents import Contents, known_contents
-from durable_streams.storage.zodb.database import MemoryShard
-from durable_streams.storage.zodb.file_storage import ShardFileStorage
+from durable_streams.storage.zodb.file_storage import ShardFileStorage, SharedByShards
 from durable_streams.storage.zodb.records import MAGIC
 from durable_streams.storage.zodb.shard_file import ShardFile
-from durable_streams.storage.zodb.shared import SharedByShards
 
 log = logging.getLogger("durable_streams.storage")
 
@@ -34,7 +29,6 @@ FORMAT: Final = "durable-streams acid"
 VERSION: Final = 1
 LAYOUT_NAME: Final = "layout.json"
 HASH: Final = "crc32"
-_REMAINS: Final = (".lock", ".tmp", ".fs")
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,47 +92,49 @@ def _document(layout: ShardLayout) -> dict[str, str | int]:
     return document | {"checksum": crc32(" ".join(map(str, document.values())).encode())}
 
 
-def prepare(data_dir: Path, shard_count: int, disk: Disk) -> ShardLayout:
-    """Make a new directory, or see that it is one that this server can read; raises WrongLayout or DirectoryDamaged."""
+def existing_layout(data_dir: Path) -> ShardLayout:
+    """Raises WrongLayout, or DirectoryDamaged when a shard is missing."""
     layout = read_layout(data_dir)
     if layout is None:
-        layout = ShardLayout(root_of(data_dir), shard_count, os.urandom(8))
-        _create(layout, disk)
-    elif layout.shard_count != shard_count:
+        raise WrongLayout(f"{root_of(data_dir)} holds no file {LAYOUT_NAME!r}: {kind_of(data_dir)}")
+    for path in layout.shards():
+        if not os.path.exists(path):
+            raise DirectoryDamaged(path, 0, "the file is missing")
+    return layout
+
+
+def prepare(data_dir: Path, shard_count: int, disk: Disk) -> ShardLayout:
+    """Make the shards of a new directory, or see that they are there; raises WrongLayout or DirectoryDamaged."""
+    if read_layout(data_dir) is None:
+        _create(ShardLayout(root_of(data_dir), shard_count, os.urandom(8)), disk)
+    layout = existing_layout(data_dir)
+    if layout.shard_count != shard_count:
         raise WrongLayout(
             f"{layout.root} was made with acid_shard_count = {layout.shard_count} and is opened with {shard_count}:"
             " the number of shards cannot change once data exists"
         )
-    for path in layout.shards():
-        if not os.path.exists(path):
-            raise DirectoryDamaged(path, 0, "the file is missing")
     # A server that was killed may have given names that are not durable yet: that of a packed file, for one.
     disk.sync_dir(layout.root)
     return layout
 
 
 def make_root(data_dir: Path, disk: Disk) -> None:
-    """Raises WrongLayout where something else lies, such as the streams of another mode."""
+    """Make the directory where there is none; raises WrongLayout where something else lies."""
     data_dir.parent.mkdir(parents=True, exist_ok=True)
     root = root_of(data_dir)
-    if data_dir.exists() and not os.path.exists(root) and (foreign := names_in(data_dir)):
-        raise WrongLayout(f"{data_dir} holds {foreign[0]!r} and no 'acid': {kind_of(data_dir)}")
-    if disk.make_dir(str(data_dir)):
-        disk.sync_dir(os.path.dirname(os.path.abspath(data_dir)))
-    disk.make_dir(root)
-    if not os.path.exists(os.path.join(root, LAYOUT_NAME)):
+    claim(disk, data_dir, str(data_dir), os.path.basename(root), lambda name: False)
+    if not claim(disk, data_dir, root, LAYOUT_NAME, lambda name: _is_remains(os.path.join(root, name))):
         disk.sync_dir(str(data_dir))
 
 
+def _is_remains(path: str) -> bool:
+    """Whether a file without a layout beside it may be from an opening that was not finished."""
+    if path.endswith(".fs"):
+        return os.path.getsize(path) <= len(MAGIC)
+    return path.endswith(("/lock", ".lock", ".tmp"))
+
+
 def _create(layout: ShardLayout, disk: Disk) -> None:
-    for name in sorted(os.listdir(layout.root)):
-        path = os.path.join(layout.root, name)
-        if not (name == "lock" or name.endswith(_REMAINS)) or (
-            name.endswith(".fs") and os.path.getsize(path) > len(MAGIC)
-        ):
-            raise WrongLayout(
-                f"{layout.root} holds {name!r} and no 'layout.json': it is not a data directory"
-            )
     for path in layout.shards():
         write_file(disk, path, MAGIC)
     disk.sync_dir(layout.root)
@@ -204,11 +200,3 @@ def _cut(file: ShardFile, position: int, disk: Disk) -> None:
         disk.truncate(fd, position)
         disk.sync(fd)
     disk.sync_dir(os.path.dirname(file.path))
-
-
-def check_locks(storage: ShardFileStorage | MemoryShard) -> None:
-    """Raise RuntimeError where a greenlet that waits for a lock of ZODB would stop all others."""
-    if waiting_is_safe() and type(storage._commit_lock) is not LockType:
-        raise RuntimeError(
-            "ZODB was imported before gevent patched the threading module; import it afterwards, in the worker"
-        )

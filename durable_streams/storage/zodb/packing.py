@@ -16,7 +16,7 @@ from ZODB.utils import z64
 
 from durable_streams.storage.on_disk.directory import DirectoryDamaged
 from durable_streams.storage.on_disk.disk import Disk, Part
-from durable_streams.storage.zodb.file_storage import ShardFileStorage
+from durable_streams.storage.zodb.file_storage import ShardFileStorage, SharedByShards
 from durable_streams.storage.zodb.records import (
     FIRST_READ_BYTES,
     MAGIC,
@@ -25,7 +25,6 @@ from durable_streams.storage.zodb.records import (
     read_record,
 )
 from durable_streams.storage.zodb.shard_file import ShardFile
-from durable_streams.storage.zodb.shared import SharedByShards
 
 REST_BYTES: Final = 1 << 20
 """Less than this is left to be copied while commits wait."""

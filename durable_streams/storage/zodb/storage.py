@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import os
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from heapq import merge
 from itertools import islice
@@ -19,16 +19,16 @@ import gevent
 
 from durable_streams.protocol.errors import StreamDamaged, Unavailable
 from durable_streams.protocol.state import StreamState
-from durable_streams.storage.contract import Change, Lost, Storage, Unit
+from durable_streams.storage.contract import Change, Lost, Unit
 from durable_streams.storage.deadlines import Deadlines
 from durable_streams.storage.on_disk.directory import own
 from durable_streams.storage.on_disk.disk import Disk
 from durable_streams.storage.on_disk.room import NoLimit, Room, RoomLimits
+from durable_streams.storage.on_disk.storage import DiskStorage
 from durable_streams.storage.zodb.background import AcidBackground, AcidTuning
 from durable_streams.storage.zodb.database import MemoryShard
-from durable_streams.storage.zodb.file_storage import ShardFileStorage
+from durable_streams.storage.zodb.file_storage import ShardFileStorage, SharedByShards
 from durable_streams.storage.zodb.opening import (
-    check_locks,
     lock_of,
     make_root,
     open_file,
@@ -37,7 +37,6 @@ from durable_streams.storage.zodb.opening import (
     shard_of,
 )
 from durable_streams.storage.zodb.shard import Shard
-from durable_streams.storage.zodb.shared import SharedByShards
 
 log = logging.getLogger("durable_streams.storage")
 
@@ -50,7 +49,7 @@ SCANNED_AT_ONCE: Final = 64
 Backend = Literal["file", "in-memory"]
 
 
-class AcidStorage(Storage):
+class AcidStorage(DiskStorage):
     """Streams in ``shard_count`` databases, owned by one process."""
 
     def __init__(
@@ -66,46 +65,34 @@ class AcidStorage(Storage):
         """Nothing is touched before ``open``; ``data_dir`` is for the backend ``file`` alone."""
         if backend == "file" and data_dir is None:
             raise ValueError("the acid backend 'file' needs a data directory")
+        disk = disk or Disk()
+        self._data_dir = Path(data_dir) if backend == "file" and data_dir is not None else None
+        limits = room or RoomLimits()
+        super().__init__(disk, Room(disk, root_of(self._data_dir), limits) if self._data_dir else NoLimit())
         self.shards = shard_count
         self.counts_as_memory = backend == "in-memory"
-        self._data_dir = Path(data_dir) if backend == "file" and data_dir is not None else None
-        self._disk = disk or Disk()
         self._tuning = tuning or AcidTuning()
-        self._room = (
-            Room(self._disk, root_of(self._data_dir), room or RoomLimits()) if self._data_dir else NoLimit()
-        )
         self._states: OrderedDict[str, StreamState] = OrderedDict()
         self._shards: list[Shard] = []
         self._deadlines = Deadlines()
         """Of the streams whose entry in the tree of deadlines has been passed."""
         self._passed: list[tuple[float, str] | None] = []
         """A shard's newest entry that has been passed."""
-        self._resources: ExitStack | None = None
-        """What ``close`` gives back; None while the storage is not open."""
 
     # -- opening and closing -------------------------------------------------------------------------------------
 
-    def open(self) -> None:
-        """Raises DirectoryInUse, WrongLayout, DirectoryDamaged, or any other OSError."""
-        if self._resources is not None:
-            return
-        resources = ExitStack()
+    def _open(self, resources: ExitStack) -> None:
+        shared = SharedByShards(self._disk, self.shards)
+        resources.callback(shared.close)
         self._shards = []
-        try:
-            shared = SharedByShards(self._disk, self.shards)
-            resources.callback(shared.close)
-            for storage in self._storages(shared, resources):
-                self._shards.append(self._shard(storage, shared))
-                resources.callback(self._shards[-1].close)
-        except BaseException:
-            resources.close()
-            raise
+        for storage in self._storages(shared, resources):
+            self._shards.append(self._shard(storage, shared))
+            resources.callback(self._shards[-1].close)
         self._states.clear()
         self._deadlines = Deadlines()
         self._passed = [None] * self.shards
         files = [shard.storage for shard in self._shards if isinstance(shard.storage, ShardFileStorage)]
         self._background = AcidBackground(files, shared, self._tuning, self._room)
-        self._resources = resources
 
     def _storages(
         self, shared: SharedByShards, resources: ExitStack
@@ -122,7 +109,6 @@ class AcidStorage(Storage):
 
     def _shard(self, storage: ShardFileStorage | MemoryShard, shared: SharedByShards) -> Shard:
         try:
-            check_locks(storage)
             return Shard(
                 storage,
                 shared.committing.yield_to_loop,
@@ -133,20 +119,13 @@ class AcidStorage(Storage):
             storage.close()
             raise
 
-    def close(self) -> None:
-        resources, self._resources = self._resources, None
-        if resources is not None:
-            with resources:
-                self._background.stop()
+    def _stop(self) -> None:
+        self._background.stop()
 
     @property
     def failed(self) -> bool:
         """Whether it is unknown what the disk holds of a shard, so that nothing more is written to that one."""
         return any(shard.storage.failed is not None for shard in self._shards)
-
-    @property
-    def is_full(self) -> bool:
-        return self._resources is not None and self._room.is_refusing
 
     # -- looking -------------------------------------------------------------------------------------------------
 
@@ -213,9 +192,6 @@ class AcidStorage(Storage):
             "compactions": sum(shard.packs for shard in behind.shards),
             "background_failures": behind.failures,
         }
-
-    def measure_syncs(self, note: Callable[[float], None]) -> None:
-        self._disk.on_sync = note
 
     # -- changing ------------------------------------------------------------------------------------------------
 
