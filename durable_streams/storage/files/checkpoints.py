@@ -18,6 +18,7 @@ from durable_streams.storage.files.records import (
 )
 from durable_streams.storage.on_disk.directory import DirectoryDamaged
 from durable_streams.storage.on_disk.disk import Disk
+from durable_streams.storage.on_disk.new_file import NewFile
 
 BLOCK_STREAMS_MAX = 256
 
@@ -27,13 +28,14 @@ class CheckpointWriter:
 
     def __init__(self, disk: Disk, layout: Layout, number: int) -> None:
         self.number = number
-        self.size = 0
         self._disk = disk
         self._layout = layout
         self._blocks = 0
-        self._unfinished = layout.checkpoint(number) + ".tmp"
-        self._fd = disk.open(self._unfinished, write=True)
-        disk.truncate(self._fd, 0)
+        self._file = NewFile(disk, layout.checkpoint(number) + ".tmp")
+
+    @property
+    def size(self) -> int:
+        return self._file.size
 
     @property
     def payload_at(self) -> int:
@@ -43,27 +45,24 @@ class CheckpointWriter:
     def add(self, payload: Sequence[bytes], rows: Sequence[Row]) -> None:
         encoded = encode_rows(rows)
         header = encode_block_header(sum(map(len, payload)), encoded)
-        parts = [header, *payload, encoded]
-        self._disk.write(self._fd, parts, self.size)
-        self.size += sum(map(len, parts))
+        self._file.add([header, *payload, encoded])
         self._blocks += 1
 
     def finish(self, base: int, journal: int, seq: int, next_id: int) -> None:
         """Make the file durable under its name."""
         footer = Footer(self.number, base, journal, seq, next_id, self._blocks)
-        self._disk.write(self._fd, [footer.encode()], self.size)
-        self.size += FOOTER_BYTES
-        self._disk.sync(self._fd)
-        self._disk.rename(self._unfinished, self._layout.checkpoint(self.number))
+        self._file.add([footer.encode()])
+        self._file.sync()
+        self._disk.rename(self._file.path, self._layout.checkpoint(self.number))
         self._disk.sync_dir(self._layout.checkpoints)
 
     def close(self) -> None:
-        self._disk.close(self._fd)
+        self._file.close()
 
     def discard(self) -> None:
         """Remove what was written: on a full disk it would stand in the way of the next try."""
         with suppress(OSError):
-            self._disk.unlink(self._unfinished)
+            self._disk.unlink(self._file.path)
 
 
 class Block(NamedTuple):

@@ -7,7 +7,10 @@ made durable, and readers only while the names are exchanged. docs/storage-acid.
 from __future__ import annotations
 
 import errno
+from collections.abc import Iterator
 from contextlib import suppress
+from itertools import groupby
+from operator import attrgetter
 from typing import Final
 
 from ZODB.fsIndex import fsIndex
@@ -15,12 +18,14 @@ from ZODB.serialize import referencesf
 from ZODB.utils import z64
 
 from durable_streams.storage.on_disk.directory import DirectoryDamaged
-from durable_streams.storage.on_disk.disk import Disk, Part
+from durable_streams.storage.on_disk.disk import Disk
+from durable_streams.storage.on_disk.new_file import NewFile
 from durable_streams.storage.zodb.file_storage import ShardFileStorage, SharedByShards
 from durable_streams.storage.zodb.records import (
     FIRST_READ_BYTES,
     MAGIC,
     PACKED,
+    Record,
     TransactionWriter,
     read_record,
 )
@@ -30,8 +35,6 @@ REST_BYTES: Final = 1 << 20
 """Less than this is left to be copied while commits wait."""
 ROUNDS_MAX: Final = 20
 """... unless they come faster than they can be copied."""
-WRITTEN_AT_ONCE: Final = 1 << 20
-"""Bytes."""
 WORTH_SHARE: Final = 7 / 8
 """On a full disk, a file of which more is needed is not worth a pack."""
 OVERHEAD_BYTES: Final = 80
@@ -41,44 +44,6 @@ _NO_TEXTS: Final = (b"", b"", b"")
 
 class PackStopped(Exception):
     """The storage is about to be closed."""
-
-
-class PackedFile:
-    """The new file, which transactions are added to; ``index`` is where its newest records are."""
-
-    def __init__(self, path: str, salt: bytes, disk: Disk) -> None:
-        self.path = path
-        self.index = fsIndex()
-        self.size = len(MAGIC)
-        self._salt = salt
-        self._disk = disk
-        self._fd = disk.open(path, write=True)
-        disk.truncate(self._fd, 0)
-        self._waiting: list[Part] = [MAGIC]
-        self._written = 0
-
-    def begin(self, tid: bytes) -> TransactionWriter:
-        return TransactionWriter(self._salt, tid, self.size, _NO_TEXTS)
-
-    def add(self, transaction: TransactionWriter, status: bytes) -> None:
-        self._waiting += transaction.parts(status)
-        self.index.update(transaction.positions)
-        self.size = transaction.end
-        if self.size - self._written >= WRITTEN_AT_ONCE:
-            self._write()
-
-    def sync(self) -> None:
-        """Make all that was added durable."""
-        self._write()
-        self._disk.sync(self._fd)
-
-    def _write(self) -> None:
-        self._disk.write(self._fd, self._waiting, self._written)
-        self._waiting = []
-        self._written = self.size
-
-    def close(self) -> None:
-        self._disk.close(self._fd)
 
 
 class Packing:
@@ -99,7 +64,10 @@ class Packing:
         self._gc = gc
         self._free_bytes = free_bytes
         self._disk = disk
-        self.new = PackedFile(storage.getName() + ".pack", storage.salt, disk)
+        self.new = NewFile(disk, storage.getName() + ".pack")
+        self.new.add([MAGIC])
+        self.index = fsIndex()
+        """Of the new file."""
         self._old = ShardFile(storage.getName(), storage.salt, disk)
 
     def copy_current(self) -> bool:
@@ -107,26 +75,29 @@ class Packing:
         index, needed = self._reachable() if self._gc else (self._index, 0)
         if self._free_bytes is not None and not self._is_worth_it(needed, self._free_bytes):
             return False
-        writer: TransactionWriter | None = None
-        copied_from = 0
+        for (_, tid), records in groupby(self._current(index), attrgetter("transaction", "tid")):
+            writer = self._begin(tid)
+            for record in records:
+                writer.add(record.oid, 0, record.data)
+            self._add(writer, PACKED)
+        self.new.sync()
+        return self.new.size < self.copied
+
+    def _current(self, index: fsIndex) -> Iterator[Record]:
         for position in sorted(index.values()):
             self._stop_if_wanted()
             record = read_record(self._old, position, self.copied)
             if index.get(record.oid) != position:
                 raise DirectoryDamaged(self._old.path, position, "the index has another object here")
-            if not record.length:
-                continue
-            if writer is None or record.transaction != copied_from:
-                self._add(writer)
-                writer, copied_from = self.new.begin(record.tid), record.transaction
-            writer.add(record.oid, 0, record.data)
-        self._add(writer)
-        self.new.sync()
-        return self.new.size < self.copied
+            if record.length:
+                yield record
 
-    def _add(self, writer: TransactionWriter | None) -> None:
-        if writer is not None:
-            self.new.add(writer, PACKED)
+    def _begin(self, tid: bytes) -> TransactionWriter:
+        return TransactionWriter(self._old.salt, tid, self.new.size, _NO_TEXTS)
+
+    def _add(self, writer: TransactionWriter, status: bytes) -> None:
+        self.new.add(writer.parts(status))
+        self.index.update(writer.positions)
 
     def _is_worth_it(self, needed: int, free_bytes: int) -> bool:
         if needed > self.copied * WORTH_SHARE:
@@ -161,11 +132,11 @@ class Packing:
         while self.copied < end:
             self._stop_if_wanted()
             transaction = self._old.transaction(self.copied)
-            writer = self.new.begin(transaction.tid)
+            writer = self._begin(transaction.tid)
             for _, record in self._old.records(transaction):
                 data = record.data if record.length else None
-                writer.add(record.oid, self.new.index.get(record.oid, 0), data)
-            self.new.add(writer, transaction.status)
+                writer.add(record.oid, self.index.get(record.oid, 0), data)
+            self._add(writer, transaction.status)
             self.copied = transaction.end
         self.new.sync()
 
@@ -196,7 +167,7 @@ def pack(storage: ShardFileStorage, shared: SharedByShards, packing: Packing) ->
             run(packing.copy_new, storage.getSize())
         with storage.commits_held():
             run(packing.copy_new, storage.getSize())
-            storage.adopt(packing.new.path, packing.new.index, packing.new.size, garbage)
+            storage.adopt(packing.new.path, packing.index, packing.new.size, garbage)
         return True
     finally:
         with suppress(OSError):
