@@ -41,7 +41,14 @@ def layer(*ours: str, others: str = "") -> Layer:
     return Layer(frozenset(ours), frozenset(others.split()))
 
 
-PORT = ("persistent_map", "protocol", "storage.contract", "storage.rows", "storage.deadlines")
+PORT = (
+    "persistent_map",
+    "protocol",
+    "storage.contract",
+    "storage.rows",
+    "storage.deadlines",
+    "storage.state_cache",
+)
 """What every storage stands on."""
 
 # A module's row is the longest name that its own begins with; a module with no row may import everything.

@@ -1,45 +1,12 @@
-"""What one process remembers of the database: the newest state it has seen of a stream, and pages of payload.
-
-Neither is trusted for an answer to a reader: a state is confirmed by its mark before it is used for one, and the bytes
-of a uid at a position never change.
-"""
+"""Pages of payload that one process has read: the bytes of a uid at a position never change."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from typing import Final
 
-from durable_streams.protocol.state import StreamState
-
 PAGE_SHARE: Final = 8
 """No page takes more than this part of the cache."""
-
-
-class StateCache:
-    """The newest known states, by name; the least recently used go first."""
-
-    def __init__(self, states_max: int) -> None:
-        self._states: OrderedDict[str, StreamState] = OrderedDict()
-        self._states_max = states_max
-
-    def get(self, name: str) -> StreamState | None:
-        state = self._states.get(name)
-        if state is not None:
-            self._states.move_to_end(name)
-        return state
-
-    def put(self, name: str, state: StreamState | None) -> None:
-        """``state`` is now recorded; None when there is no such stream."""
-        if state is None:
-            self._states.pop(name, None)
-            return
-        self._states[name] = state
-        self._states.move_to_end(name)
-        if len(self._states) > self._states_max:
-            self._states.popitem(last=False)
-
-    def clear(self) -> None:
-        self._states.clear()
 
 
 class PageCache:

@@ -22,7 +22,7 @@ from durable_streams.storage.abilities import Relay
 from durable_streams.storage.contract import NOTHING_LOST, Found, Lost, Storage, Unit
 from durable_streams.storage.postgres import arrays
 from durable_streams.storage.postgres.background import Background
-from durable_streams.storage.postgres.caches import PageCache, StateCache
+from durable_streams.storage.postgres.caches import PageCache
 from durable_streams.storage.postgres.commits import Batch, batch_of
 from durable_streams.storage.postgres.connection import (
     Connection,
@@ -43,6 +43,7 @@ from durable_streams.storage.postgres.relay import NotifyRelay
 from durable_streams.storage.postgres.schema import migrate
 from durable_streams.storage.postgres.writer import Writer
 from durable_streams.storage.rows import from_row
+from durable_streams.storage.state_cache import StateCache
 
 log = logging.getLogger("durable_streams.storage")
 

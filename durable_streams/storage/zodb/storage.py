@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 import os
-from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from heapq import merge
@@ -25,6 +24,7 @@ from durable_streams.storage.on_disk.directory import own
 from durable_streams.storage.on_disk.disk import Disk
 from durable_streams.storage.on_disk.room import NoLimit, Room, RoomLimits
 from durable_streams.storage.on_disk.storage import DiskStorage
+from durable_streams.storage.state_cache import StateCache
 from durable_streams.storage.zodb.background import AcidBackground, AcidTuning
 from durable_streams.storage.zodb.database import MemoryShard
 from durable_streams.storage.zodb.file_storage import ShardFileStorage, SharedByShards
@@ -72,7 +72,7 @@ class AcidStorage(DiskStorage):
         self.shards = shard_count
         self.counts_as_memory = backend == "in-memory"
         self._tuning = tuning or AcidTuning()
-        self._states: OrderedDict[str, StreamState] = OrderedDict()
+        self._states = StateCache(STATES_KEPT)
         self._shards: list[Shard] = []
         self._deadlines = Deadlines()
         """Of the streams whose entry in the tree of deadlines has been passed."""
@@ -134,21 +134,13 @@ class AcidStorage(DiskStorage):
 
     def known(self, name: str) -> StreamState | None:
         state = self._states.get(name)
-        if state is not None:
-            self._states.move_to_end(name)
-            return state
-        shard = self._shards[self.shard_of(name)]
-        commits = shard.commits
-        state = shard.load(name)
-        if state is not None and shard.commits == commits:
-            self._remember(name, state)
+        if state is None:
+            shard = self._shards[self.shard_of(name)]
+            commits = shard.commits
+            state = shard.load(name)
+            if shard.commits == commits:
+                self._states.put(name, state)
         return state
-
-    def _remember(self, name: str, state: StreamState) -> None:
-        self._states[name] = state
-        self._states.move_to_end(name)
-        if len(self._states) > STATES_KEPT:
-            self._states.popitem(last=False)
 
     def read(self, state: StreamState, start: int, stop: int) -> bytes:
         return self._shards[self.shard_of(state.config.name)].read(state, start, stop)
@@ -206,15 +198,12 @@ class AcidStorage(DiskStorage):
                 for change in unit:
                     self._has_changed(shard, change)
         for name in lost:
-            self._states.pop(name, None)
+            self._states.put(name, None)
         return lost
 
     def _has_changed(self, shard: int, change: Change) -> None:
-        state, name = change.after, change.name
-        if state is None:
-            self._states.pop(name, None)
-            return
-        self._remember(name, state)
-        passed, due_at = self._passed[shard], state.due_at
-        if passed is not None and due_at is not None and due_at <= passed[0]:
+        state, passed = change.after, self._passed[shard]
+        self._states.put(change.name, state)
+        due_at = None if state is None else state.due_at
+        if state is not None and passed is not None and due_at is not None and due_at <= passed[0]:
             self._deadlines.note(state)
