@@ -18,7 +18,7 @@ from durable_streams.protocol.requests import Remove
 from durable_streams.storage.zodb import AcidStorage, AcidTuning
 from durable_streams.storage.zodb.contents import saved_contents
 from durable_streams.storage.zodb.file_storage import ShardFileStorage
-from durable_streams.storage.zodb.packing import Packing, PackStopped, pack
+from durable_streams.storage.zodb.packing import Packing, PackStopped
 from tests.acid.driving import by_shard, commit, opened, pack_all, script, shard_file
 from tests.disk.recording import FaultyDisk
 from tests.engines.driving import Model, append, contents, create, decide, read_all, record
@@ -110,9 +110,9 @@ def test_transactions_that_come_while_a_pack_copies_are_copied_too(tmp_path: Pat
         for _ in range(50):
             commit(storage, append("s", bytes(100)))
         file = shard_of(storage)
-        shared, meanwhile = file._shared, Meanwhile(storage)
-        shared.background = meanwhile  # type: ignore[assignment]
-        assert pack(file, shared, Packing(file, shared.disk, gc=False))
+        meanwhile = Meanwhile(storage)
+        file.shared.background = meanwhile  # type: ignore[assignment]
+        assert Packing(file, gc=False).run()
         assert meanwhile.appended > 0
         expected = bytes(5000) + b"!" * 3000 * meanwhile.appended
         assert read_all(storage, "s") == expected
@@ -127,10 +127,10 @@ def test_a_pack_that_is_stopped_leaves_everything_as_it_was(tmp_path: Path) -> N
         commit(storage, create("s"), append("s", bytes(10_000)))
         file = shard_of(storage)
         before = shard_file(tmp_path / "data").read_bytes()
-        packing = Packing(file, file._shared.disk, gc=False)
+        packing = Packing(file, gc=False)
         packing.stopping = True
         with pytest.raises(PackStopped):
-            pack(file, file._shared, packing)
+            packing.run()
         assert shard_file(tmp_path / "data").read_bytes() == before
         assert not shard_file(tmp_path / "data").with_suffix(".fs.pack").exists()
         commit(storage, append("s", b"goes on"))

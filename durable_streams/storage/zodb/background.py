@@ -13,8 +13,9 @@ from typing import Final
 
 from durable_streams.storage.on_disk.background import Background, BackgroundStep
 from durable_streams.storage.on_disk.room import Room
-from durable_streams.storage.zodb.file_storage import DELETED_AT_ONCE, ShardFileStorage, SharedByShards
-from durable_streams.storage.zodb.packing import Packing, PackStopped, pack
+from durable_streams.storage.zodb.contents import write_index
+from durable_streams.storage.zodb.file_storage import DELETED_AT_ONCE, ShardFileStorage
+from durable_streams.storage.zodb.packing import Packing, PackStopped
 
 FREEING_RETRY_S: Final = 5.0
 STOP_GARBAGE_MIN: Final = 64 << 10
@@ -50,12 +51,9 @@ class AcidTuning:
 class ShardBackground:
     """The background work on one shard."""
 
-    def __init__(
-        self, storage: ShardFileStorage, shared: SharedByShards, tuning: AcidTuning, room: Room
-    ) -> None:
+    def __init__(self, storage: ShardFileStorage, tuning: AcidTuning, room: Room) -> None:
         self.storage = storage
         self._room = room
-        self._shared = shared
         self._tuning = tuning
         self._index_saved_at = monotonic()
         self._garbage_left: int | None = None
@@ -101,19 +99,19 @@ class ShardBackground:
         return grown >= self._tuning.index_bytes or (grown > 0 and is_old)
 
     def save_index(self) -> None:
-        run = self._shared.background.run
-        with self.storage.commits_held():
-            data = run(self.storage.encoded_index)
-        run(self.storage.write_index, data)
+        storage, shared = self.storage, self.storage.shared
+        with storage.commits_held():
+            data = shared.background.run(storage.encoded_index)
+        shared.background.run(write_index, shared.disk, storage.getName(), data)
         self._index_saved_at = monotonic()
 
     def pack(self, *, gc: bool = False, free_bytes: int | None = None) -> None:
         """Now, whether or not it is time for it; ``Packing`` says what the arguments mean."""
         storage, began = self.storage, monotonic()
         size = storage.getSize()
-        self._packing = Packing(storage, self._shared.disk, gc=gc, free_bytes=free_bytes)
+        self._packing = Packing(storage, gc=gc, free_bytes=free_bytes)
         try:
-            if pack(storage, self._shared, self._packing):
+            if self._packing.run():
                 self.save_index()
                 self.packs += 1
             elif free_bytes is None:
@@ -151,10 +149,8 @@ class ShardBackground:
 class AcidBackground(Background):
     """The background work on all shards of a storage, from its opening to ``stop``."""
 
-    def __init__(
-        self, storages: Sequence[ShardFileStorage], shared: SharedByShards, tuning: AcidTuning, room: Room
-    ) -> None:
-        self.shards = [ShardBackground(storage, shared, tuning, room) for storage in storages]
+    def __init__(self, storages: Sequence[ShardFileStorage], tuning: AcidTuning, room: Room) -> None:
+        self.shards = [ShardBackground(storage, tuning, room) for storage in storages]
         steps = [shard.step(shard.work) for shard in self.shards]
         steps += [shard.step(shard.free_room, FREEING_RETRY_S) for shard in self.shards]
         super().__init__(steps, tuning.interval_s)

@@ -17,6 +17,7 @@ from ZODB.fsIndex import fsIndex
 from ZODB.utils import u64, z64
 
 from durable_streams.storage.on_disk.directory import DirectoryDamaged
+from durable_streams.storage.on_disk.disk import Disk, replace_file
 from durable_streams.storage.zodb.records import CHECKSUM, LENGTH, MAGIC
 from durable_streams.storage.zodb.shard_file import ShardFile
 
@@ -72,6 +73,11 @@ class Contents:
 
 def index_path(path: str) -> str:
     return path + ".index"
+
+
+def write_index(disk: Disk, path: str, data: bytes) -> None:
+    """Save what was encoded of the file ``path``: durable before it takes the place of the old one."""
+    replace_file(disk, index_path(path), data)
 
 
 def saved_contents(path: str) -> Contents:

@@ -22,9 +22,9 @@ from ZODB.utils import Lock, newTid, z64
 
 from durable_streams.eventloop.threads import Threads, waiting_is_safe
 from durable_streams.storage.on_disk.directory import DirectoryDamaged
-from durable_streams.storage.on_disk.disk import Disk, Part, replace_file
+from durable_streams.storage.on_disk.disk import Disk, Part
 from durable_streams.storage.on_disk.open_file import OpenFile
-from durable_streams.storage.zodb.contents import Contents, index_path
+from durable_streams.storage.zodb.contents import Contents, index_path, write_index
 from durable_streams.storage.zodb.records import (
     FINISHED,
     STATUS_AT,
@@ -143,7 +143,7 @@ class ShardFileStorage(FileStorage):  # type: ignore[misc]
         self.indexed_bytes = 0
         """Up to where the saved index knows the file."""
         self.salt = salt
-        self._shared = shared
+        self.shared = shared
         self._known = known
         self._live = LiveFile(path, salt, shared)
         try:
@@ -176,7 +176,7 @@ class ShardFileStorage(FileStorage):  # type: ignore[misc]
     # -- writing -----------------------------------------------------------------------------------------------
 
     def tpc_begin(self, transaction: Any, tid: bytes | None = None, status: str = " ") -> None:
-        super().tpc_begin(transaction, tid or self._shared.next_id(), status)
+        super().tpc_begin(transaction, tid or self.shared.next_id(), status)
         self._writer = TransactionWriter(self.salt, self._tid, self._pos, self._ude)
 
     def store(self, oid: bytes, oldserial: bytes, data: bytes, version: str, transaction: Any) -> None:
@@ -189,7 +189,7 @@ class ShardFileStorage(FileStorage):  # type: ignore[misc]
             # Nearly: what is replaced is about as long as what replaces it.
             self.garbage.replaced += size
         if len(self._writer.positions) % STORED_AT_ONCE == 0:
-            self._shared.committing.yield_to_loop()
+            self.shared.committing.yield_to_loop()
 
     def checkCurrentSerialInTransaction(  # noqa: N802
         self, oid: bytes, serial: bytes, transaction: Any
@@ -201,10 +201,10 @@ class ShardFileStorage(FileStorage):  # type: ignore[misc]
         if transaction is not self._transaction:
             raise StorageTransactionError(self, transaction)
         self._add_deletions()
-        parts, disk, fd = self._writer.parts(UNFINISHED), self._shared.disk, self._live.fd
+        parts, disk, fd = self._writer.parts(UNFINISHED), self.shared.disk, self._live.fd
         self._nextpos = self._writer.end
         if self._nextpos - self._pos > LARGE_BYTES:
-            self._shared.committing.run(disk.write, fd, parts, self._pos)
+            self.shared.committing.run(disk.write, fd, parts, self._pos)
         else:
             disk.write(fd, parts, self._pos)
         return self._resolved
@@ -219,14 +219,11 @@ class ShardFileStorage(FileStorage):  # type: ignore[misc]
                 self.garbage.replaced += self._writer.add(oid, previous, None)
 
     def tpc_finish(self, transaction: Any, f: Callable[[bytes], None] | None = None) -> bytes:
-        """Make it durable, then visible. When the first fails nobody knows what the disk holds."""
+        """Make it durable, then visible."""
         if transaction is not self._transaction:
             raise StorageTransactionError(self, transaction)
-        try:
-            self._shared.committing.run(self._make_durable)
-        except BaseException as exc:
-            self.failed = exc
-            raise
+        with self._must_succeed():
+            self.shared.committing.run(self._make_durable)
         with self._lock:
             tid: bytes = self._tid
             if f is not None:
@@ -240,19 +237,25 @@ class ShardFileStorage(FileStorage):  # type: ignore[misc]
         return tid
 
     def _make_durable(self) -> None:
-        self._shared.disk.write(self._live.fd, [FINISHED], self._pos + STATUS_AT)
-        self._shared.disk.sync(self._live.fd)
+        self.shared.disk.write(self._live.fd, [FINISHED], self._pos + STATUS_AT)
+        self.shared.disk.sync(self._live.fd)
 
     def _abort(self) -> None:
         """Called by ``tpc_abort``."""
         self.garbage.abort()
         if self._nextpos and self.failed is None:
-            try:
-                self._shared.disk.truncate(self._live.fd, self._pos)
-            except BaseException as exc:
-                self.failed = exc
-                raise
+            with self._must_succeed():
+                self.shared.disk.truncate(self._live.fd, self._pos)
             self._nextpos = 0
+
+    @contextmanager
+    def _must_succeed(self) -> Iterator[None]:
+        """When this fails, nobody knows what the disk holds."""
+        try:
+            yield
+        except BaseException as exc:
+            self.failed = exc
+            raise
 
     def delete_later(self, oids: Sequence[bytes]) -> None:
         """Objects that no committed object refers to go with the next transactions."""
@@ -291,7 +294,7 @@ class ShardFileStorage(FileStorage):  # type: ignore[misc]
             # It may be that of another file.
             return
         try:
-            self.write_index(self.encoded_index())
+            write_index(self.shared.disk, self._file_name, self.encoded_index())
         except OSError as exc:
             log.warning("the index of %s is not saved: %s", self._file_name, exc)
 
@@ -304,35 +307,25 @@ class ShardFileStorage(FileStorage):  # type: ignore[misc]
         self.indexed_bytes = self._pos
         return Contents(self._index, self._pos, self._ltid, self.garbage.bytes).encode()
 
-    def write_index(self, data: bytes) -> None:
-        """Durable before it takes the place of the old one, unlike FileStorage's own."""
-        replace_file(self._shared.disk, index_path(self._file_name), data)
-
     def adopt(self, path: str, index: fsIndex, size: int, garbage_bytes: int) -> None:
         """Go on with the packed file at ``path``, which is durable and has lost ``garbage_bytes``; commits are held."""
-        disk, run = self._shared.disk, self._shared.background.run
+        disk, run = self.shared.disk, self.shared.background.run
         folder = os.path.dirname(self._file_name)
         # It would be taken for the new file's own, so it has to go first, for certain.
         run(disk.unlink, index_path(self._file_name))
         run(disk.sync_dir, folder)
         with self._lock:
             disk.rename(path, self._file_name)
-            try:
-                packed = LiveFile(self._file_name, self.salt, self._shared)
-            except BaseException as exc:
-                self.failed = exc
-                raise
+            with self._must_succeed():
+                packed = LiveFile(self._file_name, self.salt, self.shared)
             self._live.retire()
             self._live = packed
             self._initIndex(index, self._tindex)
             self._pos = self.indexed_bytes = size
         self.garbage.bytes -= garbage_bytes
-        try:
+        with self._must_succeed():
             # What is committed from now on needs the new name.
             run(disk.sync_dir, folder)
-        except BaseException as exc:
-            self.failed = exc
-            raise
 
 
 def _close_files(storage: ShardFileStorage) -> None:

@@ -31,7 +31,7 @@ from durable_streams.storage.zodb.opening import (
     shard_of,
     write_layout,
 )
-from durable_streams.storage.zodb.packing import Packing, pack
+from durable_streams.storage.zodb.packing import Packing
 from durable_streams.storage.zodb.snapshots import Snapshot, newest_id, streams_in, take_snapshot
 
 
@@ -86,10 +86,8 @@ class AcidMaintenance(DirectoryMaintenance):
             os.close(fd)
 
     def _kept_bytes(self, data_dir: Path) -> int:
-        return max(map(self._kept_in, existing_layout(data_dir).shards()))
-
-    def _kept_in(self, path: str) -> int:
-        return os.path.getsize(path) - saved_contents(path).garbage_bytes
+        paths = existing_layout(data_dir).shards()
+        return max(os.path.getsize(path) - saved_contents(path).garbage_bytes for path in paths)
 
 
 def _pack_shard(layout: ShardLayout, number: int, shared: SharedByShards, room: Room) -> None:
@@ -99,7 +97,7 @@ def _pack_shard(layout: ShardLayout, number: int, shared: SharedByShards, room: 
             raise snapshot.problem
     with closing(open_file(layout, number, shared)) as storage:
         if len(storage):
-            room.free_up(lambda: pack(storage, shared, Packing(storage, shared.disk, gc=True)))
+            room.free_up(lambda: Packing(storage, gc=True).run())
             storage.garbage.bytes = 0
 
 

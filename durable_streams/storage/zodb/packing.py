@@ -18,9 +18,8 @@ from ZODB.serialize import referencesf
 from ZODB.utils import z64
 
 from durable_streams.storage.on_disk.directory import DirectoryDamaged
-from durable_streams.storage.on_disk.disk import Disk
 from durable_streams.storage.on_disk.new_file import NewFile
-from durable_streams.storage.zodb.file_storage import ShardFileStorage, SharedByShards
+from durable_streams.storage.zodb.file_storage import ShardFileStorage
 from durable_streams.storage.zodb.records import (
     FIRST_READ_BYTES,
     MAGIC,
@@ -47,11 +46,9 @@ class PackStopped(Exception):
 
 
 class Packing:
-    """One pack, cut into steps, none of which takes a lock; one thread at a time."""
+    """One pack. Its steps take no lock, and run in a thread."""
 
-    def __init__(
-        self, storage: ShardFileStorage, disk: Disk, *, gc: bool, free_bytes: int | None = None
-    ) -> None:
+    def __init__(self, storage: ShardFileStorage, *, gc: bool, free_bytes: int | None = None) -> None:
         """Packs what is durable now.
 
         ``gc``: drop also what nothing refers to, which has to be found first. ``free_bytes``, with ``gc``: the room
@@ -63,12 +60,36 @@ class Packing:
         self._index = storage.copy_of_index()
         self._gc = gc
         self._free_bytes = free_bytes
-        self._disk = disk
+        self._storage = storage
+        self._disk = disk = storage.shared.disk
         self.new = NewFile(disk, storage.getName() + ".pack")
         self.new.add([MAGIC])
         self.index = fsIndex()
         """Of the new file."""
         self._old = ShardFile(storage.getName(), storage.salt, disk)
+
+    def run(self) -> bool:
+        """Replace the file of the storage by what is made of it, and clean up; whether that was any smaller.
+
+        Raises DirectoryDamaged or OSError when it could not be done; then everything is as it was, unless
+        ``storage.failed`` says otherwise. Raises PackStopped.
+        """
+        storage, run = self._storage, self._storage.shared.background.run
+        garbage = storage.garbage.bytes
+        try:
+            if not run(self.copy_current):
+                return False
+            for _ in range(ROUNDS_MAX):
+                if storage.getSize() - self.copied <= REST_BYTES:
+                    break
+                run(self.copy_new, storage.getSize())
+            with storage.commits_held():
+                run(self.copy_new, storage.getSize())
+                storage.adopt(self.new.path, self.index, self.new.size, garbage)
+            return True
+        finally:
+            with suppress(OSError):
+                self.close()
 
     def copy_current(self) -> bool:
         """Copy what is current; whether that makes the file smaller. Raises OSError when there is no room for it."""
@@ -149,26 +170,3 @@ class Packing:
         self._old.close()
         self.new.close()
         self._disk.unlink(self.new.path)
-
-
-def pack(storage: ShardFileStorage, shared: SharedByShards, packing: Packing) -> bool:
-    """Replace the file of ``storage`` by what ``packing``, just made, makes of it; whether that was any smaller.
-
-    Raises DirectoryDamaged or OSError when it could not be done; then everything is as it was, unless
-    ``storage.failed`` says otherwise.
-    """
-    garbage, run = storage.garbage.bytes, shared.background.run
-    try:
-        if not run(packing.copy_current):
-            return False
-        for _ in range(ROUNDS_MAX):
-            if storage.getSize() - packing.copied <= REST_BYTES:
-                break
-            run(packing.copy_new, storage.getSize())
-        with storage.commits_held():
-            run(packing.copy_new, storage.getSize())
-            storage.adopt(packing.new.path, packing.index, packing.new.size, garbage)
-        return True
-    finally:
-        with suppress(OSError):
-            packing.close()

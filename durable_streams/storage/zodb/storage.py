@@ -92,7 +92,7 @@ class AcidStorage(DiskStorage):
         self._deadlines = Deadlines()
         self._passed = [None] * self.shards
         files = [shard.storage for shard in self._shards if isinstance(shard.storage, ShardFileStorage)]
-        self._background = AcidBackground(files, shared, self._tuning, self._room)
+        self._background = AcidBackground(files, self._tuning, self._room)
 
     def _storages(
         self, shared: SharedByShards, resources: ExitStack
