@@ -132,6 +132,10 @@ class StreamState:
         return self.config.name
 
     @property
+    def uid(self) -> str:
+        return self.config.uid
+
+    @property
     def next_offset(self) -> str:
         """The offset of the tail."""
         fork = self.config.fork

@@ -38,7 +38,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Final
+from typing import Final, Protocol
 
 from durable_streams.protocol.errors import StreamDamaged
 from durable_streams.protocol.names import is_reserved
@@ -190,7 +190,17 @@ class Storage(ABC):
         """
 
 
-def check_recorded(recorded: StreamState | None, change: Change) -> None:
+class Recorded(Protocol):
+    """What tells one state of one stream from all others."""
+
+    @property
+    def uid(self) -> str: ...
+
+    @property
+    def revision(self) -> int: ...
+
+
+def check_recorded(recorded: Recorded | None, change: Change) -> None:
     """Raise StaleChange unless ``recorded`` is the state that ``change`` was decided on."""
     before = change.before
     if before is recorded:
@@ -199,13 +209,13 @@ def check_recorded(recorded: StreamState | None, change: Change) -> None:
         before is None
         or recorded is None
         or before.revision != recorded.revision
-        or before.config.uid != recorded.config.uid
+        or before.uid != recorded.uid
     ):
         raise StaleChange(f"stream {change.name!r} is at {_version(recorded)}, not at {_version(before)}")
 
 
-def _version(state: StreamState | None) -> str:
-    return f"revision {state.revision} of {state.config.uid}" if state else "no state"
+def _version(recorded: Recorded | None) -> str:
+    return "no state" if recorded is None else f"revision {recorded.revision} of {recorded.uid}"
 
 
 def _found(storage: Storage, name: str) -> Found:

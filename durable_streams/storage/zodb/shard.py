@@ -23,7 +23,7 @@ from ZODB.POSException import ConflictError, POSKeyError
 
 from durable_streams.protocol.errors import StorageFull, StreamDamaged, StreamNotFound, Unavailable
 from durable_streams.protocol.state import StreamState
-from durable_streams.storage.contract import Change, StaleChange, Unit
+from durable_streams.storage.contract import Change, Unit, check_recorded
 from durable_streams.storage.on_disk.directory import DirectoryDamaged
 from durable_streams.storage.on_disk.disk import says_full
 from durable_streams.storage.zodb.database import MemoryShard, ShardDatabase
@@ -232,7 +232,7 @@ def apply(
     """Carry out ``change``; returns the objects that nothing refers to any more."""
     after, name = change.after, change.name
     head: Head | None = streams.get(name)
-    _check_recorded(head, change)
+    check_recorded(head, change)
     unneeded: list[Persistent] = []
     if head is not None and (after is None or change.is_new):
         unneeded += head.parts()
@@ -250,16 +250,6 @@ def apply(
     unneeded += head.record(after, change.entries, yield_to_loop)
     _queue(deadlines, head, after)
     return unneeded
-
-
-def _check_recorded(head: Head | None, change: Change) -> None:
-    before = change.before
-    if head is None or before is None:
-        is_recorded = head is before
-    else:
-        is_recorded = (head.uid, head.revision) == (before.config.uid, before.revision)
-    if not is_recorded:
-        raise StaleChange(f"stream {change.name!r} is not in the state that its change was decided on")
 
 
 def _queue(deadlines: OOTreeSet, head: Head, after: StreamState) -> None:
