@@ -102,10 +102,7 @@ class PayloadReader:
             self.files.keep(file)
             return data
         try:
-            buffer = self._buffer_of(length)
-            if self._disk.read_cached(file.fd, buffer, at):
-                return buffer
-            return self._threads.run(self._disk.read, file.fd, length, at)
+            return file.read_into(self._buffer_of(length), at, self._threads)
         finally:
             file.give_back()
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Self
 
-from durable_streams.storage.on_disk.disk import Disk
+from durable_streams.eventloop.threads import Threads
+from durable_streams.storage.on_disk.disk import Disk, Part
 
 
 class OpenFile:
@@ -19,6 +20,15 @@ class OpenFile:
         self.fd = disk.open(path, write=write)
         self._disk = disk
         self._is_retired = False
+
+    def read_into(self, buffer: memoryview, position: int, threads: Threads) -> Part:
+        """As many bytes as fit, in ``buffer`` if the system has them in memory; elsewhere a thread reads them.
+
+        Fewer at the end of the file only.
+        """
+        if self._disk.read_cached(self.fd, buffer, position):
+            return buffer
+        return threads.run(self._disk.read, self.fd, len(buffer), position)
 
     def borrow(self) -> Self:
         """Keep it open until ``give_back``."""

@@ -115,11 +115,7 @@ class LiveFile(OpenFile):
         self._shared = shared
 
     def read(self, length: int, position: int) -> Part:
-        """At once where the system has it in memory, in a thread elsewhere; shorter at the end of the file only."""
-        data = bytearray(length)
-        if self._shared.disk.read_cached(self.fd, memoryview(data), position):
-            return data
-        return self._shared.reading.run(self._shared.disk.read, self.fd, length, position)
+        return self.read_into(memoryview(bytearray(length)), position, self._shared.reading)
 
 
 class ShardFileStorage(FileStorage):  # type: ignore[misc]
