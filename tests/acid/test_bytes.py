@@ -21,17 +21,19 @@ from durable_streams.protocol.state import (
 from durable_streams.storage.contract import Change
 from durable_streams.storage.zodb import AcidStorage
 from durable_streams.storage.zodb.model import (
-    CHUNK_BYTES,
+    GROWING_BYTES_MAX,
     INLINE_BYTES_MAX,
     INLINE_ENTRIES_MAX,
     SEGMENT_BYTES,
+    Chunk,
+    Head,
 )
 from tests.acid.driving import QUIET, commit, opened
 from tests.contract.shared_storage import changed_entries
 from tests.disk.recording import HastyDisk
 from tests.engines.driving import append, create, read_all, record
 
-EDGES = (INLINE_BYTES_MAX, CHUNK_BYTES, SEGMENT_BYTES, 2 * SEGMENT_BYTES)
+EDGES = (INLINE_BYTES_MAX, GROWING_BYTES_MAX, SEGMENT_BYTES, 2 * SEGMENT_BYTES)
 
 
 @pytest.fixture(params=["file", "in-memory"])
@@ -103,6 +105,25 @@ def test_a_new_stream_of_an_old_name_has_nothing_of_the_old_bytes(storage: AcidS
     commit(storage, create("s", bytes(200_000)))
     commit(storage, Remove("s"), create("s", b"new", uid="second"))
     assert read_all(storage, "s") == b"new"  # type: ignore[arg-type]
+
+
+def test_the_chunks_of_an_older_head_are_read_and_become_part_of_a_segment() -> None:
+    random = Random(4)
+    sealed, chunks, inline = random.randbytes(70_000), [random.randbytes(n) for n in (3000, 9000)], b"inline"
+    held = b"".join((sealed, *chunks, inline))
+    old = Head(_state(len(held)))
+    old._seal(sealed)
+    old.chunks, old.lengths = tuple(map(Chunk, chunks)), tuple(map(len, chunks))
+    old.inline_bytes = inline
+    old.record(_state(len(held)))
+    head = Head(_state(0))
+    head.__setstate__(old.__getstate__())
+    assert head.state().tail == len(held)
+    assert head.read(69_000, 80_000) == held[69_000:80_000]
+    assert head.append([b"x"]) == ()
+    assert set(head.append([bytes(5000)])) >= set(old.chunks)
+    assert not head.chunks
+    assert head.read(0, head.stop) == held + b"x" + bytes(5000)
 
 
 def _state(tail: int, **more: object) -> StreamState:

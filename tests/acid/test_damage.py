@@ -86,7 +86,7 @@ def test_a_changed_byte_is_an_error_with_a_name_and_never_served(
 def test_a_stream_that_can_be_loaded_and_not_be_changed_does_not_hold_up_the_others(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Its head is known from memory while a chunk that an append has to merge is damaged."""
+    """Its head is known from memory while the segment that an append has to lengthen is damaged."""
     caplog.set_level(logging.CRITICAL + 1)
     with opened(tmp_path / "data") as storage:
         commit(storage, create("s", b"s" * 3000))

@@ -23,7 +23,7 @@ Yield = Callable[[], None]
 
 
 class Piece(Persistent):  # type: ignore[misc]
-    """Bytes as one record; never changed once it is written."""
+    """Bytes as one record."""
 
     __slots__ = ("data",)
 

@@ -40,6 +40,8 @@ COMMITTING_THREADS_MAX: Final = 16
 READING_THREADS_MAX: Final = 4
 LARGE_BYTES: Final = 256 << 10
 """A transaction larger than this is handed to the system in a thread."""
+GROWING_BYTES_MIN: Final = 4096
+"""A shorter record is about as long as the one that it replaces; the others are segments that grow, mostly."""
 STORED_AT_ONCE: Final = 32
 """After so many objects other greenlets run; only the commit lock is held."""
 DELETED_AT_ONCE: Final = 500
@@ -182,8 +184,7 @@ class ShardFileStorage(FileStorage):  # type: ignore[misc]
         previous = self._index_get(oid, 0)
         size = self._writer.add(oid, previous, data)
         if previous:
-            # Nearly: what is replaced is about as long as what replaces it.
-            self.garbage.replaced += size
+            self.garbage.replaced += size if size < GROWING_BYTES_MIN else self._size_of(previous)
         if len(self._writer.positions) % STORED_AT_ONCE == 0:
             self.shared.committing.yield_to_loop()
 
@@ -209,10 +210,13 @@ class ShardFileStorage(FileStorage):  # type: ignore[misc]
         for oid in self.garbage.next_deletions():
             previous = self._index_get(oid, 0)
             if previous and oid not in self._writer.positions:
-                # Damage is no matter in what is about to go.
-                with suppress(DirectoryDamaged, OSError):
-                    self.garbage.replaced += record_size(self._live, previous, self._pos)
-                self.garbage.replaced += self._writer.add(oid, previous, None)
+                self.garbage.replaced += self._size_of(previous) + self._writer.add(oid, previous, None)
+
+    def _size_of(self, position: int) -> int:
+        """The length of the record there; 0 where it cannot be read, which is no matter in what is about to go."""
+        with suppress(DirectoryDamaged, OSError):
+            return record_size(self._live, position, self._pos)
+        return 0
 
     def tpc_finish(self, transaction: Any, f: Callable[[bytes], None] | None = None) -> bytes:
         """Make it durable, then visible."""

@@ -1,7 +1,7 @@
 """The persistent objects of a shard and how a stream's bytes lie in them (docs/storage-acid.md, "Objects").
 
-Decides when bytes move from the head to a chunk and from chunks to a segment. Transactions, checksums and the trees of
-names and deadlines are left to others; positions are positions in the stream.
+Decides when bytes move from the head to a segment. Transactions, checksums and the trees of names and deadlines are
+left to others; positions are positions in the stream.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from durable_streams.storage.zodb.entries import EntryLog, Piece
 INLINE_BYTES_MAX: Final = 2048
 """As many bytes stay in the head: writing them again costs less than a second object."""
 SEGMENT_BYTES: Final = 64 << 10
-"""So many bytes in chunks are put together to segments, each of at least this and less than twice this length."""
+"""No segment is longer; shorter ones at the end are put together to one of this length."""
+GROWING_BYTES_MAX: Final = 16 << 10
+"""Up to this length the last segment takes more bytes, and is written again each time."""
 INLINE_ENTRIES_MAX: Final = 32
 """So many producers, and so many forks, are in the row, which is written with every append. Where there are more, the
 row has those that have changed since the last run of the log."""
-CHUNK_BYTES: Final = 16 << 10
-"""So many bytes in small chunks are put together to one, so that a head never refers to many."""
 HEAD_VERSION: Final = 1
 _LENGTH: Final = Struct(">I")
 _FIXED: Final = Struct(">BBHHIqd")
@@ -39,17 +39,17 @@ class Segments(LOBTree):  # type: ignore[misc]
     """Position of the first byte -> Segment."""
 
     max_leaf_size = 32
-    """Every merge writes the last leaf again."""
+    """Every new segment writes the last leaf again."""
 
 
-class Chunk(Piece):
-    """What a head has spilled; it goes when it is merged into a segment."""
+class Segment(Piece):
+    """Bytes that are no longer in the head."""
 
     __slots__ = ()
 
 
-class Segment(Piece):
-    """What stays for as long as the stream does."""
+class Chunk(Piece):
+    """Bytes of an older head, behind the segments; they become part of one when more bytes leave the head."""
 
     __slots__ = ()
 
@@ -89,7 +89,7 @@ class Head(Persistent):  # type: ignore[misc]
         """Older directories have a tree; it becomes a log when it changes."""
         self.sealed: Segments | None = None
         self.sealed_stop: int = state.config.forked_at
-        """Bytes before this position are in segments, those behind it in chunks, the last ones inline."""
+        """Bytes before this position are in segments, the last ones inline; those between are in chunks, if any."""
         self.chunks: tuple[Chunk, ...] = ()
         self.lengths: tuple[int, ...] = ()
         """Of the chunks, none of which needs to be loaded for it."""
@@ -136,43 +136,33 @@ class Head(Persistent):  # type: ignore[misc]
         """The position after the last byte."""
         return self.sealed_stop + sum(self.lengths) + len(self.inline_bytes)
 
-    def append(self, parts: Sequence[bytes]) -> Sequence[Chunk]:
-        """Add bytes at the end; returns the chunks that are not needed any more."""
+    def append(self, parts: Sequence[bytes]) -> Sequence[Persistent]:
+        """Add bytes at the end; returns the objects that are not needed any more."""
         data = b"".join((self.inline_bytes, *parts))
         if len(data) <= INLINE_BYTES_MAX:
             self.inline_bytes = data
             return ()
+        chunks, self.chunks, self.lengths = self.chunks, (), ()
         self.inline_bytes = b""
-        if sum(self.lengths) + len(data) >= SEGMENT_BYTES:
-            merged, data = self._take_chunks(0, data)
-            self._seal(data)
-            return merged
-        kept = len(self.lengths)
-        while kept and self.lengths[kept - 1] < CHUNK_BYTES:
-            kept -= 1
-        merged = ()
-        if sum(self.lengths[kept:]) + len(data) >= CHUNK_BYTES:
-            merged, data = self._take_chunks(kept, data)
-        self.chunks = (*self.chunks, Chunk(data))
-        self.lengths = (*self.lengths, len(data))
+        return [*chunks, *self._seal(b"".join((*(chunk.data for chunk in chunks), data)))]
+
+    def _seal(self, data: bytes) -> Sequence[Segment]:
+        if self.sealed is None:
+            self.sealed = Segments()
+        sealed, begin = self.sealed, self.sealed_stop
+        self.sealed_stop += len(data)
+        # So near to the end, none is of full length.
+        starts = list(sealed.keys(begin - SEGMENT_BYTES, excludemin=True))
+        if starts and self.sealed_stop - starts[-1] <= GROWING_BYTES_MAX:
+            sealed[starts[-1]].data += data
+            return ()
+        merged: list[Segment] = []
+        if starts and self.sealed_stop - starts[0] >= SEGMENT_BYTES:
+            begin, merged = starts[0], [sealed.pop(start) for start in starts]
+            data = b"".join((*(segment.data for segment in merged), data))
+        for at in range(0, len(data), SEGMENT_BYTES):
+            sealed[begin + at] = Segment(data[at : at + SEGMENT_BYTES])
         return merged
-
-    def _take_chunks(self, kept: int, data: bytes) -> tuple[Sequence[Chunk], bytes]:
-        """Take the chunks off from number ``kept`` on, and give their bytes back with ``data`` behind them."""
-        taken = self.chunks[kept:]
-        self.chunks, self.lengths = self.chunks[:kept], self.lengths[:kept]
-        return taken, b"".join((*(chunk.data for chunk in taken), data))
-
-    def _seal(self, data: bytes) -> None:
-        sealed = self.sealed
-        if sealed is None:
-            sealed = self.sealed = Segments()
-        begin, count = self.sealed_stop, len(data) // SEGMENT_BYTES
-        for number in range(count):
-            start = number * SEGMENT_BYTES
-            stop = start + SEGMENT_BYTES if number < count - 1 else len(data)
-            sealed[begin + start] = Segment(data[start:stop])
-        self.sealed_stop = begin + len(data)
 
     def read(self, start: int, stop: int) -> bytes:
         """The bytes from ``start`` to ``stop``, none of which stays in memory for it."""
@@ -193,13 +183,21 @@ class Head(Persistent):  # type: ignore[misc]
     # -- state -------------------------------------------------------------------------------------------------
 
     def state(self, yield_to_loop: Callable[[], None] = lambda: None) -> StreamState:
-        """The recorded state; ``yield_to_loop`` is called now and then while many entries are read."""
+        """The recorded state; ``yield_to_loop`` is called now and then while many entries are read.
+
+        Raises ValueError when it is that of other bytes.
+        """
         row = list(pickle.loads(self.row))
         if self.producers is not None:
             row[PRODUCERS] = _all_entries(self.producers, row[PRODUCERS], yield_to_loop)
         if self.forks is not None:
             row[FORKS] = _all_entries(self.forks, row[FORKS], yield_to_loop)
-        return from_row(row)
+        state = from_row(row)
+        if (state.uid, state.tail) != (self.uid, self.stop):
+            raise ValueError(
+                f"the bytes of {self.uid} end at {self.stop}, not as {state.uid} at {state.tail}"
+            )
+        return state
 
     @property
     def revision(self) -> int:
