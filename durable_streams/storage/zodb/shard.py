@@ -155,6 +155,8 @@ class Shard:
             keys = streams.keys(after, excludemin=True) if after >= prefix else streams.keys(prefix)
             return list(islice(takewhile(lambda name: name.startswith(prefix), keys), limit))
 
+        # A look at every stream in turn shall not leave all of them in memory.
+        self._reading.cacheGC()
         return self._look(f"the tree of streams of {self.storage.getName()}", names)
 
     def queued(self, after: tuple[float, str] | None, now: float, limit: int) -> list[tuple[float, str]]:

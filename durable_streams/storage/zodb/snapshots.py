@@ -10,7 +10,6 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-import transaction
 from ZODB.BaseStorage import BaseStorage
 from ZODB.utils import z64
 
@@ -18,12 +17,16 @@ from durable_streams.protocol.state import StreamState
 from durable_streams.storage.on_disk.directory import DirectoryDamaged
 from durable_streams.storage.on_disk.disk import Disk
 from durable_streams.storage.zodb.contents import NEWEST, Contents, known_contents, saved_contents
-from durable_streams.storage.zodb.database import ShardDatabase
-from durable_streams.storage.zodb.model import Head
 from durable_streams.storage.zodb.records import load_before
+from durable_streams.storage.zodb.shard import Shard
 from durable_streams.storage.zodb.shard_file import ShardFile
 
 PAYLOAD_READ_BYTES: Final = 1 << 20
+LISTED_AT_ONCE: Final = 1000
+OBJECTS_KEPT: Final = 2000
+BYTES_KEPT: Final = 16 << 20
+OBJECTS_MIN: Final = 3
+"""The root and its two trees, without which there are no streams yet."""
 
 
 @dataclass(slots=True)
@@ -88,6 +91,7 @@ class _SnapshotStorage(BaseStorage):  # type: ignore[misc]
     """The newest revisions in a snapshot, for a ZODB connection that reads them."""
 
     _is_read_only = True
+    failed = None
 
     def __init__(self, snapshot: Snapshot) -> None:
         super().__init__(snapshot.file.path)
@@ -107,45 +111,26 @@ class _SnapshotStorage(BaseStorage):  # type: ignore[misc]
 
 def streams_in(snapshot: Snapshot, problems: list[str]) -> Iterator[StreamState]:
     """The state of every stream whose bytes are all there; ``problems`` is told of the others."""
-    if z64 not in snapshot.contents.index:
+    if len(snapshot.contents.index) < OBJECTS_MIN:
         return
-    database = ShardDatabase(_SnapshotStorage(snapshot), cache_size=2000)
-    manager = transaction.TransactionManager()
-    connection = database.open(manager)
+    storage, name = _SnapshotStorage(snapshot), ""
     try:
-        streams = connection.root().get("streams", {})
-        for count, name in enumerate(streams.keys(), 1):
-            state = _state_of(streams, name, problems)
-            if state is not None:
-                yield state
-            if count % 100 == 0:
-                connection.cacheGC()
+        with closing(Shard(storage, lambda: None, OBJECTS_KEPT, BYTES_KEPT)) as shard:
+            while names := shard.names("", name, LISTED_AT_ONCE):
+                for name in names:
+                    try:
+                        yield _whole_state(shard, name)
+                    except Exception as exc:
+                        problems.append(f"stream {name!r} is damaged: {exc!r}")
     except Exception as exc:
         problems.append(f"{snapshot.file.path}: the tree of streams cannot be read: {exc!r}")
-    finally:
-        manager.abort()
-        connection.close()
-        database.close()
 
 
-def _state_of(streams: Any, name: str, problems: list[str]) -> StreamState | None:
-    try:
-        head: Head = streams[name]
-        state = head.state()
-        _check(head, state, name)
-    except Exception as exc:
-        problems.append(f"stream {name!r} is damaged: {exc!r}")
-        return None
-    return state
-
-
-def _check(head: Head, state: StreamState, name: str) -> None:
-    """Raise ValueError unless the stream has exactly the bytes that its state speaks of."""
-    if (state.name, state.config.uid) != (name, head.uid):
+def _whole_state(shard: Shard, name: str) -> StreamState:
+    """Raises an error unless the stream has exactly the bytes that its state speaks of."""
+    state = shard.load(name)
+    if state is None or state.name != name:
         raise ValueError("its record is that of another stream")
-    if head.stop != state.tail:
-        raise ValueError(f"its bytes end at position {head.stop} and not at {state.tail}")
     for start in range(state.config.forked_at, state.tail, PAYLOAD_READ_BYTES):
-        stop = min(state.tail, start + PAYLOAD_READ_BYTES)
-        if len(head.read(start, stop)) != stop - start:
-            raise ValueError(f"bytes are missing between positions {start} and {stop}")
+        shard.read(state, start, min(state.tail, start + PAYLOAD_READ_BYTES))
+    return state
