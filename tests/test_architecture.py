@@ -70,6 +70,7 @@ LAYERS = {
     "storage.memory": layer("storage.memory", *PORT, others="BTrees"),
     "storage.on_disk": layer("storage.on_disk", "storage.modes", "protocol"),
     "storage.on_disk.background": layer("storage.on_disk", others="gevent"),
+    "storage.on_disk.open_file": layer("storage.on_disk", "eventloop"),
     "storage.on_disk.room": layer("storage.on_disk", "storage.contract", "protocol"),
     "storage.on_disk.storage": layer("storage.on_disk", "storage.contract"),
     "storage.files": layer(

@@ -63,15 +63,9 @@ class FileMaintenance(DirectoryMaintenance):
         disk.sync_dir(str(target.absolute().parent))
         write_version(copy, disk)
 
-    def _compact(self, data_dir: Path) -> None:
-        """Put one checkpoint of everything in the place of the journals and of all older checkpoints."""
+    def _storage(self, data_dir: Path) -> FileStorage:
         tuning, room = FileTuning(checkpoints_max=1), limits_left(str(data_dir))
-        storage = FileStorage(data_dir, durable=True, disk=self._disk, tuning=tuning, room=room)
-        storage.open()
-        try:
-            storage.checkpoint()
-        finally:
-            storage.close()
+        return FileStorage(data_dir, durable=True, disk=self._disk, tuning=tuning, room=room)
 
     def _kept_bytes(self, data_dir: Path) -> int:
         index = Index()

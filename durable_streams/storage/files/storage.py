@@ -111,6 +111,10 @@ class FileStorage(DiskStorage):
         """Move everything from the journal to where it stays, now; raises OSError when that fails."""
         self._background.checkpoint()
 
+    def compact(self) -> None:
+        """Put one checkpoint in the place of the journals, and of as many older ones as the tuning does not allow."""
+        self.checkpoint()
+
     @property
     def failed(self) -> bool:
         """Whether it is unknown what the disk holds, so that nothing is written any more until it is opened anew."""

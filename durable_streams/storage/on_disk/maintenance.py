@@ -13,6 +13,7 @@ from durable_streams.storage.on_disk.directory import BackupDamaged, NoRoom, che
 from durable_streams.storage.on_disk.disk import Disk, says_full
 from durable_streams.storage.on_disk.report import Report
 from durable_streams.storage.on_disk.room import RESERVE_NAME
+from durable_streams.storage.on_disk.storage import DiskStorage
 
 
 class DirectoryMaintenance(ABC):
@@ -60,7 +61,12 @@ class DirectoryMaintenance(ABC):
         self._check(data_dir)
         before = _stored_bytes(data_dir)
         try:
-            self._compact(data_dir)
+            storage = self._storage(data_dir)
+            storage.open()
+            try:
+                storage.compact()
+            finally:
+                storage.close()
         except OSError as exc:
             if not says_full(exc):
                 raise
@@ -81,12 +87,12 @@ class DirectoryMaintenance(ABC):
         """Copy into the empty directory ``target``; its mark (``modes.Mode.mark``) comes last."""
 
     @abstractmethod
-    def _compact(self, data_dir: Path) -> None:
-        """Own the directory and rewrite what is worth it."""
+    def _storage(self, data_dir: Path) -> DiskStorage:
+        """The storage of the directory, not opened, which does nothing but what it is told; raises WrongLayout."""
 
     @abstractmethod
     def _kept_bytes(self, data_dir: Path) -> int:
-        """How much ``_compact`` has to write, about."""
+        """How much compacting has to write, about."""
 
 
 def _stored_bytes(data_dir: Path) -> int:

@@ -42,6 +42,10 @@ class DiskStorage(Storage):
     def _stop(self) -> None:
         """Finish, and leave little to the next opening."""
 
+    @abstractmethod
+    def compact(self) -> None:
+        """Free the space of what is no longer needed, now; raises OSError or DirectoryDamaged when that fails."""
+
     @property
     def is_full(self) -> bool:
         return self._resources is not None and self._room.is_refusing

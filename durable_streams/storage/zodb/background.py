@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from time import monotonic
 from typing import Final
@@ -16,6 +17,7 @@ from durable_streams.storage.on_disk.room import Room
 from durable_streams.storage.zodb.contents import write_index
 from durable_streams.storage.zodb.file_storage import DELETED_AT_ONCE, ShardFileStorage
 from durable_streams.storage.zodb.packing import Packing, PackStopped
+from durable_streams.storage.zodb.snapshots import take_snapshot
 
 FREEING_RETRY_S: Final = 5.0
 STOP_GARBAGE_MIN: Final = 64 << 10
@@ -124,6 +126,16 @@ class ShardBackground:
         log.info(
             "%s packed from %d to %d bytes in %.1f s", storage.getName(), size, storage.getSize(), seconds
         )
+
+    def compact(self) -> None:
+        """Pack it now, and drop what nothing refers to."""
+        storage, shared = self.storage, self.storage.shared
+        # A damaged record could refer to other objects than it did, which would be taken for garbage.
+        with closing(
+            shared.background.run(take_snapshot, storage.getName(), storage.salt, shared.disk)
+        ) as whole:
+            whole.check()
+        self._room.free_up(lambda: self.pack(gc=True))
 
     def stop_packing(self) -> None:
         """A pack that is running is given up."""

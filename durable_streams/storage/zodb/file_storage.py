@@ -119,6 +119,12 @@ class LiveFile(OpenFile):
     def read(self, length: int, position: int) -> Part:
         return self.read_into(memoryview(bytearray(length)), position, self._shared.reading)
 
+    def replaced_size(self, position: int, end: int) -> int:
+        """The length of a record that is about to go, which may be damaged: then 0."""
+        with suppress(DirectoryDamaged, OSError):
+            return record_size(self, position, end)
+        return 0
+
 
 class ShardFileStorage(FileStorage):  # type: ignore[misc]
     """Used by the greenlets of one thread; the calls to the disk alone happen in others."""
@@ -184,7 +190,9 @@ class ShardFileStorage(FileStorage):  # type: ignore[misc]
         previous = self._index_get(oid, 0)
         size = self._writer.add(oid, previous, data)
         if previous:
-            self.garbage.replaced += size if size < GROWING_BYTES_MIN else self._size_of(previous)
+            self.garbage.replaced += (
+                size if size < GROWING_BYTES_MIN else self._live.replaced_size(previous, self._pos)
+            )
         if len(self._writer.positions) % STORED_AT_ONCE == 0:
             self.shared.committing.yield_to_loop()
 
@@ -210,13 +218,9 @@ class ShardFileStorage(FileStorage):  # type: ignore[misc]
         for oid in self.garbage.next_deletions():
             previous = self._index_get(oid, 0)
             if previous and oid not in self._writer.positions:
-                self.garbage.replaced += self._size_of(previous) + self._writer.add(oid, previous, None)
-
-    def _size_of(self, position: int) -> int:
-        """The length of the record there; 0 where it cannot be read, which is no matter in what is about to go."""
-        with suppress(DirectoryDamaged, OSError):
-            return record_size(self._live, position, self._pos)
-        return 0
+                self.garbage.replaced += self._live.replaced_size(previous, self._pos) + self._writer.add(
+                    oid, previous, None
+                )
 
     def tpc_finish(self, transaction: Any, f: Callable[[bytes], None] | None = None) -> bytes:
         """Make it durable, then visible."""

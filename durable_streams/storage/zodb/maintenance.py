@@ -13,26 +13,22 @@ from pathlib import Path
 
 from ZODB.utils import newTid
 
-from durable_streams.storage.on_disk.directory import own
 from durable_streams.storage.on_disk.disk import Disk, copy_file, write_file
 from durable_streams.storage.on_disk.maintenance import DirectoryMaintenance
 from durable_streams.storage.on_disk.report import Report
-from durable_streams.storage.on_disk.room import Room, limits_left
+from durable_streams.storage.on_disk.room import limits_left
+from durable_streams.storage.zodb.background import AcidTuning
 from durable_streams.storage.zodb.contents import index_path, saved_contents
-from durable_streams.storage.zodb.file_storage import SharedByShards
 from durable_streams.storage.zodb.opening import (
     ShardLayout,
     existing_layout,
-    lock_of,
     make_root,
-    open_file,
-    prepare,
     root_of,
     shard_of,
     write_layout,
 )
-from durable_streams.storage.zodb.packing import Packing
 from durable_streams.storage.zodb.snapshots import Snapshot, newest_id, streams_in, take_snapshot
+from durable_streams.storage.zodb.storage import AcidStorage
 
 
 class AcidMaintenance(DirectoryMaintenance):
@@ -62,8 +58,7 @@ class AcidMaintenance(DirectoryMaintenance):
         copy = ShardLayout(root_of(target), source.shard_count, source.salt)
         with _snapshots(source, disk) as snapshots:
             for number, snapshot in enumerate(snapshots):
-                if snapshot.problem is not None:
-                    raise snapshot.problem
+                snapshot.check()
                 path = copy.shard(number)
                 copy_file(disk, snapshot.file.fd, path, snapshot.contents.end)
                 # Opening is quick with it, and it says that all of the file was whole.
@@ -71,34 +66,14 @@ class AcidMaintenance(DirectoryMaintenance):
         disk.sync_dir(copy.root)
         write_layout(copy, disk)
 
-    def _compact(self, data_dir: Path) -> None:
-        """Pack every shard, and drop what nothing refers to."""
-        layout, disk = existing_layout(data_dir), self._disk
-        fd = own(data_dir, lock_of(data_dir))
-        try:
-            prepare(data_dir, layout.shard_count, disk)
-            room = Room(disk, layout.root, limits_left(layout.root))
-            room.open()
-            with closing(SharedByShards(disk, 1)) as shared:
-                for number in range(layout.shard_count):
-                    _pack_shard(layout, number, shared, room)
-        finally:
-            os.close(fd)
+    def _storage(self, data_dir: Path) -> AcidStorage:
+        layout = existing_layout(data_dir)
+        tuning, room = AcidTuning(stop_pack_bytes=0), limits_left(layout.root)
+        return AcidStorage(data_dir, layout.shard_count, disk=self._disk, tuning=tuning, room=room)
 
     def _kept_bytes(self, data_dir: Path) -> int:
         paths = existing_layout(data_dir).shards()
         return max(os.path.getsize(path) - saved_contents(path).garbage_bytes for path in paths)
-
-
-def _pack_shard(layout: ShardLayout, number: int, shared: SharedByShards, room: Room) -> None:
-    # A damaged record could refer to other objects than it did, and what it referred to would be taken for garbage.
-    with closing(take_snapshot(layout.shard(number), layout.salt, shared.disk)) as snapshot:
-        if snapshot.problem is not None:
-            raise snapshot.problem
-    with closing(open_file(layout, number, shared)) as storage:
-        if len(storage):
-            room.free_up(lambda: Packing(storage, gc=True).run())
-            storage.garbage.bytes = 0
 
 
 @contextmanager

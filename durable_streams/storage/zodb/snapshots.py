@@ -42,6 +42,11 @@ class Snapshot:
         """Behind the whole transactions; a crash or a writing owner has left them."""
         return 0 if self.problem or not self.contents.damage else self.file.size - self.contents.end
 
+    def check(self) -> None:
+        """Raise DirectoryDamaged when there is a problem."""
+        if self.problem is not None:
+            raise self.problem
+
     def close(self) -> None:
         self.file.close()
 

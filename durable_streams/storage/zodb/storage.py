@@ -122,6 +122,11 @@ class AcidStorage(DiskStorage):
     def _stop(self) -> None:
         self._background.stop()
 
+    def compact(self) -> None:
+        """Pack every shard, and drop what nothing refers to."""
+        for shard in self._background.shards:
+            shard.compact()
+
     @property
     def failed(self) -> bool:
         """Whether it is unknown what the disk holds of a shard, so that nothing more is written to that one."""
