@@ -149,6 +149,47 @@ def test_a_refusal_is_the_same_whether_the_stream_exists(
     assert len({answer[1] for answer in answers}) == 1
 
 
+@pytest.mark.parametrize(("operation", "method", "target", "headers", "needed"), OPERATIONS[:8], ids=IDS[:8])
+def test_all_other_scopes_of_a_name_do_not_tell_whether_it_exists(
+    server: Server,
+    make_token: MakeToken,
+    operation: str,
+    method: str,
+    target: str,
+    headers: Headers,
+    needed: str,
+) -> None:
+    token = bearer(make_token(" ".join(set(SCOPES) - {needed}), "**"))
+    looked(server)
+    query = target.partition("?")[2]
+    answers = set()
+    for name in ("a/b", "a/c"):
+        response = server.request(method, f"{name}?{query}", b"", headers | token)
+        answers.add((response.status_int, response.text.replace(name, "NAME")))
+    assert {status for status, _ in answers} == {403}
+    assert len(answers) == 1
+
+
+@pytest.mark.parametrize(("operation", "method", "target", "headers", "needed"), OPERATIONS, ids=IDS)
+def test_no_answer_to_a_token_may_be_kept_by_a_shared_cache(
+    server: Server,
+    make_token: MakeToken,
+    operation: str,
+    method: str,
+    target: str,
+    headers: Headers,
+    needed: str,
+) -> None:
+    token = bearer(make_token(needed))
+    looked(server)
+    body = b"x" if headers == TEXT else b""
+    for asked in (headers | token, headers):
+        caching = server.request(method, target, body, asked).headers.getall("Cache-Control")
+        assert not [value for value in caching if "public" in value]
+        # Without the header, only what is no read may be stored by nobody anyway.
+        assert caching or method not in ("GET", "HEAD")
+
+
 def test_patterns_are_over_segments_of_names(server: Server, make_token: MakeToken) -> None:
     token = bearer(make_token("create", "team-a/**", "shared/*"))
     looked(server)
