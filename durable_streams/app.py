@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from flask import Blueprint, Flask, request
 from flask import Response as FlaskResponse
 
 from durable_streams import __version__
-from durable_streams.access.building import access_gates
 from durable_streams.admin.activity import Activity
 from durable_streams.config import Config
 from durable_streams.extras import require_extra
@@ -20,7 +20,7 @@ from durable_streams.storage.contract import Storage
 from durable_streams.storage.modes import mode_of
 from durable_streams.telemetry.request_ids import RequestIds
 from durable_streams.web.admin.routes import build_admin_blueprint
-from durable_streams.web.blueprint import build_hooks, build_service, mount
+from durable_streams.web.blueprint import all_gates, build_service, mount, with_log
 from durable_streams.web.cors import CorsHeaders
 from durable_streams.web.exchange import Gate, Hooks, Observer
 from durable_streams.web.flask_requests import add_stream_paths, hook_requests, note_error
@@ -53,7 +53,7 @@ def create_app(
     """
     config = config or Config()
     service = build_service(storage or build_storage(config), config)
-    gates = (*access_gates(config.auth), *gates)
+    hooks = all_gates(config, gates)
     pages: list[Page] = []
     commits: CommitCounts | None = None
     if config.metrics.enabled:
@@ -64,13 +64,12 @@ def create_app(
     if config.admin.enabled:
         activity = _watch(service, config, commits)
         pages.append(
-            lambda config: build_admin_blueprint(service, config, activity, gated=bool(gates)),
+            lambda config: build_admin_blueprint(service, config, activity, gated=hooks.is_guarded),
         )
 
     def build(config: Config) -> Flask:
-        app = _build_app(
-            config, service, Hooks(tuple(gates), tuple(observers)), [page(config) for page in pages]
-        )
+        given = replace(hooks, observers=tuple(observers))
+        app = _build_app(config, service, given, [page(config) for page in pages])
         app.extensions[REBUILD] = build
         return app
 
@@ -109,7 +108,7 @@ def _build_app(config: Config, service: StreamService, given: Hooks, pages: Sequ
     for page in pages:
         app.register_blueprint(page)
     _respond_with_problems(app, CorsHeaders(config.http))
-    hooks = build_hooks(config, given.gates, given.observers)
+    hooks = with_log(config, given)
     hook_requests(app, hooks)
     mount(app, service, config, hooks)
     if config.http.request_ids:

@@ -16,6 +16,8 @@ EXTRAS: Final = {
     "subscriptions": ("cryptography", "urllib3"),
     "metrics": ("prometheus_client",),
     "jwt": ("cryptography", "jwt", "urllib3"),
+    "rates": ("limits",),
+    "otel": ("opentelemetry.exporter.otlp.proto.http", "opentelemetry.sdk"),
 }
 """Name of the extra -> the packages, by their import names, that it installs."""
 
@@ -34,5 +36,13 @@ class MissingExtra(Exception):
 def require_extra(extra: str, purpose: str) -> None:
     """Raise MissingExtra unless every package of ``extra`` can be imported; ``purpose`` begins the message."""
     for package in EXTRAS[extra]:
-        if find_spec(package) is None:
+        if not _is_installed(package):
             raise MissingExtra(purpose, extra, package)
+
+
+def _is_installed(package: str) -> bool:
+    try:
+        return find_spec(package) is not None
+    except ModuleNotFoundError:
+        # A package that it is a part of.
+        return False

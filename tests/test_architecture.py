@@ -54,6 +54,7 @@ PORT = (
 # A module's row is the longest name that its own begins with; a module with no row may import everything.
 LAYERS = {
     "extras": layer(),
+    "addresses": layer(),
     "persistent_map": layer(),
     "protocol": layer("protocol", "persistent_map"),
     # The one exception: a JSON parser that keeps every token as it was sent.
@@ -61,7 +62,7 @@ LAYERS = {
     "config": layer("config", "storage.modes", others="tomli pydantic pydantic_core"),
     "telemetry": layer("telemetry", "config", "storage.modes"),
     "eventloop": layer("eventloop", others="gevent"),
-    "worker": layer("worker", "eventloop", others="gevent gunicorn gunicorn_h1c"),
+    "worker": layer("worker", "eventloop", "addresses", others="gevent gunicorn gunicorn_h1c"),
     "storage": layer(*PORT),
     "storage.abilities": layer("storage.on_disk.report"),
     # The table of modes imports a storage when it is built.
@@ -148,6 +149,9 @@ LAYERS = {
         "eventloop",
         others="gevent",
     ),
+    "traffic": layer("traffic", "addresses", "protocol", others="limits"),
+    "traffic.building": layer("traffic", "config", "extras", others="limits"),
+    "traffic.store_limits": layer("config", "protocol", "streams"),
     "embedding": layer(
         "service",
         "protocol",
@@ -159,6 +163,7 @@ LAYERS = {
         "web",
         "admin",
         "access",
+        "traffic",
         "embedding",
         "service",
         "protocol",

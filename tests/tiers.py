@@ -35,6 +35,7 @@ FAST: Final = frozenset(
         "storage",
         "streams",
         "telemetry",
+        "traffic",
         "web",
         "test_architecture.py",
         "test_documents.py",

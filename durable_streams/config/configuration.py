@@ -24,6 +24,7 @@ from durable_streams.config.settings import (
     TlsSettings,
 )
 from durable_streams.config.subscriptions import SubscriptionSettings
+from durable_streams.config.traffic import DefaultSettings, QuotaSettings, RateSettings, check_stored_quotas
 from durable_streams.storage.modes import mode_of
 
 if TYPE_CHECKING:
@@ -61,10 +62,8 @@ class ReadFrom:
     ignored_files: tuple[str, ...] = ()
 
 
-class Config(Section):
-    """The whole configuration, frozen. `Config()` is the built-in defaults; `Config.load()` reads files and
-    environment.
-    """
+class StoreSections(Section):
+    """The sections of the server and its streams."""
 
     server: ServerSettings = ServerSettings()
     http: HttpSettings = HttpSettings()
@@ -73,10 +72,20 @@ class Config(Section):
     postgres: PostgresSettings = PostgresSettings()
     subscriptions: SubscriptionSettings = SubscriptionSettings()
     tls: TlsSettings = TlsSettings()
+
+
+class Config(StoreSections):
+    """The whole configuration, frozen. `Config()` is the built-in defaults; `Config.load()` reads files and
+    environment.
+    """
+
     log: LogSettings = LogSettings()
     metrics: MetricsSettings = MetricsSettings()
     auth: AuthSettings = AuthSettings()
     admin: AdminSettings = AdminSettings()
+    defaults: DefaultSettings = DefaultSettings()
+    rates: RateSettings = RateSettings()
+    quotas: QuotaSettings = QuotaSettings()
 
     @model_validator(mode="after")
     def place_of_the_mode(self) -> Config:
@@ -87,6 +96,12 @@ class Config(Section):
                 "{absent} must be set too ({variable}, or DATABASE_URL): it says where the streams are",
                 {"key": "storage.mode", "absent": place, "variable": env_name(place)},
             )
+        return self
+
+    @model_validator(mode="after")
+    def quotas_that_are_counted(self) -> Config:
+        mode = mode_of(self.storage)
+        check_stored_quotas(self.quotas, mode.shared, mode.name)
         return self
 
     _read_from: ReadFrom = PrivateAttr(default_factory=ReadFrom)

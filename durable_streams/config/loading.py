@@ -101,7 +101,20 @@ def _first_problem(error: ErrorDetails, entries: Mapping[str, Entry]) -> ConfigE
     context = error.get("ctx", {})
     key = context.get("key") or ".".join(str(part) for part in error["loc"][:2])
     entry = entries[key]
-    return ConfigError(_reason(error), key=_spelling(entry), value=shown_value(entry), origin=entry.origin)
+    return ConfigError(
+        _place(error) + _reason(error), key=_spelling(entry), value=shown_value(entry), origin=entry.origin
+    )
+
+
+def _place(error: ErrorDetails) -> str:
+    """Which part of a list of tables is wrong, such as ``entry 2, limit: ``; nothing for a value of one part."""
+    parts = error["loc"][2:]
+    if not parts or not isinstance(parts[0], int):
+        return ""
+    return (
+        ", ".join([f"entry {parts[0] + 1}", *(str(part) for part in parts[1:] if isinstance(part, str))])
+        + ": "
+    )
 
 
 def _spelling(entry: Entry) -> str:
@@ -128,11 +141,16 @@ _REASONS: Final = {
     "bool_type": "must be true or false",
     "string_type": "must be text",
     "tuple_type": "must be a list of texts",
+    "model_type": "must be a table",
+    "model_attributes_type": "must be a table",
+    "missing": "must be given",
+    "extra_forbidden": "is not known here",
     "path_type": "must be a path",
     "is_instance_of": "must be a path",
     "greater_than": "must be more than {gt:g}",
     "greater_than_equal": "must be at least {ge:.15g}",
     "less_than_equal": "must be at most {le:.15g}",
     "literal_error": "must be one of {expected}",
+    "string_too_short": "must not be empty",
     "both_or_neither": "{absent} must be set too: a certificate and its key come together",
 }

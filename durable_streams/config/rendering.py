@@ -13,6 +13,7 @@ from types import UnionType
 from typing import Any, Final, Literal, get_args, get_origin
 
 from durable_streams.config.configuration import SETTINGS, Config, Setting, section_models
+from durable_streams.config.declaring import Section
 from durable_streams.config.errors import MASK, escape_line
 from durable_streams.config.reloading import RELOADABLE
 from durable_streams.storage.modes import MODE_ALIASES
@@ -47,6 +48,9 @@ def toml_value(value: Any) -> str:
         return str(int(value)) if value.is_integer() else repr(value)
     if isinstance(value, int):
         return str(value)
+    if isinstance(value, Section):
+        fields = value.model_dump(exclude_none=True, exclude_defaults=True)
+        return "{ " + ", ".join(f"{name} = {toml_value(part)}" for name, part in fields.items()) + " }"
     if isinstance(value, tuple):
         return "[" + ", ".join(toml_value(item) for item in value) + "]"
     # JSON's escapes are TOML's, but for DEL, which TOML wants escaped too.
@@ -91,7 +95,8 @@ def _type_text(annotation: Any) -> str:
     if get_origin(annotation) is Literal:
         return ", ".join(f"`{choice}`" for choice in get_args(annotation))
     if get_origin(annotation) is tuple:
-        return "list of text"
+        is_text = get_args(annotation)[0] is str
+        return "list of text" if is_text else "list of tables"
     if isinstance(annotation, UnionType):
         annotation = next(member for member in get_args(annotation) if member is not type(None))
     return _TYPE_NAMES[annotation]
@@ -131,7 +136,7 @@ Each layer overrides the one before it:
 4. `config/local.toml`, which is not under version control,
 5. the file named by `--config` or `DS_CONFIG`,
 6. environment variables: `DS_`, the section, two underscores, the name (`DS_SERVER__PORT`). Lists are
-   separated by commas.
+   separated by commas; a list of tables is written as in TOML: `[{prefix = "a/", ttl_secs = 60}]`.
 7. the options `--host`, `--port`, `--mode` and `--data-dir` of `durable-streams-server`.
 
 A size is a number of bytes, or a text with a unit: `"512KiB"`, `"100MiB"`, `"2GB"` (kB, MB, GB and TB are powers of

@@ -20,6 +20,7 @@ _PATH_CHARACTERS = re.compile(r"[A-Za-z0-9/._~!$&'()*+,;=:@-]+")
 _HOST_CHARACTERS = re.compile(r"[A-Za-z0-9._:%-]+")
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _SIZE = re.compile(r"(?P<number>[0-9]{1,20}(\.[0-9]{1,9})?)\s*(?P<unit>[A-Za-z]*)", re.ASCII)
+_RATE = re.compile(r"[1-9][0-9]{0,8} ?/ ?([1-9][0-9]{0,2} ?)?(second|minute|hour|day)s?", re.ASCII)
 _SIZE_UNITS = {"": 1, "b": 1} | {
     f"{prefix}{binary}b": base**exponent
     for binary, base in (("", 1000), ("i", 1024))
@@ -168,6 +169,12 @@ def optional_file(value: Any) -> Any:
     if isinstance(value, str):
         return directory(value) if value else None
     return value
+
+
+def rate(text: str) -> str:
+    if not _RATE.fullmatch(text):
+        raise ValueError("must be a rate such as 100/minute, 10/second or 1000/2 hours")
+    return text
 
 
 def power_of_two(count: int) -> int:

@@ -9,7 +9,7 @@ from durable_streams.protocol.errors import DocumentChanged, PathBlocked, StaleD
 from durable_streams.protocol.expiry import has_expired
 from durable_streams.protocol.outcomes import Created, Decision, Done
 from durable_streams.protocol.requests import AddFork, Create, ForkSource, Replace, StreamLimits
-from durable_streams.protocol.state import NO_EXPIRY, ForkPoint, StreamConfig, StreamState, evolve
+from durable_streams.protocol.state import NO_EXPIRY, Expiry, ForkPoint, StreamConfig, StreamState, evolve
 
 
 def decide_create(found: StreamState | None, request: Create, now: float, limits: StreamLimits) -> Decision:
@@ -23,7 +23,7 @@ def decide_create(found: StreamState | None, request: Create, now: float, limits
             raise PathBlocked(request.name)
         if has_expired(found, now):
             raise StaleDecision("the stream has expired meanwhile")
-        check_same(found, request)
+        check_same(found, request, limits)
         check_precondition(found, request.precondition)
         return Decision(found, b"", Created(found, existed=True))
     if request.fork is not None and request.fork_point is None:
@@ -32,7 +32,7 @@ def decide_create(found: StreamState | None, request: Create, now: float, limits
         request.name,
         request.uid,
         request.content_type or DEFAULT_CONTENT_TYPE,
-        request.inherited.expiry or request.expiry,
+        request.inherited.expiry or _expiry(request, limits),
         request.fork_point,
         request.life,
         request.inherited.old_messages,
@@ -60,7 +60,17 @@ def decide_replace(found: StreamState | None, request: Replace, now: float, limi
     return Decision(after, request.body, Done(after))
 
 
-def check_same(state: StreamState, request: Create) -> None:
+def _expiry(request: Create, limits: StreamLimits) -> Expiry:
+    """What the client asks for, or else what the server gives."""
+    return Expiry(ttl_s=limits.ttl_s) if _leaves_expiry(request, limits) else request.expiry
+
+
+def _leaves_expiry(request: Create, limits: StreamLimits) -> bool:
+    """Whether the client leaves it to the server how long the stream lives, and the server has a rule for it."""
+    return limits.ttl_s > 0 and request.expiry.ttl_s is None and request.expiry.expires_at is None
+
+
+def check_same(state: StreamState, request: Create, limits: StreamLimits) -> None:
     """Raise StreamExists, naming the difference, unless ``request`` describes the stream that is there."""
     config = state.config
     fork = config.fork
@@ -69,7 +79,8 @@ def check_same(state: StreamState, request: Create) -> None:
     wanted_type = request.content_type or (None if fork else DEFAULT_CONTENT_TYPE)
     if wanted_type is not None and media_type(wanted_type) != config.media_type:
         raise StreamExists(f"its content type is {config.content_type}")
-    if not _same_expiry(state, request):
+    # A default of before, or of now: the client has asked for neither.
+    if not _leaves_expiry(request, limits) and not _same_expiry(state, request):
         raise StreamExists("its TTL or expiry differs")
     if state.closed != request.closed:
         raise StreamExists("it is closed" if state.closed else "it is open")

@@ -270,6 +270,15 @@ class RequestBodyTooLarge(TooLarge):
         super().__init__(f"The request body is larger than the limit of {limit} bytes")
 
 
+class QuotaReached(TooLarge):
+    """The streams of a prefix hold as many bytes as they may together; nothing was changed."""
+
+    type, title, code = "/errors/quota-reached", "Quota Reached", "QUOTA_REACHED"
+
+    def __init__(self, prefix: str, limit: int) -> None:
+        super().__init__(f"The streams below {prefix!r} may hold {limit} bytes together")
+
+
 class LimitReached(ProtocolError):
     """A count of what is kept is at its limit, which ``setting`` names; nothing was changed."""
 

@@ -26,6 +26,8 @@ class StreamLimits:
     """Producers that are remembered at once."""
     forks_max: int = 0
     """Forks that read the stream at once."""
+    ttl_s: int = 0
+    """The TTL of a stream that is created without one, and without a time of its end."""
 
 
 UNLIMITED: Final = StreamLimits()

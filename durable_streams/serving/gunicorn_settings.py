@@ -130,8 +130,10 @@ def check_start(arbiter: Any) -> None:
     reason = start_checks.unfit_setting(arbiter.cfg, mode, served_config().metrics.enabled)
     if reason is not None:
         _refuse(arbiter, Phase.VALIDATE_CONFIG, reason)
-    reason = start_checks.access_obstacle(served_config()) or start_checks.open_admin(
-        arbiter.cfg, served_config()
+    reason = (
+        start_checks.access_obstacle(served_config())
+        or start_checks.traffic_obstacle(served_config())
+        or start_checks.open_admin(arbiter.cfg, served_config())
     )
     if reason is not None:
         _refuse(arbiter, Phase.VALIDATE_CONFIG, reason)

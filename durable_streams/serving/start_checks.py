@@ -24,6 +24,7 @@ from durable_streams.access.watched_file import FileDamaged
 from durable_streams.config import Config
 from durable_streams.extras import MissingExtra, require_extra
 from durable_streams.storage.modes import Mode, mode_of
+from durable_streams.traffic.building import counts_traffic
 
 ONE_WORKER: Final = (
     "workers = {count}: storage mode {mode} lives in one process, and workers would each answer from their own; "
@@ -173,6 +174,16 @@ def access_obstacle(config: Config) -> str | None:
     from durable_streams.access.json_web_tokens.keys import read_key_file
 
     return _unreadable("auth.jwt_keys_path", read_key_file, auth.jwt_keys_path)
+
+
+def traffic_obstacle(config: Config) -> str | None:
+    """Why the rates and quotas could not be kept: a package that is missing."""
+    try:
+        if counts_traffic(config):
+            require_extra("rates", "rates and quotas")
+    except MissingExtra as exc:
+        return str(exc)
+    return None
 
 
 def _unreadable(setting: str, read: Callable[[Path], object], path: Path | None) -> str | None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 from typing import NamedTuple
 
 from durable_streams.protocol.errors import ProtocolError
@@ -13,6 +14,8 @@ from durable_streams.protocol.state import StreamState
 from durable_streams.storage.contract import Change, Storage, Unit
 from durable_streams.streams.budget import MemoryBudget
 from durable_streams.streams.deciding import decide
+from durable_streams.streams.limits.prefixes import PrefixRules
+from durable_streams.streams.limits.quotas import Quota, QuotaBudget, StoredQuotas
 
 
 class Limits:
@@ -26,18 +29,33 @@ class Limits:
         messages_max: int = 0,
         streams_max: int = 0,
         of_stream: StreamLimits = UNLIMITED,
+        by_prefix: Mapping[str, StreamLimits] = MappingProxyType({}),
+        quotas: Sequence[Quota] = (),
     ) -> None:
-        """``messages_max``: JSON messages in one request. ``stream_bytes_max`` is ``bytes_max`` of ``of_stream``."""
+        """``messages_max``: JSON messages in one request. ``stream_bytes_max`` is ``bytes_max`` of ``of_stream``.
+
+        ``by_prefix``: takes the place of ``of_stream`` for the names that begin so, the longest before the others.
+        """
         self.of_stream = replace(of_stream, bytes_max=stream_bytes_max or of_stream.bytes_max)
         self.streams_max = streams_max
         self.memory_bytes_max = memory_bytes_max
         self.pending_writes_max = pending_writes_max
         self.messages_max = messages_max
+        self.quotas = quotas
+        self.by_prefix = PrefixRules(by_prefix.items()).all_of if by_prefix else None
+
+    def of(self, name: str) -> StreamLimits:
+        """The limits of one stream; ``of_stream`` where there is nothing ``by_prefix``."""
+        found = self.by_prefix(name) if self.by_prefix is not None else ()
+        return found[0] if found else self.of_stream
 
 
 def budget_of(storage: Storage, limits: Limits) -> MemoryBudget:
     """The budget of a storage that is not open yet."""
-    return MemoryBudget(limits.memory_bytes_max if storage.counts_as_memory else 0, limits.streams_max)
+    bytes_max = limits.memory_bytes_max if storage.counts_as_memory else 0
+    if limits.quotas and not storage.shared:
+        return QuotaBudget(bytes_max, limits.streams_max, StoredQuotas(limits.quotas))
+    return MemoryBudget(bytes_max, limits.streams_max)
 
 
 class _Step(NamedTuple):
@@ -95,7 +113,9 @@ class Batch:
             found = self._found[name]
         else:
             found = self._found[name] = self._known(name, self._now)
-        return found, decide(found, request, self._now, self._limits.of_stream)
+        limits = self._limits
+        of_stream = limits.of_stream if limits.by_prefix is None else limits.of(name)
+        return found, decide(found, request, self._now, of_stream)
 
     def _take(self, name: str, found: StreamState | None, decision: Decision) -> None:
         """Raises TooLarge, and changes nothing, when there is no room for the bytes."""

@@ -167,9 +167,9 @@ class Pipeline:
             log.exception("a %s of stream %r has failed", type(request).__name__, request.name)
 
     def _submit_inline(self, request: Request) -> Outcome:
-        now = self.clock()
-        found = self.known(request.name, now)
-        decision = decide(found, request, now, self.limits.of_stream)
+        now, limits, name = self.clock(), self.limits, request.name
+        found = self.known(name, now)
+        decision = decide(found, request, now, limits.of(name) if limits.by_prefix else limits.of_stream)
         if decision.then is not None:
             (outcome,) = self._commit_inline([request])
             return _raise_or(outcome)

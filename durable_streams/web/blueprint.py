@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import os
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 from weakref import ref
 
@@ -18,12 +19,12 @@ from durable_streams.access.building import access_gates
 from durable_streams.config import Config
 from durable_streams.embedding import Streams
 from durable_streams.eventloop.server_check import ServerCheck
-from durable_streams.protocol.requests import StreamLimits
 from durable_streams.service import StreamService
 from durable_streams.storage.abilities import Shared
 from durable_streams.storage.contract import Storage
-from durable_streams.streams.batch import Limits
 from durable_streams.telemetry import RequestLog
+from durable_streams.traffic.building import traffic_gates
+from durable_streams.traffic.store_limits import store_limits
 from durable_streams.web.cors import CorsHeaders
 from durable_streams.web.endpoint import StreamEndpoint
 from durable_streams.web.exchange import Gate, Hooks, Observer, Routes
@@ -59,34 +60,27 @@ class StreamsBlueprint(Blueprint):
 
 
 def build_service(storage: Storage, config: Config) -> StreamService:
-    given = config.limits
-    limits = Limits(
-        memory_bytes_max=given.max_memory_bytes,
-        pending_writes_max=given.max_pending_writes,
-        messages_max=given.max_messages_per_request,
-        streams_max=given.max_streams,
-        of_stream=StreamLimits(
-            given.max_stream_bytes,
-            given.producer_ttl_secs,
-            given.max_producers_per_stream,
-            given.max_forks_per_stream,
-        ),
-    )
-    return StreamService(storage, limits, config.subscriptions)
+    return StreamService(storage, store_limits(config), config.subscriptions)
 
 
-def build_hooks(config: Config, gates: Sequence[Gate] = (), observers: Sequence[Observer] = ()) -> Hooks:
-    """The given gates and observers, and the request log, unless its filter rejects everything."""
+def all_gates(config: Config, gates: Sequence[Gate] = ()) -> Hooks:
+    """The given gates, behind those of access control and among those of rates; raises what a wrong setting raises."""
+    guards: tuple[Gate, ...] = (*access_gates(config.auth), *gates)
+    traffic = traffic_gates(config)
+    return Hooks((*traffic.first, *guards, *traffic.last), is_guarded=bool(guards))
+
+
+def with_log(config: Config, hooks: Hooks) -> Hooks:
+    """``hooks`` and the request log, unless its filter rejects everything."""
     request_log = RequestLog(config.log, config.storage.mode)
-    logs: tuple[Observer, ...] = (request_log,) if request_log.wants_any else ()
-    return Hooks(tuple(gates), (*logs, *observers))
+    return replace(hooks, observers=(request_log, *hooks.observers)) if request_log.wants_any else hooks
 
 
 def build_control(service: StreamService, config: Config, base_path: str, hooks: Hooks) -> Routes | None:
     """What is served below ``{base}/__ds``: subscriptions, unless they are switched off."""
     if service.subscriptions is None:
         return None
-    return SubscriptionRoutes(service.subscriptions, config, base_path, gated=bool(hooks.gates))
+    return SubscriptionRoutes(service.subscriptions, config, base_path, gated=hooks.is_guarded)
 
 
 def build_blueprint(
@@ -111,7 +105,7 @@ def build_blueprint(
     """
     config = config or Config()
     service = build_service(storage, config)
-    hooks = build_hooks(config, (*access_gates(config.auth), *gates), observers)
+    hooks = with_log(config, replace(all_gates(config, gates), observers=tuple(observers)))
     if ready is not None:
         service.on_ready.append(lambda is_ready: ready.set() if is_ready else ready.clear())
     if shutdown is not None:
@@ -120,7 +114,7 @@ def build_blueprint(
     def register(state: BlueprintSetupState) -> None:
         base_path = (state.url_prefix or "").rstrip("/")
         routes = StreamRoutes(
-            service, config, [base_path], owns_connection=False, gated=bool(hooks.gates), read_only=read_only
+            service, config, [base_path], owns_connection=False, gated=hooks.is_guarded, read_only=read_only
         )
         control = None if read_only else build_control(service, config, base_path, hooks)
         endpoint = StreamEndpoint(service, routes, CorsHeaders(config.http), hooks, control)
@@ -226,7 +220,7 @@ def mount(app: Flask, service: StreamService, config: Config, hooks: Hooks) -> N
     """Serve the streams at ``http.stream_base_path`` of ``app``; the routes that ``app`` has already stay in force."""
     # The longest first, since one may be below another.
     base_paths = sorted((path.rstrip("/") for path in config.http.stream_base_path), key=len, reverse=True)
-    routes = StreamRoutes(service, config, base_paths, owns_connection=True, gated=bool(hooks.gates))
+    routes = StreamRoutes(service, config, base_paths, owns_connection=True, gated=hooks.is_guarded)
     control = build_control(service, config, config.http.stream_base_path[0].rstrip("/"), hooks)
     endpoint = StreamEndpoint(service, routes, CorsHeaders(config.http), hooks, control)
     app.extensions[EXTENSION] = service

@@ -14,7 +14,13 @@ from gevent.lock import BoundedSemaphore
 
 from durable_streams.eventloop.deadline import deadline, silence_limit
 from durable_streams.eventloop.live_socket import SERVER_SOCKET
-from durable_streams.protocol.errors import BodyTimeout, InvalidBody, RequestBodyTooLarge, Unavailable
+from durable_streams.protocol.errors import (
+    BodyTimeout,
+    InvalidBody,
+    ProtocolError,
+    RequestBodyTooLarge,
+    Unavailable,
+)
 from durable_streams.web.codings.decoding import decode_body
 from durable_streams.web.response import Environ
 
@@ -131,7 +137,7 @@ class BodyReader:
                 piece: bytes = source.read(size)
         except TimeoutError as exc:
             raise _too_slow() from exc
-        except BodyTimeout:
+        except ProtocolError:
             raise
         except Exception as exc:
             # Every server has errors of its own for a broken chunk or a connection that went away.

@@ -48,6 +48,8 @@ EXPOSED_HEADERS: Final = ", ".join(
         "Producer-Expected-Seq",
         "Producer-Received-Seq",
         "Producer-Seq",
+        "RateLimit",
+        "RateLimit-Policy",
         "Retry-After",
         "Stream-Closed",
         "Stream-Cursor",

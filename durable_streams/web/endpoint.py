@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 from durable_streams.protocol.errors import ProtocolError, RouteNotFound, Unavailable
 from durable_streams.protocol.names import RESERVED, is_reserved
 from durable_streams.service import StreamService
+from durable_streams.traffic import RATE_HEADERS
 from durable_streams.web.cors import CorsHeaders
 from durable_streams.web.exchange import Exchange, Handler, Hooks, Routes
 from durable_streams.web.parsing import readable
@@ -69,7 +70,10 @@ class StreamEndpoint:
             self._hooks.finished(exchange, response.status, error)
             if exchange.live is not None and error is None:
                 self._hooks.follow(exchange, response)
-        return response.send(start_response, self._headers or self._cors.of(environ))
+        headers = self._headers or self._cors.of(environ)
+        if self._gates and RATE_HEADERS in environ:
+            headers = [*headers, *environ[RATE_HEADERS]]
+        return response.send(start_response, headers)
 
     def _respond(self, exchange: Exchange, raw_name: str) -> Response:
         if exchange.environ["REQUEST_METHOD"] == "OPTIONS":

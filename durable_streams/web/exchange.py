@@ -102,10 +102,14 @@ class Observer(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Hooks:
-    """The gates and the observers of one application, each in the order in which they are called."""
+    """The gates and the observers of one application, each in the order in which they are called.
+
+    ``is_guarded``: one of the gates decides who may do what, so answers are not for everybody.
+    """
 
     gates: tuple[Gate, ...] = ()
     observers: tuple[Observer, ...] = ()
+    is_guarded: bool = False
 
     def follow(self, exchange: Exchange, response: Response) -> None:
         """Report the end of a live read; the body of an event stream is wrapped for that."""

@@ -8,6 +8,7 @@ from flask.sansio.app import App
 from werkzeug.routing import BaseConverter
 
 from durable_streams.protocol.errors import ProtocolError
+from durable_streams.traffic import RATE_HEADERS
 from durable_streams.web.exchange import UNROUTED, Exchange, Hooks
 
 
@@ -33,6 +34,7 @@ def hook_requests(app: Flask, hooks: Hooks) -> None:
             gate(g.exchange)
 
     def end(response: FlaskResponse) -> FlaskResponse:
+        response.headers.extend(request.environ.get(RATE_HEADERS, ()))
         hooks.finished(g.exchange, response.status_code, g.get("error"))
         return response
 

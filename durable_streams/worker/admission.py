@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from ipaddress import IPv6Address
 from typing import Any, Final
 
 import gevent
+
+from durable_streams.addresses import client_of
 
 BEYOND_MAX: Final = 64
 """Connections beyond the limit that are answered at once."""
@@ -21,8 +22,6 @@ POOL_SPARE: Final = 2 * BEYOND_MAX
 BEYOND_S: Final = 2.0
 """How long such a connection has to send its request, or to shake hands."""
 PROBES: Final = frozenset({"/healthz", "/readyz"})
-
-_NETWORK_BYTES: Final = 8
 
 
 class Admission:
@@ -71,13 +70,3 @@ class Admission:
                 yield
         finally:
             self._beyond.pop(me, None)
-
-
-def client_of(address: str) -> str | bytes:
-    """An IPv4 address, or the /64 of an IPv6 address: one customer has that many of them."""
-    if ":" not in address:
-        return address
-    parsed = IPv6Address(address.partition("%")[0])
-    if parsed.ipv4_mapped is not None:
-        return str(parsed.ipv4_mapped)
-    return parsed.packed[:_NETWORK_BYTES]

@@ -44,6 +44,8 @@ def test_the_dump_can_be_loaded_again(tmp_path: Path) -> None:
         "DS_SERVER__LONG_POLL_TIMEOUT_SECS": "0.25",
         "DS_HTTP__CORS_ORIGINS": "https://a.example,https://b.example",
         "DS_HTTP__COMPRESSION": "false",
+        "DS_RATES__RULES": '[{limit = "1/hour", operations = ["read", "poll"]}, {limit = "2/day", by = "principal"}]',
+        "DS_QUOTAS__BY_PREFIX": '[{prefix = "a\\"/", max_bytes = "1KiB"}]',
         "DS_STORAGE__DATA_DIR": 'quo"te\\and\ttab\x7f é',
     }
     config = Config.load(ConfigLoadOptions(environ=environ, root=tmp_path))

@@ -44,6 +44,7 @@ SETTINGS = {
         "max_producers_per_stream": 1,
     },
     "server": {"long_poll_timeout_secs": 0.01},
+    "quotas": {"by_prefix": [{"prefix": "small/", "max_bytes": 20}]},
 }
 LISTED = {"cors_origins": ["https://app.example"]}
 OF_EVERY_RESPONSE = {

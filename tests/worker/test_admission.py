@@ -7,7 +7,8 @@ from functools import partial
 
 import pytest
 
-from durable_streams.worker.admission import BEYOND_MAX, Admission, client_of
+from durable_streams.addresses import client_of
+from durable_streams.worker.admission import BEYOND_MAX, Admission
 
 
 @pytest.mark.parametrize(
