@@ -12,6 +12,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 from time import monotonic
+from typing import Final
 
 import gevent
 from gevent.event import Event
@@ -25,6 +26,7 @@ from durable_streams.protocol import caching
 from durable_streams.protocol.errors import ProtocolError
 from durable_streams.protocol.state import StreamState
 from durable_streams.streams.store import StreamStore
+from durable_streams.streams.wakes import Interest
 
 SENDS_PER_TURN = 256
 """About 3 ms of sending; then every other greenlet gets its turn."""
@@ -76,6 +78,7 @@ class Fanout:
     def __init__(self, store: StreamStore) -> None:
         self._store = store
         self._members: dict[str, dict[_Member, None]] = {}
+        self.interest: Final = Interest(self._members)
         self._changed: dict[str, bool] = {}
         """Streams with a running broadcaster: whether there is something new since its round began."""
         self._stopping = False

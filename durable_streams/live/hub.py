@@ -8,8 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from typing import Final
 
 from gevent.event import Event
+
+from durable_streams.streams.wakes import Interest
 
 
 class Watch:
@@ -32,6 +35,7 @@ class Hub:
     def __init__(self) -> None:
         self.stopping = False
         self._events: dict[str, Event] = {}
+        self.interest: Final = Interest(self._events)
         self._watchers: dict[str, int] = {}
         self.readers = {"long-poll": 0, "sse": 0}
         """How many have a place now, by their kind."""

@@ -11,6 +11,7 @@ from typing import Final, Protocol
 from durable_streams.protocol.expiry import has_expired
 from durable_streams.protocol.state import StreamState
 from durable_streams.storage.contract import Change, Commit, Lost, Unit
+from durable_streams.streams.wakes import EVERYTHING, Interest
 
 REQUEST_BOUNDS: Final = (
     0.0005,
@@ -97,6 +98,7 @@ class WakeCounts:
 
     def __init__(self) -> None:
         self.wakes = 0
+        self.interest: Final = Interest(EVERYTHING)
 
     def announce(self, name: str) -> None:
         self.wakes += 1

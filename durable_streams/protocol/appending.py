@@ -28,7 +28,7 @@ from durable_streams.protocol.offsets import parse_offset
 from durable_streams.protocol.outcomes import Appended, Decision, Done
 from durable_streams.protocol.producers import drop_silent, is_duplicate, known_producer
 from durable_streams.protocol.requests import Append, Create, Extend, Producer, StreamLimits
-from durable_streams.protocol.state import ProducerState, StreamState, evolve
+from durable_streams.protocol.state import ProducerState, StreamState, evolve, grow
 
 
 def decide_append(found: StreamState | None, request: Append, now: float, limits: StreamLimits) -> Decision:
@@ -37,7 +37,8 @@ def decide_append(found: StreamState | None, request: Append, now: float, limits
     if state.closed:
         return _repeated_close(state, request)
     if request.body:
-        _check_content_type(state, request.content_type)
+        if request.content_type != state.config.content_type:
+            _check_content_type(state, request.content_type)
     elif not request.close:
         raise EmptyBody()
     producer = request.producer
@@ -49,15 +50,18 @@ def decide_append(found: StreamState | None, request: Append, now: float, limits
             return _unchanged(state, known)
     if request.expected_offset is not None and parse_offset(state.next_offset) != request.expected_offset:
         raise ExpectedOffsetMismatch(state.next_offset)
-    _check_stream_seq(state, request.stream_seq)
-    check_precondition(state, request.precondition)
+    if request.stream_seq is not None:
+        _check_stream_seq(state, request.stream_seq)
+    if request.precondition is not None:
+        check_precondition(state, request.precondition)
     data = request.body
     if data and state.config.is_json:
         data = stored_messages(request)
         if not data:
             # Section 9.1.3: ``[]`` is no append.
             raise EmptyArray()
-    check_size(state.own_bytes + len(data), limits)
+    if limits.bytes_max:
+        check_size(state.own_bytes + len(data), limits)
     return _accept(state, request, data, now, limits)
 
 
@@ -92,9 +96,7 @@ def check_size(own_bytes: int, limits: StreamLimits) -> None:
 
 
 def _accept(state: StreamState, request: Append, data: bytes, now: float, limits: StreamLimits) -> Decision:
-    after = evolve(state)
-    after.tail += len(data)
-    after.touched_at = now
+    after = grow(state, len(data), now)
     producer = request.producer
     accepted = None
     entries: tuple[str, ...] = ()
@@ -133,11 +135,11 @@ def _check_content_type(state: StreamState, received: str | None) -> None:
     config = state.config
     if received is None:
         raise BadRequest("Invalid header value for Content-Type: it is required when there is a body")
-    if received != config.content_type and media_type(received) != config.media_type:
+    if media_type(received) != config.media_type:
         raise ContentTypeMismatch(config.content_type, received)
 
 
-def _check_stream_seq(state: StreamState, received: str | None) -> None:
+def _check_stream_seq(state: StreamState, received: str) -> None:
     # Header values are Latin-1 text, so text order is the byte order that section 5.2 asks for.
-    if received is not None and state.stream_seq is not None and received <= state.stream_seq:
+    if state.stream_seq is not None and received <= state.stream_seq:
         raise StreamSeqRegression(state.stream_seq, received, state.next_offset)

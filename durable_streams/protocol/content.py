@@ -33,6 +33,7 @@ def check_content_type(content_type: str) -> str:
     return text
 
 
+@lru_cache(maxsize=1024)
 def is_json(content_type: str) -> bool:
     return media_type(content_type) == "application/json"
 

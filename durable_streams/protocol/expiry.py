@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from durable_streams.protocol.errors import StreamGone, StreamNotFound
-from durable_streams.protocol.state import StreamState
+from durable_streams.protocol.state import NO_EXPIRY, StreamState
 
 RECORDED_PARTS: Final = 8
 """A touch by a read is recorded when it is this part of the window ahead of what is recorded."""
@@ -36,6 +36,6 @@ def require_live(state: StreamState | None, name: str, now: float) -> StreamStat
         raise StreamNotFound(name)
     if state.deleted:
         raise StreamGone(name)
-    if has_expired(state, now):
+    if state.config.expiry is not NO_EXPIRY and has_expired(state, now):
         raise StreamGone(name) if state.forks else StreamNotFound(name)
     return state

@@ -70,15 +70,16 @@ class StreamConfig:
     """Some of its JSON messages may be stored as earlier versions did; see `protocol.messages.framing`."""
     media_type: str = field(init=False, repr=False, compare=False)
     is_json: bool = field(init=False, repr=False, compare=False)
+    forked_at: int = field(init=False, repr=False, compare=False)
+    """The first position whose byte is this stream's own."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "media_type", media_type(self.content_type))
         object.__setattr__(self, "is_json", is_json(self.content_type))
-
-    @property
-    def forked_at(self) -> int:
-        """The first position whose byte is this stream's own."""
-        return self.fork.position if self.fork else 0
+        object.__setattr__(self, "forked_at", self.fork.position if self.fork else 0)
+        if self.expiry == NO_EXPIRY:
+            # One object, so that "never expires", which every request asks, is one comparison.
+            object.__setattr__(self, "expiry", NO_EXPIRY)
 
 
 @dataclass(slots=True, eq=False)
@@ -163,13 +164,21 @@ class StreamState:
 def evolve(state: StreamState, **changes: Any) -> StreamState:
     """The successor of ``state``: one revision later, with ``changes`` to its fields, and not recorded yet.
 
-    The only way to make a state out of another. Until a decision gives it away it may set more fields; an append does
-    so, because it is the fastest way. A new ``config`` makes it the first state of another uid.
+    With ``grow``, the only way to make a state out of another. Until a decision gives it away it may set more fields.
+    A new ``config`` makes it the first state of another uid.
     """
-    successor = StreamState(
+    successor = grow(state, 0, state.touched_at)
+    for name, value in changes.items():
+        setattr(successor, name, value)
+    return successor
+
+
+def grow(state: StreamState, size: int, now: float) -> StreamState:
+    """The successor of ``state`` that is longer by ``size`` bytes, written at ``now``: every append makes one."""
+    return StreamState(
         state.config,
-        state.tail,
-        state.touched_at,
+        state.tail + size,
+        now,
         state.closed,
         state.closed_by,
         state.stream_seq,
@@ -178,6 +187,3 @@ def evolve(state: StreamState, **changes: Any) -> StreamState:
         state.deleted,
         state.revision + 1,
     )
-    for name, value in changes.items():
-        setattr(successor, name, value)
-    return successor

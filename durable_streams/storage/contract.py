@@ -80,7 +80,9 @@ class Change:
         after, before = self.after, self.before
         if after is None:
             return False
-        return before is None or before.config.uid != after.config.uid
+        if before is None:
+            return True
+        return before.config is not after.config and before.config.uid != after.config.uid
 
 
 Unit = tuple[Change, ...]

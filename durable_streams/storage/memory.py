@@ -11,7 +11,7 @@ from itertools import islice, takewhile
 from BTrees.OOBTree import OOTreeSet
 
 from durable_streams.protocol.errors import StreamNotFound
-from durable_streams.protocol.state import StreamState
+from durable_streams.protocol.state import NO_EXPIRY, StreamState
 from durable_streams.storage.contract import (
     NOTHING_LOST,
     Change,
@@ -66,22 +66,29 @@ class InMemoryStorage(Storage):
 
     def _apply(self, change: Change) -> None:
         before, after = change.before, change.after
+        if before is None or after is None or before.config is not after.config:
+            self._begin_or_end(change)
+            if after is None:
+                return
+        config = after.config
+        self._states[config.name] = after
+        own = self._bytes[config.uid]
+        for data in change.appended:
+            own += data
+        if after.deleted or config.expiry is not NO_EXPIRY:
+            self._deadlines.note(after)
+
+    def _begin_or_end(self, change: Change) -> None:
+        before, after = change.before, change.after
         if before is not None and (after is None or change.is_new):
             del self._states[before.config.name]
             del self._bytes[before.config.uid]
         if after is None:
             if before is not None:
                 self._names.remove(before.config.name)
-            return
-        config = after.config
-        self._states[config.name] = after
-        own = self._bytes.get(config.uid)
-        if own is None:
-            own = self._bytes[config.uid] = bytearray()
-            self._names.add(config.name)
-        for data in change.appended:
-            own += data
-        self._deadlines.note(after)
+        elif after.config.uid not in self._bytes:
+            self._bytes[after.config.uid] = bytearray()
+            self._names.add(after.config.name)
 
     def names(self, prefix: str, after: str, limit: int) -> list[str]:
         keys = self._names.keys(after, excludemin=True) if after >= prefix else self._names.keys(prefix)

@@ -71,8 +71,7 @@ class Pipeline:
         clock: Callable[[], float] = time,
     ) -> None:
         """``touches``: of windows, seen in every state that is given out or decided on."""
-        self.limits = limits
-        self.clock = clock
+        self.limits, self.clock = limits, clock
         self._storage = storage
         self._record: Commit = storage.commit
         self._announce, self._touches = announce, touches
@@ -80,6 +79,11 @@ class Pipeline:
         """Gives the state of a stream as recorded now."""
         self.budget = budget_of(storage, limits)
         self._committers: list[_Committer] = []
+        submit = self._submit_inline if storage.commits_inline else self._submit_queued
+        self.submit: Callable[[Request], Outcome] = submit
+        """Carries out a request, also if its caller is killed meanwhile; returns when it is as durable as the storage
+        promises, or raises the ProtocolError that refuses it.
+        """
 
     def start(self) -> None:
         """Start the committers; the storage is open. An inline storage needs none."""
@@ -114,12 +118,14 @@ class Pipeline:
     def known(self, name: str, now: float) -> StreamState | None:
         """The state to decide a write on, with the newest touch of its window; the commit finds out if it is old."""
         state = self._storage.known(name)
-        return None if state is None else self._touches.see(state, now)
+        return state if state is None or state.config.expiry.ttl_s is None else self._touches.see(state, now)
 
     def find(self, name: str, now: float) -> StreamState | None:
         """The state as recorded now, with the newest touch of its window."""
+        if not self._storage.shared:
+            return self.known(name, now)
         # Noted before the question: a touch that is recorded meanwhile may be in neither the answer nor here.
-        touched_at = self._touches.latest(name, now) if self._storage.shared else 0.0
+        touched_at = self._touches.latest(name, now)
         state = self.recorded(name)
         return None if state is None else self._touches.see(state, now, touched_at)
 
@@ -132,13 +138,7 @@ class Pipeline:
             for name, state in found.items()
         }
 
-    def submit(self, request: Request) -> Outcome:
-        """Carry out ``request`` and return when it is as durable as the storage promises.
-
-        Raises the ProtocolError that refuses it. A request whose caller is killed meanwhile is still carried out.
-        """
-        if self._storage.commits_inline:
-            return self._submit_inline(request)
+    def _submit_queued(self, request: Request) -> Outcome:
         return self._committers[self._storage.shard_of(request.name)].submit(request)
 
     def submit_all(self, requests: Iterable[Request]) -> list[Answer]:

@@ -15,7 +15,7 @@ from durable_streams.protocol.expiry import has_expired, require_live
 from durable_streams.protocol.offsets import Offset
 from durable_streams.protocol.outcomes import Appended, Created, Removed
 from durable_streams.protocol.requests import Append, Create
-from durable_streams.protocol.state import StreamState
+from durable_streams.protocol.state import NO_EXPIRY, StreamState
 from durable_streams.storage.contract import Change, Storage
 from durable_streams.streams.batch import Limits
 from durable_streams.streams.forks import Forks
@@ -51,12 +51,17 @@ class StreamStore:
 
         def changed(changes: Sequence[Change]) -> None:
             for change in changes:
-                touches.settle(change)
-                lives.settle(change)
+                before, after = change.before, change.after
+                if before is None or after is None or after.config is not before.config:
+                    lives.settle(change)
+                    touches.settle(change)
+                elif after.config.expiry is not NO_EXPIRY:
+                    touches.settle(change)
             announce(changes)
 
         self._splitter = splitter = Splitter(limits.messages_max)
         self._pipeline = pipeline = Pipeline(storage, limits, changed, touches, clock)
+        self._submit_append = cast("Callable[[Append], Appended]", pipeline.submit)
         self._references = references = References(pipeline)
         self.reader = reader = Reader(storage, pipeline.recorded)
         forks = Forks(storage, pipeline, reader, references, lives, splitter)
@@ -100,8 +105,9 @@ class StreamStore:
 
     def find(self, name: str) -> StreamState:
         """The stream for a client; raises StreamNotFound or StreamGone."""
-        now = self.clock()
-        return require_live(self._pipeline.find(name, now), name, now)
+        pipeline = self._pipeline
+        now = pipeline.clock()
+        return require_live(pipeline.find(name, now), name, now)
 
     def find_all(self, names: Sequence[str]) -> dict[str, StreamState]:
         """Those of ``names`` that a client could read, found with one question."""
@@ -147,7 +153,7 @@ class StreamStore:
     def append(self, request: Append) -> Appended:
         """Sections 5.2 and 5.3; raises the ProtocolError that refuses it."""
         self._splitter.split_append(request)
-        outcome = cast(Appended, self._pipeline.submit(request))
+        outcome = self._submit_append(request)
         if outcome.duplicate and (state := self.storage.known(request.name)) is not None:
             # It wrote nothing, but it was a write that was accepted.
             self.touch(state)

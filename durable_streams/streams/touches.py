@@ -56,7 +56,8 @@ class Touches:
 
         ``touched_at``: a touch that was known here a moment ago.
         """
-        if not (self._touched or self._readers or self._shared or touched_at):
+        if recorded.config.expiry.ttl_s is None:
+            # It has no window.
             return recorded
         touched_at = max(touched_at, recorded.touched_at)
         if self._touched or self._readers:

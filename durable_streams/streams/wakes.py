@@ -7,8 +7,8 @@ and a regular look at the watched streams finds what the relay has lost.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from typing import Protocol
+from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
+from typing import Final, Protocol
 
 from durable_streams.protocol.state import StreamState
 from durable_streams.storage.abilities import Relay, Wake
@@ -17,8 +17,31 @@ from durable_streams.storage.contract import Change
 Find = Callable[[Collection[str]], Mapping[str, StreamState | None]]
 
 
+class _Everything:
+    """Contains every name."""
+
+    def __contains__(self, name: object) -> bool:
+        return True
+
+
+EVERYTHING: Final[Container[str]] = _Everything()
+
+
+class Interest:
+    """What a listener wants to be told of: ``names`` is asked at every append, so a dictionary is best."""
+
+    __slots__ = ("names",)
+
+    def __init__(self, names: Container[str]) -> None:
+        self.names = names
+
+
 class Listener(Protocol):
     """Somebody who acts on wakes. Its methods are called in the event loop; they neither wait nor raise."""
+
+    @property
+    def interest(self) -> Interest:
+        """The streams of which it is told; always the same object."""
 
     def announce(self, name: str) -> None:
         """The stream ``name`` may have changed."""
@@ -78,7 +101,8 @@ class Wakes:
 
     def _announce(self, name: str) -> None:
         for listener in self._listeners:
-            listener.announce(name)
+            if name in listener.interest.names:
+                listener.announce(name)
 
     def lost(self) -> None:
         """Some wakes of other processes are missing, and nobody knows which."""

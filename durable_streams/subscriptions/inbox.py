@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from durable_streams.protocol.errors import ProtocolError, StreamDamaged
 from durable_streams.protocol.names import RESERVED
+from durable_streams.streams.wakes import EVERYTHING, Interest
 
 if TYPE_CHECKING:
     from durable_streams.subscriptions.registry import Registry
@@ -26,6 +27,8 @@ class Inbox:
 
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
+        self.interest: Final = Interest(EVERYTHING) if registry.shared else registry.index.interest
+        """Of a shared storage, also the histories that other processes have changed."""
         self._streams: dict[str, None] = {}
         self._subscriptions: dict[str, None] = {}
         """Ids of those that other processes may have changed."""

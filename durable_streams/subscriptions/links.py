@@ -13,6 +13,7 @@ from typing import Final
 from durable_streams.protocol.names import is_reserved
 from durable_streams.protocol.subscriptions.globs import GlobTree, literal_prefix
 from durable_streams.protocol.subscriptions.state import Link, Subscription
+from durable_streams.streams.wakes import EVERYTHING, Interest
 
 REMEMBERED_MAX: Final = 200_000
 """Names of which it is remembered whom they wake: about 20 MB."""
@@ -25,6 +26,8 @@ class LinkIndex:
 
     def __init__(self) -> None:
         self._explicit: dict[str, dict[str, None]] = {}
+        self.interest: Final = Interest(self._explicit)
+        """Everything, while there are patterns."""
         self._patterns: GlobTree[str] = GlobTree()
         self._pattern_texts: Counter[str] = Counter()
         self._channels: Counter[str] = Counter()
@@ -52,6 +55,7 @@ class LinkIndex:
         if pattern is not None:
             self._patterns.add(pattern, found.id)
             self._pattern_texts[pattern] += 1
+            self.interest.names = EVERYTHING
         self._channels.update(found.config.channels)
         self._remembered.clear()
         self.link_all(found.id, found.links.values())
@@ -62,6 +66,8 @@ class LinkIndex:
         if pattern is not None:
             self._patterns.discard(pattern, found.id)
             _take(self._pattern_texts, pattern)
+            if not self._pattern_texts:
+                self.interest.names = self._explicit
         for channel in found.config.channels:
             _take(self._channels, channel)
         self._remembered.clear()

@@ -51,12 +51,12 @@ class Registry:
         self.histories = histories
         self.streams = streams
         self.clock = clock
+        self.shared = shared
         self.index = LinkIndex()
         self.tombstones = Tombstones(histories, FOLDER)
         self.inbox = Inbox(self)
         self.on_change: Callable[[Tracked], None] = lambda tracked: None
         """Told of every subscription that something has happened to; it neither waits nor raises."""
-        self.shared = shared
         self._all: dict[str, Tracked] = {}
         self._damaged: dict[str, StreamDamaged] = {}
 

@@ -196,7 +196,7 @@ class StreamDispatcher:
         self, endpoint: StreamEndpoint, base_path: str, otherwise: WSGIApplication, theirs: Sequence[str] = ()
     ) -> None:
         """``theirs``: paths below the base that belong to ``otherwise``; one that ends in a slash, with all below."""
-        self._endpoint = endpoint
+        self._serve = endpoint.serve
         self._otherwise = otherwise
         self._base = base_path
         self._prefix = base_path + "/"
@@ -208,12 +208,12 @@ class StreamDispatcher:
         path: str = environ["PATH_INFO"]
         if not path.startswith(self._prefix) and path != self._base:
             return self._otherwise(environ, start_response)
-        # A target that begins with the base as it is written, which all others do, needs no closer look.
-        if not environ.get("RAW_URI", "").startswith(self._prefix) and encodes_base(environ, self._base):
+        # Most targets have no escape, so they need no closer look.
+        if "%2" in environ.get("RAW_URI", "%2") and encodes_base(environ, self._base):
             return self._otherwise(environ, start_response)
         if self._their_paths and (path in self._their_paths or path.startswith(self._their_folders)):
             return self._otherwise(environ, start_response)
-        return self._endpoint.serve(environ, start_response, path[self._skip :])
+        return self._serve(environ, start_response, path[self._skip :])
 
 
 def mount(app: Flask, service: StreamService, config: Config, hooks: Hooks) -> None:

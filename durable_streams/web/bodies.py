@@ -7,6 +7,7 @@ it is sent, such as the words of a model, is one append.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from io import BytesIO
 from typing import Any, Final
 
@@ -28,6 +29,8 @@ BODY_READ_BYTES_MAX: Final = 1024 * 1024
 HELD_BYTES: Final = "durable_streams.held_bytes"
 """In the environ of a request: what InFlight counts for it."""
 _LENGTH_DIGITS_MAX: Final = 18
+LENGTHS_REMEMBERED: Final = 4096
+"""Values of Content-Length that are checked once and then known; a refused one is not remembered."""
 FIRST_S: Final = 30.0
 SLOWEST_BYTES_PER_S: Final = 100
 """Beyond the first seconds a body that has declared its length must arrive at this rate."""
@@ -69,6 +72,7 @@ class BodyReader:
         self._silence_s = silence_s
         self._in_flight = in_flight or InFlight(0)
         self._decoding = BoundedSemaphore(decoded_at_once)
+        self._declared_length = lru_cache(LENGTHS_REMEMBERED)(self._parse_length)
 
     def release(self, environ: Environ) -> None:
         """The body that was read for ``environ`` is no longer held."""
@@ -81,39 +85,39 @@ class BodyReader:
         Raises InvalidBody, BodyTimeout, UnsupportedCoding, RequestBodyTooLarge or Unavailable (then often unread).
         """
         body = self._read(environ)
-        coding = environ.get("HTTP_CONTENT_ENCODING")
-        if coding is None:
+        if "HTTP_CONTENT_ENCODING" not in environ:
             return body
         with self._decoding:
-            decoded = decode_body(body, coding, self._bytes_max)
+            decoded = decode_body(body, environ["HTTP_CONTENT_ENCODING"], self._bytes_max)
         self._in_flight.take(environ, len(decoded))
         return decoded
 
     def _read(self, environ: Environ) -> bytes:
-        length = self._declared_length(environ)
-        if length == 0:
+        text = environ.get("CONTENT_LENGTH")
+        if text:
+            length = self._declared_length(text)
+        elif environ.get("HTTP_TRANSFER_ENCODING"):
+            # Chunks, which mark their own end.
+            length = None
+        else:
             return b""
         source = environ["wsgi.input"]
-        if type(source) is BytesIO and length is not None:
-            return self._checked(source.read(length), length)
+        if length is not None and type(source) is BytesIO:
+            return _checked(source.read(length), length)
         sock = environ.get(SERVER_SOCKET)
         if length is None:
             return self._read_pieces(environ, source, sock, None)
         self._in_flight.take(environ, length)
         with deadline(FIRST_S + length / SLOWEST_BYTES_PER_S, _too_slow):
-            return self._checked(self._read_pieces(environ, source, sock, length), length)
+            return _checked(self._read_pieces(environ, source, sock, length), length)
 
-    def _declared_length(self, environ: Environ) -> int | None:
-        """Content-Length, or None for a chunked body, which marks its own end."""
-        text = environ.get("CONTENT_LENGTH")
-        if text:
-            if not (text.isascii() and text.isdigit()):
-                raise InvalidBody(f"Content-Length {text!r} is not a number of bytes")
-            # Checked as text: int() refuses thousands of digits.
-            if len(text) > _LENGTH_DIGITS_MAX or int(text) > self._bytes_max:
-                raise RequestBodyTooLarge(self._bytes_max)
-            return int(text)
-        return None if environ.get("HTTP_TRANSFER_ENCODING") else 0
+    def _parse_length(self, text: str) -> int:
+        if not (text.isascii() and text.isdigit()):
+            raise InvalidBody(f"Content-Length {text!r} is not a number of bytes")
+        # Checked as text: int() refuses thousands of digits.
+        if len(text) > _LENGTH_DIGITS_MAX or int(text) > self._bytes_max:
+            raise RequestBodyTooLarge(self._bytes_max)
+        return int(text)
 
     def _read_pieces(self, environ: Environ, source: Any, sock: Any, length: int | None) -> bytes:
         pieces: list[bytes] = []
@@ -144,10 +148,11 @@ class BodyReader:
             raise InvalidBody(f"failed to read request body: {exc}") from exc
         return piece
 
-    def _checked(self, body: bytes, length: int | None) -> bytes:
-        if length is not None and len(body) != length:
-            raise InvalidBody(f"the body ended after {len(body)} of {length} bytes")
-        return body
+
+def _checked(body: bytes, length: int) -> bytes:
+    if len(body) != length:
+        raise InvalidBody(f"the body ended after {len(body)} of {length} bytes")
+    return body
 
 
 def _too_slow() -> BodyTimeout:

@@ -76,10 +76,12 @@ class StreamEndpoint:
         return response.send(start_response, headers)
 
     def _respond(self, exchange: Exchange, raw_name: str) -> Response:
-        if exchange.environ["REQUEST_METHOD"] == "OPTIONS":
+        environ = exchange.environ
+        if environ["REQUEST_METHOD"] == "OPTIONS":
             exchange.operation = PREFLIGHT
-            return self._cors.preflight(exchange.environ, self._streams.allowed_methods)
-        self._refuse_foreign_write(exchange.environ)
+            return self._cors.preflight(environ, self._streams.allowed_methods)
+        if "HTTP_ORIGIN" in environ:
+            self._refuse_foreign_write(environ)
         # Before the names are checked: control paths have their own rules.
         if raw_name.startswith(RESERVED) and is_reserved(raw_name):
             handler = self._control.route(exchange, raw_name)

@@ -33,6 +33,19 @@ LONG_POLL: Final = "long-poll"
 SSE: Final = "sse"
 QUERIES_REMEMBERED: Final = 512
 """Readers of one stream ask for the same places; a refused query is not remembered."""
+CONTENT_TYPES_REMEMBERED: Final = 512
+_APPEND_HEADERS: Final = frozenset(
+    {
+        "HTTP_IF_MATCH",
+        "HTTP_IF_NONE_MATCH",
+        "HTTP_PRODUCER_EPOCH",
+        "HTTP_PRODUCER_ID",
+        "HTTP_PRODUCER_SEQ",
+        "HTTP_STREAM_CLOSED",
+        "HTTP_STREAM_EXPECTED_OFFSET",
+        "HTTP_STREAM_SEQ",
+    }
+)
 _NO_PRODUCER: Final = (None, None, None)
 _READ_PARAMETERS: Final = ("offset", "live", "cursor")
 
@@ -102,6 +115,11 @@ def parse_create(environ: Environ, name: str, body: bytes, source: str | None) -
 
 
 def parse_append(environ: Environ, name: str, body: bytes) -> Append:
+    # The content type of an empty body is ignored (section 5.2).
+    content_type = _content_type(environ) if body else None
+    if environ.keys().isdisjoint(_APPEND_HEADERS):
+        # One look in place of nine: most appends have none of them.
+        return Append(name, content_type, body)
     closed = environ.get("HTTP_STREAM_CLOSED")
     expected = environ.get("HTTP_STREAM_EXPECTED_OFFSET")
     stream_seq = environ.get("HTTP_STREAM_SEQ")
@@ -112,8 +130,7 @@ def parse_append(environ: Environ, name: str, body: bytes) -> Append:
     )
     return Append(
         name,
-        # The content type of an empty body is ignored (section 5.2).
-        _content_type(environ) if body else None,
+        content_type,
         body,
         closed is not None and is_true(closed),
         None if stream_seq is None else check_length("Stream-Seq", stream_seq),
@@ -131,13 +148,9 @@ def parse_precondition(environ: Environ) -> Precondition | None:
     return Precondition(if_match, if_none_match)
 
 
-def parse_read(environ: Environ) -> Read:
-    """What a GET asks for; raises BadRequest or InvalidOffset."""
-    return _parse_read(environ.get("QUERY_STRING", ""), environ.get("HTTP_LAST_EVENT_ID"))
-
-
 @lru_cache(QUERIES_REMEMBERED)
-def _parse_read(query_string: str, last_event_id: str | None) -> Read:
+def parse_read(query_string: str, last_event_id: str | None) -> Read:
+    """What a GET asks for; raises BadRequest or InvalidOffset."""
     query = _read_parameters(query_string)
     offset, live, cursor = query.get("offset"), query.get("live"), query.get("cursor")
     if live is not None and live not in (LONG_POLL, SSE):
@@ -151,7 +164,12 @@ def _parse_read(query_string: str, last_event_id: str | None) -> Read:
 
 def _content_type(environ: Environ) -> str | None:
     value: str | None = environ.get("CONTENT_TYPE")
-    return None if value is None else check_content_type(check_length("Content-Type", value))
+    return None if value is None else _checked_content_type(value)
+
+
+@lru_cache(CONTENT_TYPES_REMEMBERED)
+def _checked_content_type(value: str) -> str:
+    return check_content_type(check_length("Content-Type", value))
 
 
 def _fork(environ: Environ, source: str | None) -> ForkSource | None:

@@ -30,8 +30,9 @@ def created(outcome: Created, location: str) -> Response:
 
 def appended(outcome: Appended) -> Response:
     """204; 200 when an idempotent producer's data was new (section 5.2.1)."""
-    headers = [(NEXT_OFFSET, outcome.state.next_offset)]
-    if outcome.closed:
+    state = outcome.state
+    headers = [(NEXT_OFFSET, state.next_offset)]
+    if state.closed:
         headers.append(CLOSED)
     producer = outcome.producer
     if producer is None:

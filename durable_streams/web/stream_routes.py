@@ -118,8 +118,9 @@ class StreamRoutes:
         return handler
 
     def _route_read(self, exchange: Exchange) -> Handler:
+        environ = exchange.environ
         exchange.operation = READ
-        exchange.read = read = parse_read(exchange.environ)
+        exchange.read = read = parse_read(environ.get("QUERY_STRING", ""), environ.get("HTTP_LAST_EVENT_ID"))
         exchange.live = live = read.live
         if live is None:
             return self._catch_up

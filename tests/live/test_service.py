@@ -126,6 +126,7 @@ def test_a_change_reaches_those_who_wait_only_when_it_is_kept(
     service.open()
     heard: list[str] = []
     service.hub.announce = lambda name: heard.append(f"{storage.said[-1]} {name}")  # type: ignore[method-assign]
-    service.store.create(Create("s", "text/plain", NO_EXPIRY, False, b""))
+    with service.hub.watch("s"):
+        service.store.create(Create("s", "text/plain", NO_EXPIRY, False, b""))
     assert heard == ["commit s"]
     service.close()

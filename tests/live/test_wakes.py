@@ -17,7 +17,7 @@ from durable_streams.storage.abilities import Shared, Wake
 from durable_streams.storage.contract import Change
 from durable_streams.storage.memory import InMemoryStorage
 from durable_streams.streams.batch import Limits
-from durable_streams.streams.wakes import Wakes, wake_of
+from durable_streams.streams.wakes import EVERYTHING, Interest, Wakes, wake_of
 from durable_streams.worker.client_socket import ClientSocket
 from tests.live.shared_storage import SharedMemory, Wire
 
@@ -30,6 +30,7 @@ class Recorder:
     def __init__(self, *watched: str) -> None:
         self.heard: list[str] = []
         self.names = set(watched)
+        self.interest = Interest(EVERYTHING)
 
     def announce(self, name: str) -> None:
         self.heard.append(name)
@@ -109,6 +110,21 @@ def test_all_changes_of_a_batch_are_published_together() -> None:
         states.append(store.find(name))
     wakes.publish([Change(None, state) for state in states])
     assert [[wake.name for wake in batch] for batch in published] == [["a", "b"]]
+
+
+def test_a_listener_is_told_of_what_it_is_interested_in() -> None:
+    all_of_it, one, none = Recorder(), Recorder(), Recorder()
+    one.interest.names, none.interest.names = {"b": None}, set()
+    wakes = Wakes([all_of_it, one, none])
+    store = StreamService(InMemoryStorage(), Limits()).store
+    store.open()
+    for name in ("a", "b"):
+        store.create(Create(name, "text/plain", NO_EXPIRY, closed=False, body=b""))
+    wakes.publish([Change(None, store.find(name)) for name in ("a", "b")])
+    # The interest may change at any time.
+    none.interest.names = EVERYTHING
+    wakes.publish([Change(store.find("a"), None)])
+    assert (all_of_it.heard, one.heard, none.heard) == (["a", "b", "a"], ["b"], ["a"])
 
 
 # -- through the relay ---------------------------------------------------------------------------------------------

@@ -65,6 +65,7 @@ def test_the_index_says_what_the_links_say(subscriptions: list[Subscription], da
         }
         assert set(index.watchers(path)) == expected
         assert index.may_wake(path) is bool(expected)
+        assert path in index.interest.names or not expected
 
 
 def test_when_all_have_gone_nothing_is_kept() -> None:
@@ -76,6 +77,7 @@ def test_when_all_have_gone_nothing_is_kept() -> None:
     for one in found:
         index.remove(one)
     assert not index.may_wake("a/b")
+    assert "a/b" not in index.interest.names
     assert (index.prefixes(), index.explicit_paths(), len(index._patterns)) == ([], [], 0)
     assert (index._channels, index._pattern_texts, index._remembered) == ({}, {}, {})
 

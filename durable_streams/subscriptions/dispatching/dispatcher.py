@@ -16,6 +16,7 @@ from gevent.event import Event
 
 from durable_streams.protocol.errors import ProtocolError
 from durable_streams.protocol.subscriptions.retrying import NextStep, Step, next_step
+from durable_streams.streams.wakes import Interest
 from durable_streams.subscriptions.compaction import compact, is_long
 from durable_streams.subscriptions.dispatching.crews import Crews
 from durable_streams.subscriptions.dispatching.timers import Timers
@@ -69,6 +70,10 @@ class Dispatcher:
         """Something has happened to a subscription."""
         self._poked[tracked] = None
         self._event.set()
+
+    @property
+    def interest(self) -> Interest:
+        return self._registry.inbox.interest
 
     def announce(self, name: str) -> None:
         if self._registry.inbox.put(name):
