@@ -150,6 +150,10 @@ bench-subscriptions: $(VENV)/dev.stamp ## Measure what 10,000 subscriptions add 
 bench-postgres: $(VENV)/dev.stamp ## Measure what the postgres mode costs, against what it should reach
 	$(BIN)/python -m benchmarks.scale $(BENCH_ARGS)
 
+.PHONY: simulate-scale
+simulate-scale: $(VENV)/dev.stamp ## Simulate up to 64 workers and 8 databases from the costs that bench-postgres has measured
+	$(BIN)/python -m benchmarks.scale.curve --picture docs/scaling.svg
+
 .PHONY: bench-webhooks
 bench-webhooks: $(VENV)/dev.stamp ## Measure small POSTs while 1,000 webhook subscriptions are kept busy
 	$(BIN)/python -m benchmarks.webhooks $(BENCH_ARGS)

@@ -27,7 +27,7 @@ def small_requests(cluster: Cluster, workers: int, seconds: float, folder: Path)
     kind = ours("postgres" if workers else "memory")
     if workers:
         own = {"DS_POSTGRES__DSN": cluster.dsn, "DS_POSTGRES__DB_SCHEMA": new_schema()}
-        kind = replace(kind, environ=kind.environ | own | {"WEB_CONCURRENCY": str(workers)})
+        kind = replace(kind, environ=dict(kind.environ) | own | {"WEB_CONCURRENCY": str(workers)})
     with running(kind, folder / "data") as server:
         post = posts(CONNECTIONS, STREAMS, SMALL)
         post(server, 1, folder)
