@@ -19,8 +19,9 @@ BIN := $(VENV)/bin
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
 INSTALL_LOCKED := requirements/install.sh
 
-# Test processes run in parallel, one a core; a module's tests stay together, so that they share its server.
-PYTEST_WORKERS ?= auto
+# Test processes run in parallel; a module's tests stay together, so that they share its server. There is one process
+# more than cores, for the tests that wait for a server.
+PYTEST_WORKERS ?= $(shell expr 1 + "$$(getconf _NPROCESSORS_ONLN)")
 PYTEST_ARGS ?=
 # What the tools remember between runs stands outside the checkout.
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/durable-streams-server/$(notdir $(CURDIR))
@@ -28,6 +29,9 @@ export RUFF_CACHE_DIR := $(CACHE)/ruff
 export MYPY_CACHE_DIR := $(CACHE)/mypy
 export COVERAGE_FILE := $(CACHE)/coverage/data
 export HYPOTHESIS_STORAGE_DIRECTORY := $(CACHE)/hypothesis
+# Tests start some hundred Python processes: without saved bytecode each compiles for another second.
+export PYTHONPYCACHEPREFIX := $(CACHE)/bytecode
+export PYTHONDONTWRITEBYTECODE :=
 PYTEST := $(BIN)/python -m pytest -o cache_dir=$(CACHE)/pytest -n $(PYTEST_WORKERS) --dist loadscope --no-loadscope-reorder
 
 .PHONY: help

@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 
 from tests.servers import ROOT
-from tests.tiers import APART, FAST, LONG, SLOWEST_FIRST, TESTS, Tier, tier_of
+from tests.tiers import APART, FAST, LONG, SLOWEST_FIRST, SMALLEST_LAST, TESTS, Tier, tier_of
 from tests.watching import files_below
 
 
 def test_every_row_names_what_is_there() -> None:
-    rows = {*FAST, *LONG, *SLOWEST_FIRST, *APART}
+    rows = {*FAST, *LONG, *SLOWEST_FIRST, *SMALLEST_LAST, *APART}
     assert [row for row in rows if not (TESTS / row).exists()] == []
     assert not FAST & LONG
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from enum import StrEnum
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -65,30 +66,39 @@ LONG: Final = frozenset(
     }
 )
 """Folders and modules below tests/ that take minutes."""
-SLOWEST_FIRST: Final = ("conformance", "crash", "clients", "contract", "cli", "worker")
+SLOWEST_FIRST: Final = ("conformance", "crash", "clients", "postgres", "cli", "worker", "server")
 """Begun last, what takes long would keep one process busy while the others have nothing to do."""
+SMALLEST_LAST: Final = ("contract",)
+"""Dealt out test by test, so that all processes end at once."""
 APART: Final = ("conformance", "contract")
 """Folders whose tests share nothing, so that each may run in any process."""
 # Of tests/clients, those that share a server: `[http-memory-catch-up-text]` is on the server `http-memory`.
 _SERVER: Final = re.compile(r"\[(https?-.+?)-(?:catch-up|long-poll|sse)\b")
 
 
+@cache
 def folder_of(path: Path) -> str:
     """The folder below tests/ that holds the test module, or the module's own name."""
     return path.relative_to(TESTS).parts[0]
 
 
-def tier_of(item: pytest.Item) -> Tier:
-    path = item.path.relative_to(TESTS)
-    if item.get_closest_marker(Tier.LONG) or {path.parts[0], str(path)} & LONG:
+@cache
+def _tier_of_module(path: Path) -> Tier:
+    if {folder_of(path), str(path.relative_to(TESTS))} & LONG:
         return Tier.LONG
-    return Tier.FAST if folder_of(item.path) in FAST else Tier.STANDARD
+    return Tier.FAST if folder_of(path) in FAST else Tier.STANDARD
+
+
+def tier_of(item: pytest.Item) -> Tier:
+    return Tier.LONG if item.get_closest_marker(Tier.LONG) else _tier_of_module(item.path)
 
 
 def place_of(item: pytest.Item) -> int:
     """Where in the order of a run a test stands."""
     folder = folder_of(item.path)
-    return SLOWEST_FIRST.index(folder) if folder in SLOWEST_FIRST else len(SLOWEST_FIRST)
+    if folder in SLOWEST_FIRST:
+        return SLOWEST_FIRST.index(folder)
+    return len(SLOWEST_FIRST) + (folder in SMALLEST_LAST)
 
 
 class PiecesScheduling(LoadScopeScheduling):  # type: ignore[misc]

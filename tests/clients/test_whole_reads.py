@@ -1,4 +1,7 @@
-"""The official clients read 20 MB back whole, in one call that is not live, from every storage mode."""
+"""The official clients read 20 MB back whole, in one call that is not live, from every storage mode.
+
+`make test` takes one mode, `make test-long` the others.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from uuid import uuid4
 import pytest
 
 from tests.clients.test_official_clients import run_client
-from tests.servers import ROOT, SERVER_KINDS, Server, ServerKind, running_server
+from tests.servers import ROOT, SERVER_KINDS, USUAL_KIND, Server, ServerKind, running_server
 
 BYTES = 20_000_000
 APPENDS = 4
@@ -19,12 +22,12 @@ CONTENT_TYPES = {
     "bytes": "application/octet-stream",
     "json": "application/json",
 }
-MODES = [kind for kind in SERVER_KINDS if not kind.is_variant]
+MODES = [kind.param(is_long=kind.name != USUAL_KIND) for kind in SERVER_KINDS if not kind.is_variant]
 
 pytestmark = pytest.mark.server
 
 
-@pytest.fixture(scope="module", params=MODES, ids=lambda kind: kind.name)
+@pytest.fixture(scope="module", params=MODES)
 def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     kind: ServerKind = request.param
     settings = {"DS_LIMITS__MAX_MESSAGES_PER_REQUEST": "0", **kind.environ}

@@ -74,7 +74,9 @@ class Kind:
 
     @property
     def storage(self) -> Storage:
-        """One of them, not opened, to see what it promises."""
+        """One of them, not opened, to see what it promises; no database is started for it."""
+        if self.build is postgres_in:
+            return PostgresStorage(PostgresOptions(dsn=""))
         return self.build(Path("never-opened"))
 
 

@@ -21,7 +21,7 @@ def produced(seq: int) -> dict[str, str]:
     return TEXT | {"Producer-Id": "p", "Producer-Epoch": "0", "Producer-Seq": str(seq)}
 
 
-@pytest.mark.parametrize("mode", ["file-durable", "acid"])
+@pytest.mark.parametrize("mode", [pytest.param("file-durable", marks=pytest.mark.long), "acid"])
 def test_after_a_failed_sync_writes_are_refused_reads_go_on_and_a_restart_settles_it(
     mode: str, tmp_path: Path
 ) -> None:

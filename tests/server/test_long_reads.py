@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import socket
 from collections.abc import Iterator
 from uuid import uuid4
@@ -10,7 +11,7 @@ import pytest
 
 from tests.servers import Server, ServerKind, running_server
 
-BODY = b"".join(b"%09d " % number for number in range(800_000))
+BODY = random.Random(1).randbytes(4_000_000).hex().encode()
 """Far more than the buffers of a connection hold."""
 TEXT = {"Content-Type": "text/plain"}
 
