@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import signal
+from enum import Enum, auto
 from functools import partial
 from time import monotonic
 from typing import Any, Final
@@ -44,9 +45,17 @@ LAST_REQUESTS_S: Final = 0.25
 """In a stop: how long requests are still read from idle connections, so that those on their way are answered."""
 STOP_ROUND_S: Final = 0.02
 QUICK_STOP_S: Final = 0.3
-UNIX: Final[None] = None
-"""In place of whether a proxy at the client's address is trusted."""
 HOOKS: Final = ("pre_request", "post_request")
+
+
+class Peer(Enum):
+    """Who is at the other end of a connection, as far as the reading of its requests depends on it."""
+
+    LOCAL = auto()
+    """On a Unix socket, which has no address."""
+    TRUSTED = auto()
+    """A proxy that is believed the scheme it names."""
+    UNTRUSTED = auto()
 
 
 class StreamWorker(GeventWorker):  # type: ignore[misc]
@@ -71,8 +80,11 @@ class StreamWorker(GeventWorker):  # type: ignore[misc]
     def prepare(self) -> None:
         """Prepare to serve, after the application has been loaded."""
         self.own_headers = OwnHeaders()
-        self._heads: dict[bool | None, RequestHeads] = {UNIX: UnixRequestHeads(self.cfg)}
-        self._heads |= {trusts: RequestHeads(self.cfg, trusts) for trusts in (False, True)}
+        self._heads: dict[Peer, RequestHeads] = {
+            Peer.LOCAL: UnixRequestHeads(self.cfg),
+            Peer.TRUSTED: RequestHeads(self.cfg, True),
+            Peer.UNTRUSTED: RequestHeads(self.cfg, False),
+        }
         self.base_environ = {
             **base_environ(self.cfg),
             "wsgi.multithread": True,
@@ -184,10 +196,9 @@ class StreamWorker(GeventWorker):  # type: ignore[misc]
         """The reader for requests of a client; the scheme that a proxy names counts if gunicorn trusts it."""
         cfg = self.cfg
         if not isinstance(addr, tuple):
-            return self._heads[UNIX]
-        return self._heads[
-            _ip_in_allow_list(addr[0], cfg.forwarded_allow_ips, cfg.forwarded_allow_networks())
-        ]
+            return self._heads[Peer.LOCAL]
+        is_trusted = _ip_in_allow_list(addr[0], cfg.forwarded_allow_ips, cfg.forwarded_allow_networks())
+        return self._heads[Peer.TRUSTED if is_trusted else Peer.UNTRUSTED]
 
     def timeout_ctx(self) -> Any:
         """Entered by gunicorn exactly while a connection waits for a request."""

@@ -16,10 +16,10 @@ import pytest
 
 from durable_streams.startup import ExitCode
 from durable_streams.storage.on_disk.room import RESERVE_NAME
-from tests.crash.checking import check_lane, check_shared
+from tests.crash.checking import check_shared, check_writer
 from tests.crash.client import Client, read_all
-from tests.crash.lanes import Lane, Shared
 from tests.crash.test_kill import MODES
+from tests.crash.writers import Shared, Writer
 from tests.servers import ROOT, Server, running_server, server_environ
 
 pytestmark = pytest.mark.server
@@ -43,7 +43,7 @@ class Site:
         print(f"seed {seed}")
         self._rng = random.Random(seed)
         self._shared = [Shared("shared/text", is_json=False), Shared("shared/json", is_json=True)]
-        self.lane = Lane(1, self._rng, self._shared)
+        self.writer = Writer(1, self._rng, self._shared)
 
     def command(self, *arguments: str | Path, data: Path | None = None) -> subprocess.CompletedProcess[str]:
         """Run `durable-streams-server` with arguments, on this site's data or on other data."""
@@ -63,15 +63,15 @@ class Site:
             for stream in self._shared:
                 client.send("PUT", stream.name, {"Content-Type": stream.content_type})
             for _ in range(ACTIONS):
-                self.lane.act(client)
+                self.writer.act(client)
 
     def check(self, server: Server) -> None:
         """The server has all of it; raises Violation."""
         with Client(server) as client:
             assert read_all(client, "large").content == LARGE
-            check_lane(client, self.lane, self._rng)
+            check_writer(client, self.writer, self._rng)
             for stream in self._shared:
-                check_shared(client, stream, [self.lane], self._rng)
+                check_shared(client, stream, [self.writer], self._rng)
 
     def filled(self) -> Site:
         """The same after a server has filled it and stopped."""
@@ -152,7 +152,7 @@ def test_a_restored_backup_gives_the_same_answers(site: Site) -> None:
         site.check(server)
 
 
-class Writer:
+class SteadyWriter:
     """Appends the numbers from 0 on, in turns to two streams, until it is told to stop."""
 
     names = ("numbers/even", "numbers/odd")
@@ -164,7 +164,7 @@ class Writer:
         self.answered = 0
         self._thread = threading.Thread(target=self._run)
 
-    def __enter__(self) -> Writer:
+    def __enter__(self) -> SteadyWriter:
         with Client(self._server) as client:
             for name in self.names:
                 assert client.send("PUT", name, JSON_TYPE).status == 201
@@ -193,7 +193,7 @@ class Writer:
 
 def send_number(client: Client, number: int) -> int:
     """The status of the answer."""
-    name = Writer.names[number % 2]
+    name = SteadyWriter.names[number % 2]
     producer = {"Producer-Id": "w", "Producer-Epoch": "0", "Producer-Seq": str(number // 2)}
     return client.send("POST", name, JSON_TYPE | producer, json.dumps(number).encode()).status
 
@@ -216,7 +216,7 @@ def test_a_backup_is_verified_and_restored_without_naming_its_mode(site: Site) -
 
 @every_mode
 def test_a_backup_taken_while_appends_go_on_is_of_one_moment(site: Site) -> None:
-    with running_server(site.folder, site.settings) as server, Writer(server) as writer:
+    with running_server(site.folder, site.settings) as server, SteadyWriter(server) as writer:
         before = writer.answered
         ended = site.command("backup", site.folder / "copy")
         after = writer.answered
@@ -227,7 +227,7 @@ def test_a_backup_taken_while_appends_go_on_is_of_one_moment(site: Site) -> None
     (site.data / "lost+found").mkdir(parents=True)
     assert site.command("restore", site.folder / "copy").returncode == ExitCode.OK
     with running_server(site.folder, site.settings) as server, Client(server) as client:
-        even, odd = (read_all(client, name).content for name in Writer.names)
+        even, odd = (read_all(client, name).content for name in SteadyWriter.names)
         found = sorted([*even, *odd])  # type: ignore[type-var]
         # Numbers were sent one after the other: at any one moment there was no gap, in whichever stream.
         assert found == list(range(len(found)))

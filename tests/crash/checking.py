@@ -10,20 +10,20 @@ import time
 from dataclasses import replace
 
 from tests.crash.client import Client, Seen, read_all
-from tests.crash.lanes import Lane, Shared, Violation, expect
 from tests.crash.ledger import Known, Step, World
+from tests.crash.writers import Shared, Violation, Writer, expect
 from tests.model import Content
 
 PROBES = 6
-"""Streams of each lane that are written to again in ways that must change nothing."""
+"""Streams of each writer that are written to again in ways that must change nothing."""
 OFFSETS = 3
-"""Lanes of which an old offset in each shared stream is looked at."""
+"""Writers of which an old offset in each shared stream is looked at."""
 
 
-def check_lane(client: Client, lane: Lane, rng: random.Random) -> None:
-    """Every stream of a lane is what was acknowledged; raises Violation. Afterwards nothing is in doubt."""
-    _settle(client, lane)
-    world = lane.world
+def check_writer(client: Client, writer: Writer, rng: random.Random) -> None:
+    """Every stream of a writer is what was acknowledged; raises Violation. Afterwards nothing is in doubt."""
+    _settle(client, writer)
+    world = writer.world
     for name in list(world.streams):
         _check_stream(client, world, name)
     for name in world.removed:
@@ -114,16 +114,16 @@ def _expect_absent(client: Client, name: str) -> None:
 # -- the step in doubt ---------------------------------------------------------------------------------------
 
 
-def _settle(client: Client, lane: Lane) -> None:
+def _settle(client: Client, writer: Writer) -> None:
     """The step that was never answered has happened wholly or not at all; then it is sent again."""
-    world, step = lane.world, lane.world.doubt
+    world, step = writer.world, writer.world.doubt
     if step is None:
         return
     happened = _has_happened(client, world, step)
     world.doubt = None
     before = {name: world.streams[name] for name in step.after if name in world.streams}
     if step.again:
-        lane.take(client, step, step.again if happened else step.statuses)
+        writer.take(client, step, step.again if happened else step.statuses)
     elif happened:
         world.accept(step, read_all(client, step.name).tail, world.doubted_from, time.time())
     for name in set(step.after) - {step.name}:
@@ -188,8 +188,8 @@ def _expect_tail(name: str, tail: str, known: Known) -> None:
 # -- shared streams ------------------------------------------------------------------------------------------
 
 
-def check_shared(client: Client, stream: Shared, lanes: list[Lane], rng: random.Random) -> None:
-    """Every acknowledged record is there once, in its lane's order; raises Violation."""
+def check_shared(client: Client, stream: Shared, writers: list[Writer], rng: random.Random) -> None:
+    """Every acknowledged record is there once, in its writer's order; raises Violation."""
     seen = read_all(client, stream.name)
     if seen.status != 200 or seen.content_type != stream.content_type:
         raise Violation(f"{stream.name} answers {seen.status} {seen.content_type}")
@@ -201,53 +201,55 @@ def check_shared(client: Client, stream: Shared, lanes: list[Lane], rng: random.
         records = stream.records(seen.content)
     except ValueError as exc:
         raise Violation(f"{stream.name} holds a torn record: {exc}") from exc
-    for lane in lanes:
-        mine = [number for owner, number in records if owner == lane.number]
-        _check_batches_are_whole(stream, lane, records)
-        _settle_shared(client, stream, lane, mine)
+    for writer in writers:
+        mine = [number for owner, number in records if owner == writer.number]
+        _check_batches_are_whole(stream, writer, records)
+        _settle_shared(client, stream, writer, mine)
     everything = stream.records(read_all(client, stream.name).content)
-    for lane in rng.sample(lanes, min(len(lanes), OFFSETS)):
-        _check_old_offset(client, stream, lane, everything, rng)
+    for writer in rng.sample(writers, min(len(writers), OFFSETS)):
+        _check_old_offset(client, stream, writer, everything, rng)
 
 
-def _settle_shared(client: Client, stream: Shared, lane: Lane, found: list[int]) -> None:
-    wanted = [number for append in stream.acknowledged[lane.number] for number in append.numbers]
-    doubt = stream.doubt.get(lane.number)
+def _settle_shared(client: Client, stream: Shared, writer: Writer, found: list[int]) -> None:
+    wanted = [number for append in stream.acknowledged[writer.number] for number in append.numbers]
+    doubt = stream.doubt.get(writer.number)
     happened = doubt is not None and found == wanted + list(doubt.numbers)
     if found != wanted and not happened:
         raise Violation(
-            f"{stream.name}, lane {lane.number}: {difference_of_content(tuple(wanted), tuple(found))}; "
+            f"{stream.name}, writer {writer.number}: {difference_of_content(tuple(wanted), tuple(found))}; "
             f"in doubt: {doubt and doubt.numbers}"
         )
     if doubt is None:
         return
-    if lane.is_producer:
-        answer = lane.send_shared(client, stream, doubt)
+    if writer.is_producer:
+        answer = writer.send_shared(client, stream, doubt)
         expect(answer, (204,) if happened else (200,), f"{doubt.headers} of {stream.name} sent again")
     elif happened:
-        lane.file_shared(stream)
+        writer.file_shared(stream)
     else:
-        del stream.doubt[lane.number]
+        del stream.doubt[writer.number]
 
 
-def _check_batches_are_whole(stream: Shared, lane: Lane, records: list[tuple[int, int]]) -> None:
+def _check_batches_are_whole(stream: Shared, writer: Writer, records: list[tuple[int, int]]) -> None:
     places = {record: place for place, record in enumerate(records)}
-    for append in stream.acknowledged[lane.number]:
-        found = [places.get((lane.number, number), -1) for number in append.numbers]
+    for append in stream.acknowledged[writer.number]:
+        found = [places.get((writer.number, number), -1) for number in append.numbers]
         if found != list(range(found[0], found[0] + len(found))):
-            raise Violation(f"{stream.name}: the batch {append.numbers} of lane {lane.number} is torn apart")
+            raise Violation(
+                f"{stream.name}: the batch {append.numbers} of writer {writer.number} is torn apart"
+            )
 
 
 def _check_old_offset(
-    client: Client, stream: Shared, lane: Lane, everything: list[tuple[int, int]], rng: random.Random
+    client: Client, stream: Shared, writer: Writer, everything: list[tuple[int, int]], rng: random.Random
 ) -> None:
     """An offset that an answer has named lies right behind what that answer was for."""
-    named = [append for append in stream.acknowledged[lane.number] if append.next_offset]
+    named = [append for append in stream.acknowledged[writer.number] if append.next_offset]
     if not named:
         return
     append = rng.choice(named)
     behind = stream.records(read_all(client, stream.name, append.next_offset).content)
     before = everything[: len(everything) - len(behind)]
-    wanted = [(lane.number, number) for number in append.numbers]
+    wanted = [(writer.number, number) for number in append.numbers]
     if everything[len(before) :] != behind or before[-len(wanted) :] != wanted:
         raise Violation(f"{stream.name}: offset {append.next_offset} is not the end of {wanted}")

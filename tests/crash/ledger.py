@@ -1,7 +1,7 @@
 """What a client knows of the streams that it alone writes to: what was acknowledged, and what is in doubt.
 
 What a step does to a stream is said by the model of the protocol; of the server nothing is imported here, so that its
-own rules cannot excuse it. Who sends a step is `lanes`, who compares is `checking`.
+own rules cannot excuse it. Who sends a step is `writers`, who compares is `checking`.
 """
 
 from __future__ import annotations

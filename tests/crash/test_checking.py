@@ -10,11 +10,11 @@ from typing import TypeVar
 
 import pytest
 
-from tests.crash.checking import check_lane, check_shared
+from tests.crash.checking import check_shared, check_writer
 from tests.crash.client import Client, read_all
-from tests.crash.lanes import Lane, Shared, Violation
 from tests.crash.ledger import Known, Step
 from tests.crash.test_kill import kill
+from tests.crash.writers import Shared, Violation, Writer
 from tests.servers import Server, running_server
 
 pytestmark = pytest.mark.server
@@ -28,7 +28,7 @@ T = TypeVar("T")
 
 
 class Scene:
-    """One lane that has worked for a while, and what it knows."""
+    """One writer that has worked for a while, and what it knows."""
 
     def __init__(self, client: Client) -> None:
         seed = random.randrange(2**32)
@@ -39,21 +39,21 @@ class Scene:
         self.shared = [Shared(f"{number}/text", is_json=False), Shared(f"{number}/json", is_json=True)]
         for stream in self.shared:
             self.client.send("PUT", stream.name, {"Content-Type": stream.content_type})
-        self.lane = Lane(number, self.rng, self.shared)
+        self.writer = Writer(number, self.rng, self.shared)
         for _ in range(ACTIONS):
-            self.lane.act(self.client)
+            self.writer.act(self.client)
 
     def check(self) -> None:
-        check_lane(self.client, self.lane, self.rng)
+        check_writer(self.client, self.writer, self.rng)
         for stream in self.shared:
-            check_shared(self.client, stream, [self.lane], self.rng)
+            check_shared(self.client, stream, [self.writer], self.rng)
 
     def pick(self, *, is_json: bool = False, closed: bool = False) -> tuple[str, Known]:
-        """A stream of the lane that is there, with content."""
+        """A stream of the writer that is there, with content."""
         return self.first(
             lambda: (
                 (name, known)
-                for name, known in self.lane.world.streams.items()
+                for name, known in self.writer.world.streams.items()
                 if (known.is_json, known.stream.closed) == (is_json, closed)
                 and not known.stream.deleted
                 and known.stream.ttl is None
@@ -62,14 +62,14 @@ class Scene:
         )
 
     def pick_removed(self) -> str:
-        """A stream that the lane has deleted and not made again."""
-        world = self.lane.world
+        """A stream that the writer has deleted and not made again."""
+        world = self.writer.world
         return self.first(lambda: (name for name in world.removed if name not in world.streams))
 
     def first(self, candidates: Callable[[], Iterator[T]]) -> T:
-        """The lane works on until there is one: what it does is random."""
+        """The writer works on until there is one: what it does is random."""
         while (found := next(candidates(), None)) is None:
-            self.lane.act(self.client)
+            self.writer.act(self.client)
         return found
 
 
@@ -132,9 +132,9 @@ def test_a_stream_that_was_closed_by_nobody_is_found(scene: Scene) -> None:
 @pytest.mark.parametrize("place", [0, 1])
 def test_a_shared_record_that_is_there_twice_or_torn_is_found(scene: Scene, place: int) -> None:
     stream = scene.shared[place]
-    again = stream.acknowledged[scene.lane.number][0]
+    again = stream.acknowledged[scene.writer.number][0]
     scene.client.send("POST", stream.name, {"Content-Type": stream.content_type}, again.body)
-    with pytest.raises(Violation, match="lane"):
+    with pytest.raises(Violation, match="writer"):
         scene.check()
 
 
@@ -148,8 +148,8 @@ def test_what_was_shown_and_is_no_longer_there_is_found(scene: Scene) -> None:
 def in_doubt(scene: Scene) -> Step:
     """An append whose answer the client has not seen."""
     name, _ = scene.pick()
-    step = scene.lane.chooser._append(name)
-    scene.lane.world.doubt = step
+    step = scene.writer.chooser._append(name)
+    scene.writer.world.doubt = step
     return step
 
 
@@ -159,7 +159,7 @@ def test_a_step_in_doubt_may_have_happened_or_not(scene: Scene, happened: bool) 
     if happened:
         scene.client.send(step.method, step.name, step.headers, step.body)
     scene.check()
-    assert scene.lane.world.doubt is None
+    assert scene.writer.world.doubt is None
     scene.check()
 
 

@@ -20,16 +20,16 @@ from pathlib import Path
 
 import pytest
 
-from tests.crash.checking import check_lane, check_shared
+from tests.crash.checking import check_shared, check_writer
 from tests.crash.client import Client
-from tests.crash.lanes import Lane, Load, Shared, Violation, expect
+from tests.crash.writers import Load, Shared, Violation, Writer, expect
 from tests.servers import GUNICORN, ROOT, Server, running_server, server_environ
 
 pytestmark = pytest.mark.server
 
 ROUNDS = int(os.environ.get("CRASH_ROUNDS", "20"))
 BUSY = (*GUNICORN[:-1], "tests.crash.busy_server:app")
-LANES = 10
+WRITERS = 10
 ANSWERS_MAX = 800
 """The kill comes after a random number of answers up to this one, so a slow machine gets no smaller load."""
 LOAD_SECONDS_MAX = 60.0
@@ -50,13 +50,13 @@ class Trial:
         self._folder = folder
         self._settings = settings | {"RUST_LOG": "warn,durable_streams.request=off,durable_streams=info"}
         self._shared = [Shared(f"shared/{number}", is_json=number % 2 == 1) for number in range(4)]
-        self._lanes = [
-            Lane(number, random.Random(self.rng.random()), self._shared) for number in range(LANES)
+        self._writers = [
+            Writer(number, random.Random(self.rng.random()), self._shared) for number in range(WRITERS)
         ]
         self._start_seconds = 1.0
 
     def prepare(self) -> None:
-        """Create the streams that every lane writes to."""
+        """Create the streams that every writer writes to."""
         with running_server(self._folder, self._settings) as server, Client(server) as client:
             for stream in self._shared:
                 answer = client.send("PUT", stream.name, {"Content-Type": stream.content_type})
@@ -82,13 +82,13 @@ class Trial:
     def check(self, server: Server) -> None:
         """Everything that the clients know, against what the server shows."""
         with Client(server) as client:
-            for lane in self._lanes:
-                check_lane(client, lane, self.rng)
+            for writer in self._writers:
+                check_writer(client, writer, self.rng)
             for stream in self._shared:
-                check_shared(client, stream, self._lanes, self.rng)
+                check_shared(client, stream, self._writers, self.rng)
 
     def _load_and_kill(self, server: Server) -> int:
-        load = Load(partial(Client, server), self._lanes, self._shared)
+        load = Load(partial(Client, server), self._writers, self._shared)
         try:
             load.await_answers(self.rng.randint(1, ANSWERS_MAX), LOAD_SECONDS_MAX)
         finally:

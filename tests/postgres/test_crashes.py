@@ -20,10 +20,10 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from tests.crash.checking import check_lane, check_shared
+from tests.crash.checking import check_shared, check_writer
 from tests.crash.client import PatientClient
-from tests.crash.lanes import Lane, Load, Shared, Violation, expect
 from tests.crash.test_kill import ROUND_SECONDS_MAX, ROUNDS
+from tests.crash.writers import Load, Shared, Violation, Writer, expect
 from tests.postgres.cluster import Cluster, new_schema, shared_cluster
 from tests.postgres.cutting import Cut, CuttingProxy
 from tests.servers import Server, running_server
@@ -31,7 +31,7 @@ from tests.servers import Server, running_server
 pytestmark = pytest.mark.server
 
 WORKERS = 3
-LANES = 12
+WRITERS = 12
 ANSWERS_MAX = 200
 """A fault comes after a random number of answers up to this one."""
 LATE_EXPIRY = 1 / 8
@@ -106,13 +106,13 @@ class Trial:
         self._connect = partial(PatientClient, scene.server)
         trial = next(TRIALS)
         self._shared = [Shared(f"{trial}/{number}", is_json=number % 2 == 1) for number in range(4)]
-        self._lanes = [
-            Lane(number, random.Random(self._rng.random()), self._shared, LATE_EXPIRY)
-            for number in range(trial * LANES, (trial + 1) * LANES)
+        self._writers = [
+            Writer(number, random.Random(self._rng.random()), self._shared, LATE_EXPIRY)
+            for number in range(trial * WRITERS, (trial + 1) * WRITERS)
         ]
 
     def prepare(self) -> None:
-        """Create the streams that every lane writes to."""
+        """Create the streams that every writer writes to."""
         with self._connect() as client:
             for stream in self._shared:
                 answer = client.send("PUT", stream.name, {"Content-Type": stream.content_type})
@@ -120,7 +120,7 @@ class Trial:
 
     def round(self) -> int:
         """Load, fault, check; how many steps were acknowledged. Raises Violation."""
-        load = Load(self._connect, self._lanes, self._shared)
+        load = Load(self._connect, self._writers, self._shared)
         try:
             load.await_answers(self._rng.randint(1, ANSWERS_MAX), PATIENCE_S)
             self._fault(self.scene)
@@ -136,10 +136,10 @@ class Trial:
     def check(self) -> None:
         """Everything that the clients know, against what the server shows."""
         with self._connect() as client:
-            for lane in self._lanes:
-                check_lane(client, lane, self._rng)
+            for writer in self._writers:
+                check_writer(client, writer, self._rng)
             for stream in self._shared:
-                check_shared(client, stream, self._lanes, self._rng)
+                check_shared(client, stream, self._writers, self._rng)
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,6 @@
 """The load of a round: client threads that change their own streams and shared ones until the server dies.
 
-A lane does one request after the other, so at most one step of it is in doubt when the server is killed.
+A writer does one request after the other, so at most one step of it is in doubt when the server is killed.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from tests.model import Content
 from tests.servers import Answer
 
 SHARED_SHARE = 0.3
-"""How much of a lane's work goes to the streams that all lanes write to."""
+"""How much of a writer's work goes to the streams that all writers write to."""
 
 
 class Violation(Exception):
@@ -30,7 +30,7 @@ class Violation(Exception):
 
 @dataclass(frozen=True)
 class SharedAppend:
-    """One append to a shared stream: its records, each `[lane, number]`, and where the stream ended after it."""
+    """One append to a shared stream: its records, each `[writer, number]`, and where the stream ended after it."""
 
     numbers: tuple[int, ...]
     headers: dict[str, str]
@@ -40,7 +40,7 @@ class SharedAppend:
 
 @dataclass
 class Shared:
-    """A stream that every lane appends to; a lane touches only what is filed under its own number."""
+    """A stream that every writer appends to; a writer touches only what is filed under its own number."""
 
     name: str
     is_json: bool
@@ -58,21 +58,21 @@ class Shared:
         return "application/json" if self.is_json else "text/plain"
 
     def records(self, content: Content) -> list[tuple[int, int]]:
-        """The `(lane, number)` of every record in the content. Raises ValueError for a torn one."""
+        """The `(writer, number)` of every record in the content. Raises ValueError for a torn one."""
         if not isinstance(content, bytes):
-            return [(lane, number) for lane, number in content]
+            return [(writer, number) for writer, number in content]
         if content and not content.endswith(b";"):
             raise ValueError("the last record is cut")
         pairs = (record.split(b".") for record in content.split(b";")[:-1])
-        return [(int(lane), int(number)) for lane, number in pairs]
+        return [(int(writer), int(number)) for writer, number in pairs]
 
-    def encode(self, lane: int, numbers: Sequence[int]) -> bytes:
+    def encode(self, writer: int, numbers: Sequence[int]) -> bytes:
         if self.is_json:
-            return json.dumps([[lane, number] for number in numbers]).encode()
-        return b"".join(b"%d.%d;" % (lane, number) for number in numbers)
+            return json.dumps([[writer, number] for number in numbers]).encode()
+        return b"".join(b"%d.%d;" % (writer, number) for number in numbers)
 
 
-class Lane:
+class Writer:
     """One client of all rounds; its world outlives the server."""
 
     def __init__(
@@ -80,7 +80,7 @@ class Lane:
     ) -> None:
         self.number = number
         self.world = World(late_expiry)
-        self.chooser = Chooser(rng, self.world, f"lane{number}")
+        self.chooser = Chooser(rng, self.world, f"writer{number}")
         self._shared = shared
         self._rng = rng
         self._numbered = 0
@@ -123,7 +123,7 @@ class Lane:
         headers = {"Content-Type": stream.content_type}
         if self.is_producer:
             headers |= {
-                "Producer-Id": f"lane {self.number}",
+                "Producer-Id": f"writer {self.number}",
                 "Producer-Epoch": "0",
                 "Producer-Seq": str(self._sequences[stream.name] + 1),
             }
@@ -131,7 +131,7 @@ class Lane:
 
     @property
     def is_producer(self) -> bool:
-        """Some lanes append to the shared streams without the producer headers."""
+        """Some writers append to the shared streams without the producer headers."""
         return self.number % 4 != 0
 
     def send_shared(self, client: Client, stream: Shared, append: SharedAppend) -> Answer:
@@ -139,7 +139,7 @@ class Lane:
         stream.doubt[self.number] = append
         answer = client.send("POST", stream.name, append.headers, append.body)
         statuses = (200, 204) if self.is_producer else (204,)
-        expect(answer, statuses, f"append {append.numbers} of lane {self.number} to {stream.name}")
+        expect(answer, statuses, f"append {append.numbers} of writer {self.number} to {stream.name}")
         # The answer to a repetition names the tail, which need not be where the append ends.
         is_new = answer.status == 200 or not self.is_producer
         self.file_shared(stream, answer.headers["stream-next-offset"] if is_new else "")
@@ -175,7 +175,7 @@ class Load:
     """All clients of one round at work."""
 
     def __init__(
-        self, connect: Callable[[], Client], lanes: Sequence[Lane], shared: Sequence[Shared]
+        self, connect: Callable[[], Client], writers: Sequence[Writer], shared: Sequence[Shared]
     ) -> None:
         self.broken: list[BaseException] = []
         """What the clients have found wrong."""
@@ -183,7 +183,7 @@ class Load:
         self._stops = False
         self._changed = threading.Condition()
         jobs: list[Callable[[], Any]] = [lambda: watch(connect, shared, lambda: not self._stops)]
-        jobs += [lambda lane=lane: lane.run(connect, self._count) for lane in lanes]  # type: ignore[misc]
+        jobs += [lambda writer=writer: writer.run(connect, self._count) for writer in writers]  # type: ignore[misc]
         self._threads = [threading.Thread(target=self._guard, args=(job,), daemon=True) for job in jobs]
         for thread in self._threads:
             thread.start()
