@@ -44,13 +44,9 @@ class Cluster:
         with (self._data / "postgresql.conf").open("a") as settings:
             settings.write(
                 f"listen_addresses = ''\nunix_socket_directories = '{folder}'\nmax_connections = 200\n"
-                "shared_buffers = 64MB
-autovacuum_naptime = 5s
-"
+                "shared_buffers = 64MB\nautovacuum_naptime = 5s\n"
                 # The machine does not crash under a test; a crash of the database alone loses nothing of this.
-                f"fsync = off
-full_page_writes = off
-{more_settings}"
+                f"fsync = off\nfull_page_writes = off\n{more_settings}"
             )
         self.start()
 
