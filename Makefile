@@ -43,11 +43,11 @@ serve: $(VENV)/run.stamp ## Install what is missing and serve on port 4437 (HOST
 	@DS_SERVER__HOST="$${DS_SERVER__HOST:-$(HOST)}" exec $(BIN)/gunicorn -c gunicorn.conf.py wsgi:app
 
 .PHONY: test-fast
-test-fast: $(VENV)/dev.stamp ## Run what needs no server process: protocol, streams, storage, web, configuration (one to two minutes on two cores)
+test-fast: $(VENV)/dev.stamp ## Run what needs no server process: protocol, streams, storage, web, configuration (a minute on two cores)
 	$(PYTEST) -m fast $(PYTEST_ARGS)
 
 .PHONY: test
-test: $(VENV)/dev.stamp $(CLIENT_VENV)/client.stamp node-packages ## Run that, every storage's contract, the official suite and clients (5 to 12 minutes on two cores)
+test: $(VENV)/dev.stamp $(CLIENT_VENV)/client.stamp node-packages ## Run that, every storage's contract, the official suite and clients (5 minutes on two cores)
 	$(PYTEST) -m "not long" $(PYTEST_ARGS)
 
 .PHONY: test-long

@@ -78,9 +78,9 @@ USUAL_KIND: Final = "memory"
 """What `make test` runs where the storage makes no difference."""
 
 
-def usual_params() -> list[Any]:
-    """Every kind as a parameter of a test that the storage makes no difference to."""
-    return [kind.param(is_long=kind.name != USUAL_KIND) for kind in SERVER_KINDS]
+def usual_params(*more: str) -> list[Any]:
+    """Every kind as a parameter; `make test` takes the usual one and ``more``, `make test-long` the others."""
+    return [kind.param(is_long=kind.name not in (USUAL_KIND, *more)) for kind in SERVER_KINDS]
 
 
 @dataclass(frozen=True)

@@ -50,6 +50,7 @@ LONG: Final = frozenset(
         "browser/test_http2.py",
         "cli/test_maintenance.py",
         "contract/test_copying.py",
+        "crash/test_checking.py",
         "crash/test_full_disk.py",
         "engines/test_faults.py",
         "engines/test_power_cut.py",

@@ -89,7 +89,7 @@ def postgres_in(folder: Path) -> Storage:
 KINDS = [
     Kind("memory", lambda folder: InMemoryStorage()),
     Kind("memory-queued", lambda folder: QueuedMemory()),
-    Kind("file-fast", partial(FileStorage, durable=False), is_durable=True),
+    Kind("file-fast", partial(FileStorage, durable=False), is_durable=True, is_variant=True),
     Kind("file-durable", partial(FileStorage, durable=True), is_durable=True),
     Kind("acid", AcidStorage, is_durable=True),
     Kind("acid-3-shards", partial(AcidStorage, shard_count=3), is_durable=True),

@@ -168,7 +168,7 @@ def plain_streams(tmp_path: Path) -> Streams:
     ("kinds", "error"),
     [
         ({"commit"}, StorageFull),
-        ({"commit"}, Unavailable),
+        pytest.param({"commit"}, Unavailable, marks=pytest.mark.long),
         ({"known", "find", "read"}, partial(StreamDamaged, "flipped")),
     ],
     ids=["full", "unavailable", "damaged"],

@@ -165,7 +165,7 @@ def remembered(streams: Streams) -> dict[str, tuple[int, int, int]]:
     return {id: (known.epoch, known.seq, known.seen_at) for id, known in producers.items()}
 
 
-@pytest.mark.parametrize("count", [5, 300])
+@pytest.mark.parametrize("count", [pytest.param(5, marks=pytest.mark.long), 300])
 def test_producers_that_are_silent_for_too_long_are_forgotten(open_streams: OpenStreams, count: int) -> None:
     """At once by the rules, and by and by in the storage, also over a restart."""
     streams = open_streams(of_stream=StreamLimits(producer_ttl_s=60))

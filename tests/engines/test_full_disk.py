@@ -112,7 +112,9 @@ def scene(engine: Engine, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> I
     scene.storage.close()
 
 
-@pytest.mark.parametrize("restarts", [False, True], ids=["goes on", "restarts"])
+@pytest.mark.parametrize(
+    "restarts", [pytest.param(False, id="goes on", marks=pytest.mark.long), pytest.param(True, id="restarts")]
+)
 def test_from_any_full_state_deleting_enough_makes_appends_work_again(
     scene: Scene, engine: Engine, restarts: bool
 ) -> None:

@@ -55,7 +55,10 @@ def run_of_four_batches(tmp_path: Path, durable: bool) -> tuple[Path, list[int]]
         return copy_of(data_dir, tmp_path / "crashed"), ends
 
 
-@pytest.mark.parametrize("durable", [True, False], ids=["file-durable", "file-fast"])
+@pytest.mark.parametrize(
+    "durable",
+    [pytest.param(True, id="file-durable"), pytest.param(False, id="file-fast", marks=pytest.mark.long)],
+)
 def test_a_journal_cut_at_any_byte_holds_the_batches_that_are_whole(tmp_path: Path, durable: bool) -> None:
     crashed, ends = run_of_four_batches(tmp_path, durable)
     whole = [

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from durable_streams.startup import ExitCode
-from tests.servers import GUNICORN, ROOT, SERVER_KINDS, Server, ServerKind, running_server, server_environ
+from tests.servers import GUNICORN, ROOT, Server, ServerKind, running_server, server_environ, usual_params
 
 TEXT = {"Content-Type": "text/plain"}
 ENABLED = {"DS_ADMIN__ENABLED": "true"}
@@ -47,7 +47,7 @@ def test_a_start_for_everybody_without_access_control_is_refused(tmp_path: Path)
     assert "admin.enabled" in line
 
 
-@pytest.mark.parametrize("kind", [kind.param() for kind in SERVER_KINDS])
+@pytest.mark.parametrize("kind", usual_params("postgres-3-workers"))
 def test_streams_are_listed_closed_and_deleted_in_every_mode(kind: ServerKind, tmp_path: Path) -> None:
     with running_server(tmp_path, {**kind.environ, **ENABLED}) as server:
         names = [f"a/{number:03}" for number in range(150)]

@@ -21,14 +21,14 @@ READERS = 100
 pytestmark = pytest.mark.server
 
 
-@pytest.fixture(scope="module")
-def server(server_kind: ServerKind, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+@pytest.fixture(scope="module", params=usual_params("postgres-3-workers"))
+def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server on which nothing but an event ends a wait, and whose event streams show that they live."""
     settings = {
         "DS_SERVER__LONG_POLL_TIMEOUT_SECS": str(WAITING_SECONDS),
         "DS_SERVER__SSE_RECONNECT_INTERVAL_SECS": "0",
         "DS_SERVER__SSE_HEARTBEAT_SECS": "0.2",
-        **server_kind.environ,
+        **request.param.environ,
     }
     with running_server(tmp_path_factory.mktemp("live"), settings) as running:
         yield running

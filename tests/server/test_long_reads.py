@@ -9,7 +9,7 @@ from uuid import uuid4
 
 import pytest
 
-from tests.servers import Server, ServerKind, running_server
+from tests.servers import Server, running_server, usual_params
 
 BODY = random.Random(1).randbytes(4_000_000).hex().encode()
 """Far more than the buffers of a connection hold."""
@@ -18,9 +18,9 @@ TEXT = {"Content-Type": "text/plain"}
 pytestmark = pytest.mark.server
 
 
-@pytest.fixture(scope="module")
-def server(server_kind: ServerKind, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with running_server(tmp_path_factory.mktemp("long reads"), server_kind.environ) as running:
+@pytest.fixture(scope="module", params=usual_params("file-durable"))
+def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with running_server(tmp_path_factory.mktemp("long reads"), request.param.environ) as running:
         yield running
 
 

@@ -259,7 +259,11 @@ def play(tell: Callable[[Story], None], mode: Mode, folder: Path) -> History:
     return history
 
 
-@pytest.mark.parametrize("mode", MODES, ids=lambda mode: mode.name)
+@pytest.mark.parametrize(
+    "mode",
+    [MODES[0], *(pytest.param(mode, marks=pytest.mark.long) for mode in MODES[1:])],
+    ids=lambda mode: mode.name,
+)
 @pytest.mark.parametrize("tell", STORIES.values(), ids=STORIES.keys())
 @pytest.mark.parametrize(
     "all_moments", [False, pytest.param(True, marks=pytest.mark.long)], ids=["few", "all"]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -98,6 +99,7 @@ WINDOWS = 13
 FOLDER = Path(__file__).parent
 
 
+@cache
 def named(kind: str) -> set[int]:
     """The numbers in the names of tests, such as 56 of ``test_r56_...`` for ``r``."""
     found = set()

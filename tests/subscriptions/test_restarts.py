@@ -20,9 +20,11 @@ from tests.web.driving import Server
 
 Restart = Callable[..., Subscribed]
 ERROR = answer(None, "500 Internal Server Error")
+RESTARTED_USUALLY = ("file-durable", "postgres")
+"""What `make test` restarts: a storage of one process and one that several share."""
 
 
-@pytest.fixture(params=DURABLE_KINDS, ids=lambda kind: kind.name)
+@pytest.fixture(params=[kind.param(is_long=kind.name not in RESTARTED_USUALLY) for kind in DURABLE_KINDS])
 def restart(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Restart]:
     """Starts a server over the same directory; the one before it has ended."""
     kind: Kind = request.param
