@@ -15,6 +15,7 @@ from durable_streams.admin.activity import Activity
 from durable_streams.config import Config
 from durable_streams.extras import require_extra
 from durable_streams.metrics.counting import CommitCounts
+from durable_streams.otel.building import begin_metrics, begin_tracing
 from durable_streams.service import StreamService
 from durable_streams.storage.contract import Storage
 from durable_streams.storage.modes import mode_of
@@ -61,11 +62,18 @@ def create_app(
         observers = [*observers, metrics.requests]
         commits = metrics.commits
         pages.append(lambda config: metrics_page)
+        if config.otel.enabled:
+            begin_metrics(service, metrics, __version__)
     if config.admin.enabled:
         activity = _watch(service, config, commits)
         pages.append(
             lambda config: build_admin_blueprint(service, config, activity, gated=hooks.is_guarded),
         )
+
+    if config.otel.enabled and (spans := begin_tracing(service, __version__)) is not None:
+        # First, so that a refusal by another gate is in the trace.
+        hooks = replace(hooks, gates=(spans, *hooks.gates))
+        observers = [*observers, spans]
 
     def build(config: Config) -> Flask:
         given = replace(hooks, observers=tuple(observers))

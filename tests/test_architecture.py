@@ -152,6 +152,17 @@ LAYERS = {
     "traffic": layer("traffic", "addresses", "protocol", others="limits"),
     "traffic.building": layer("traffic", "config", "extras", others="limits"),
     "traffic.store_limits": layer("config", "protocol", "streams"),
+    "otel": layer(
+        "otel",
+        "metrics",
+        "service",
+        "subscriptions",
+        "telemetry",
+        "eventloop",
+        "protocol",
+        "extras",
+        others="gevent opentelemetry prometheus_client",
+    ),
     "embedding": layer(
         "service",
         "protocol",

@@ -32,6 +32,7 @@ FAST: Final = frozenset(
         "config",
         "live",
         "metrics",
+        "otel",
         "protocol",
         "storage",
         "streams",

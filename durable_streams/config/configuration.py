@@ -18,6 +18,7 @@ from durable_streams.config.settings import (
     LimitSettings,
     LogSettings,
     MetricsSettings,
+    OtelSettings,
     PostgresSettings,
     ServerSettings,
     StorageSettings,
@@ -81,6 +82,7 @@ class Config(StoreSections):
 
     log: LogSettings = LogSettings()
     metrics: MetricsSettings = MetricsSettings()
+    otel: OtelSettings = OtelSettings()
     auth: AuthSettings = AuthSettings()
     admin: AdminSettings = AdminSettings()
     defaults: DefaultSettings = DefaultSettings()

@@ -368,6 +368,12 @@ class AdminSettings(Section):
     )
 
 
+class OtelSettings(Section):
+    """Traces, and with `metrics.enabled` metrics too, for OpenTelemetry; the variables `OTEL_*` say where to."""
+
+    enabled: bool = setting(False, "Whether each request has a span, which is sent by OTLP over HTTP.")
+
+
 class LogSettings(Section):
     """What is logged and in which form."""
 

@@ -132,7 +132,7 @@ def check_start(arbiter: Any) -> None:
         _refuse(arbiter, Phase.VALIDATE_CONFIG, reason)
     reason = (
         start_checks.access_obstacle(served_config())
-        or start_checks.traffic_obstacle(served_config())
+        or start_checks.extra_obstacle(served_config())
         or start_checks.open_admin(arbiter.cfg, served_config())
     )
     if reason is not None:

@@ -23,6 +23,7 @@ from durable_streams.access.token_file import read_records
 from durable_streams.access.watched_file import FileDamaged
 from durable_streams.config import Config
 from durable_streams.extras import MissingExtra, require_extra
+from durable_streams.otel import building as otel
 from durable_streams.storage.modes import Mode, mode_of
 from durable_streams.traffic.building import counts_traffic
 
@@ -176,11 +177,14 @@ def access_obstacle(config: Config) -> str | None:
     return _unreadable("auth.jwt_keys_path", read_key_file, auth.jwt_keys_path)
 
 
-def traffic_obstacle(config: Config) -> str | None:
-    """Why the rates and quotas could not be kept: a package that is missing."""
+def extra_obstacle(config: Config) -> str | None:
+    """Why rates could not be kept or traces not be sent: a package that is missing, a variable that is wrong."""
     try:
         if counts_traffic(config):
             require_extra("rates", "rates and quotas")
+        if config.otel.enabled:
+            require_extra(otel.EXTRA, otel.PURPOSE)
+            return otel.unfit_variable(os.environ)
     except MissingExtra as exc:
         return str(exc)
     return None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from ipaddress import ip_network
 from time import time
 from typing import TYPE_CHECKING, Final
@@ -21,7 +21,12 @@ from durable_streams.streams.store import StreamStore
 from durable_streams.streams.wakes import Listener
 from durable_streams.subscriptions.control import Control
 from durable_streams.subscriptions.creating import Creator
-from durable_streams.subscriptions.dispatching.delivering import Answer, Deliverer, DeliveryFailed
+from durable_streams.subscriptions.dispatching.delivering import (
+    Answer,
+    Deliverer,
+    DeliveryFailed,
+    Surrounding,
+)
 from durable_streams.subscriptions.dispatching.dispatcher import Dispatcher
 from durable_streams.subscriptions.figures import Backlog, backlog_of
 from durable_streams.subscriptions.linked_streams import LinkedStreams
@@ -53,7 +58,7 @@ class SubscriptionService:
         self._registry = Registry(store.histories, LinkedStreams(store), SteadyClock(), shared=shared)
         self._keys = Keys(store.documents, time)
         self._leadership = Leadership(store.leases, LEASE_NAME, store.clock, LEASE_S) if shared else None
-        deliverer = self._deliverer()
+        self._delivering = deliverer = self._deliverer()
         self.counts = deliverer.counts
         self._dispatcher = Dispatcher(
             self._registry,
@@ -142,10 +147,14 @@ class SubscriptionService:
     def _url_of(self, sub: Subscription) -> str:
         return f"{self.root(sub)}/__ds/subscriptions/{quote(sub.id, safe=':@!$()*,;=~')}"
 
-    def _send(self, url: str, body: bytes, timeout_s: float) -> Answer:
+    def surround_deliveries(self, surround: Surrounding) -> None:
+        """From now on webhooks are delivered in what ``surround`` makes."""
+        self._delivering.surround = surround
+
+    def _send(self, url: str, body: bytes, timeout_s: float, headers: Mapping[str, str]) -> Answer:
         try:
             signature = sign_webhook(self._keys.active(), body, time())
-            return self._webhooks().post(url, body, signature, timeout_s)
+            return self._webhooks().post(url, body, signature, timeout_s, headers)
         except MissingExtra as exc:
             raise DeliveryFailed(str(exc)) from None
         except ProtocolError as exc:

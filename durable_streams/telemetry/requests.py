@@ -85,16 +85,16 @@ class RequestLog:
         if not self._wanted[status // 100]:
             return
         level, message = _OUTCOMES[status // 100]
-        self._log(level, message, self._fields(exchange, status, duration_ns) | _error_fields(status, error))
+        fields = self._fields(exchange, status, duration_ns) | _error_fields(status, error)
+        if exchange.live == "long-poll" and error is None:
+            fields |= _end_fields(exchange)
+        self._log(level, message, fields)
 
     def ended(self, exchange: Exchange, duration_ns: int) -> None:
         """Log the end of an event stream. A long-poll has ended when its one record is written."""
         if exchange.live != "sse" or not self._wanted[2]:
             return
-        fields = self._fields(exchange, 200, duration_ns) | {
-            "http.response.body.bytes": exchange.sent_bytes,
-            "ds.live_end": exchange.end,
-        }
+        fields = self._fields(exchange, 200, duration_ns) | _end_fields(exchange)
         self._log(logging.INFO, "event stream ended", fields)
 
     def _fields(self, exchange: Exchange, status: int, duration_ns: int) -> dict[str, Any]:
@@ -112,6 +112,11 @@ class RequestLog:
         logger = self._logger
         extra = {FIELDS_ATTRIBUTE: {name: value for name, value in fields.items() if value is not None}}
         logger.handle(logger.makeRecord(logger.name, level, "", 0, message, (), None, extra=extra))
+
+
+def _end_fields(exchange: Exchange) -> dict[str, Any]:
+    """How a live read has ended."""
+    return {"http.response.body.bytes": exchange.sent_bytes, "ds.live_end": exchange.end}
 
 
 def _request_fields(environ: Mapping[str, Any], stream_id: str) -> dict[str, Any]:

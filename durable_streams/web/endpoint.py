@@ -67,6 +67,9 @@ class StreamEndpoint:
             error = _unexpected(exc, environ)
             response = exchange.error_response(error, environ)
         if self._hooks is not None:
+            if exchange.live is not None and isinstance(response.body, bytes):
+                # Of a long-poll, whose one record is that of its end.
+                exchange.sent_bytes = len(response.body)
             self._hooks.finished(exchange, response.status, error)
             if exchange.live is not None and error is None:
                 self._hooks.follow(exchange, response)

@@ -51,7 +51,7 @@ class Exchange:
     ``read``: the query of a GET of a stream, unset otherwise. ``started_ns``: of ``perf_counter_ns``.
     ``exempt``: what is asked for is public, or the request carries a token that its handler checks, so a gate that
     asks for credentials lets it pass. ``error_response``: the form that errors take.
-    ``sent_bytes`` and ``end`` belong to a live read; both are final once it has ended.
+    ``sent_bytes`` and ``end`` belong to a live read; both are final once it has ended, a long-poll with its response.
     """
 
     # Defaults of the class: most requests never set them, and an exchange is made for each one.
@@ -114,7 +114,6 @@ class Hooks:
     def follow(self, exchange: Exchange, response: Response) -> None:
         """Report the end of a live read; the body of an event stream is wrapped for that."""
         if isinstance(response.body, bytes):
-            exchange.sent_bytes = len(response.body)
             self.ended(exchange)
         else:
             response.body = ObservedBody(response.body, exchange, self)

@@ -164,6 +164,14 @@ def test_the_end_of_an_event_stream_has_a_record_of_its_own(install: Install) ->
     assert (found["ds.live_end"], found["event.duration"]) == ("client gone", 61_000_000_000)
 
 
+def test_the_one_record_of_a_long_poll_says_how_it_has_ended(install: Install) -> None:
+    log = install(format="json")
+    ended = exchange(ENVIRON, live="long-poll", sent_bytes=7, end="data")
+    RequestLog(LogSettings(), "memory").finished(ended, 200, 1, None)
+    (found,) = log.objects
+    assert (found["http.response.body.bytes"], found["ds.live_end"]) == (7, "data")
+
+
 @pytest.mark.parametrize(("changes", "rust_log"), [({"live": "long-poll"}, "info"), ({}, "warn")])
 def test_no_other_end_has_one(install: Install, changes: dict[str, str], rust_log: str) -> None:
     log = install(rust_log=rust_log)

@@ -17,7 +17,7 @@ from durable_streams.service import StreamService
 from durable_streams.storage.contract import Storage
 from durable_streams.storage.memory import InMemoryStorage
 from durable_streams.web.blueprint import EXTENSION, build_blueprint
-from durable_streams.web.exchange import Gate
+from durable_streams.web.exchange import Gate, Observer
 from tests.clock import Clock
 from tests.event_streams import Event, EventStream
 
@@ -42,6 +42,7 @@ class Server:
         *,
         embedded: bool = False,
         gates: Sequence[Gate] = (),
+        observers: Sequence[Observer] = (),
         **sections: dict[str, Any],
     ) -> None:
         """``sections`` are those of the configuration; logs are off unless ``log`` says otherwise.
@@ -50,7 +51,9 @@ class Server:
         """
         config = Config.model_validate({"log": {"rust_log": "off"}, **sections})
         self.flask = (
-            _somebody_elses(config, storage) if embedded else create_app(config, storage, gates=gates)
+            _somebody_elses(config, storage)
+            if embedded
+            else create_app(config, storage, gates=gates, observers=observers)
         )
         self.service: StreamService = self.flask.extensions[EXTENSION]
         self.store = self.service.store

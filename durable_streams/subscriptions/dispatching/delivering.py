@@ -9,7 +9,8 @@ from __future__ import annotations
 import logging
 import os
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Final, Protocol
 
 import msgspec
@@ -48,9 +49,18 @@ class DeliveryFailed(Exception):
 
 
 class Sender(Protocol):
-    """Signs a webhook and posts it; raises DeliveryFailed."""
+    """Signs a webhook and posts it, with further headers; raises DeliveryFailed."""
 
-    def __call__(self, url: str, body: bytes, timeout_s: float) -> Answer: ...
+    def __call__(self, url: str, body: bytes, timeout_s: float, headers: Mapping[str, str]) -> Answer: ...
+
+
+Surrounding = Callable[[Subscription, Wake], AbstractContextManager[Mapping[str, str]]]
+"""Makes what a delivery runs in; its value are headers for the receiver."""
+
+
+def plain(sub: Subscription, wake: Wake) -> AbstractContextManager[Mapping[str, str]]:
+    """Nothing around a delivery, and no headers."""
+    return nullcontext({})
 
 
 class Deliverer:
@@ -73,6 +83,7 @@ class Deliverer:
         self._timeout_s = timeout_s
         self._wall_clock = wall_clock
         self.counts = DeliveryCounts()
+        self.surround: Surrounding = plain
 
     def take_step(self, tracked: Tracked, step: Step) -> None:
         """Do what is next; raises the ProtocolError of a storage that could not note it."""
@@ -115,7 +126,8 @@ class Deliverer:
         began_at = self._registry.clock()
         timeout_s = min(self._timeout_s, sub.config.lease_ttl_s)
         try:
-            answer = self._send(sub.config.webhook_url, self._body(tracked, wake), timeout_s)
+            with self.surround(sub, wake) as headers:
+                answer = self._send(sub.config.webhook_url, self._body(tracked, wake), timeout_s, headers)
         except DeliveryFailed as exc:
             self._fail(tracked, wake, str(exc))
             return

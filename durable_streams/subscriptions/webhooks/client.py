@@ -15,6 +15,7 @@ from http import HTTPStatus
 from ipaddress import IPv6Address
 from math import ceil
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final
 
 import urllib3
@@ -35,6 +36,7 @@ HOSTS_MAX: Final = 256
 THREADS_MAX: Final = 16
 """Deliveries at once in a process whose sockets gevent has not patched."""
 
+NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
 _HEADERS: Final[Mapping[str, str]] = {
     "Content-Type": "application/json",
     "Accept": "application/json",
@@ -77,13 +79,18 @@ class WebhookClient:
         target = parse_target(url, self._policy)
         self._threads.run(self._resolver.check, target)
 
-    def post(self, url: str, body: bytes, signature: str, timeout_s: float) -> WebhookAnswer:
-        """Send one webhook and wait for its answer; raises DeliveryFailed, after ``timeout_s`` at the latest."""
+    def post(
+        self, url: str, body: bytes, signature: str, timeout_s: float, further: Mapping[str, str] = NO_HEADERS
+    ) -> WebhookAnswer:
+        """Send one webhook and wait for its answer; raises DeliveryFailed, after ``timeout_s`` at the latest.
+
+        ``further``: headers beside its own.
+        """
 
         def too_slow() -> DeliveryFailed:
             return DeliveryFailed(f"no answer within {timeout_s:g} s")
 
-        headers = {**_HEADERS, "Webhook-Signature": signature}
+        headers = {**further, **_HEADERS, "Webhook-Signature": signature}
         with deadline(timeout_s, too_slow):
             return self._threads.run(self._post, url, body, headers, timeout_s)
 
