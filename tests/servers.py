@@ -85,11 +85,15 @@ def usual_params(*more: str) -> list[Any]:
 
 @dataclass(frozen=True)
 class TlsFiles:
-    """A certificate for 127.0.0.1 and localhost, its key, and the authority that a client has to trust."""
+    """A certificate for 127.0.0.1 and localhost, its key, and the authority that a client has to trust.
+
+    ``client``: a PEM file with a key and a certificate that the client shows.
+    """
 
     certificate: Path
     key: Path
     authority: Path
+    client: Path | None = None
 
 
 class ServerDidNotStart(Exception):
@@ -118,6 +122,8 @@ class Server:
         if self.tls is None:
             return http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout_s)
         context = ssl.create_default_context(cafile=str(self.tls.authority))
+        if self.tls.client is not None:
+            context.load_cert_chain(self.tls.client)
         return http.client.HTTPSConnection("127.0.0.1", self.port, timeout=timeout_s, context=context)
 
     def request(

@@ -135,6 +135,7 @@ LAYERS = {
     ),
     "access": layer("access", "protocol", "storage.on_disk.disk"),
     "access.signed_urls": layer("access", others="itsdangerous"),
+    "access.client_certificates": layer("eventloop"),
     "access.building": layer("access", "config", "extras"),
     "access.json_web_tokens": layer(
         "access", "eventloop", "protocol", others="cryptography gevent jwt urllib3"

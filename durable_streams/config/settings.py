@@ -332,6 +332,10 @@ class TlsSettings(Section):
         "The PEM file with the private key, not encrypted; needs `cert_path`.",
         aliases=("transport.tls.key_path",),
     )
+    client_ca_path: OptionalFile = setting(
+        None, "A PEM file with authorities: each client then needs a certificate of one of them."
+    )
+    min_version: Literal["1.2", "1.3"] = setting("1.2", "The oldest version of TLS that is spoken.")
 
     @model_validator(mode="after")
     def both_or_neither(self) -> TlsSettings:
@@ -342,6 +346,9 @@ class TlsSettings(Section):
                 "{absent} must be set too: a certificate and its key come together",
                 {"key": f"tls.{present}", "absent": f"tls.{missing}"},
             )
+        if self.client_ca_path is not None and self.cert_path is None:
+            known = {"key": "tls.client_ca_path", "absent": "tls.cert_path"}
+            raise PydanticCustomError("no_tls", "{absent} must be set too", known)
         return self
 
     @property

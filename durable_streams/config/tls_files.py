@@ -19,16 +19,20 @@ from durable_streams.config.errors import BUILD_TLS_CONTEXT, CHECK_TLS_FILES, Co
 
 
 class TlsPair(NamedTuple):
-    """A certificate with its chain and its private key, in PEM form; OpenSSL has accepted the two."""
+    """A certificate with its chain and its private key, in PEM form; OpenSSL has accepted the two.
+
+    ``client_authorities``: in PEM form, those whose certificates clients need; None: they need none.
+    """
 
     certificate: bytes
     key: bytes
+    client_authorities: str | None = None
 
     @contextmanager
     def as_files(self) -> Iterator[tuple[str, str]]:
         """Paths of both while the block lasts, since OpenSSL reads files only. Nobody else can open them."""
         with ExitStack() as files:
-            certificate, key = (files.enter_context(_as_file(pem)) for pem in self)
+            certificate, key = (files.enter_context(_as_file(pem)) for pem in self[:2])
             yield certificate, key
 
 
@@ -40,10 +44,26 @@ def read_tls_files(config: Config) -> TlsPair | None:
     cert_path, key_path = config.tls.cert_path, config.tls.key_path
     if cert_path is None or key_path is None:
         return None
-    pair = TlsPair(_read(config, "tls.cert_path", cert_path), _read(config, "tls.key_path", key_path))
+    pair = TlsPair(
+        _read(config, "tls.cert_path", cert_path),
+        _read(config, "tls.key_path", key_path),
+        _read_authorities(config),
+    )
     with pair.as_files() as (certificate, key):
         _check_pair(config, certificate, key)
     return pair
+
+
+def _read_authorities(config: Config) -> str | None:
+    path = config.tls.client_ca_path
+    if path is None:
+        return None
+    try:
+        text = _read(config, "tls.client_ca_path", path).decode("ascii")
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_verify_locations(cadata=text)
+    except (ssl.SSLError, ValueError) as exc:
+        raise _pair_error(config, "tls.client_ca_path", "holds no certificate in PEM form") from exc
+    return text
 
 
 def _read(config: Config, key: str, path: Path) -> bytes:

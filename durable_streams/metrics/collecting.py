@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from prometheus_client import ProcessCollector
 from prometheus_client.metrics_core import Metric
 
+from durable_streams.metrics.certificate import CERTIFICATE_END
 from durable_streams.metrics.counting import CommitCounts, RequestCounts, SyncTimes, WakeCounts
 from durable_streams.metrics.families import counter, counters, gauge, gauges, histogram, histograms
 from durable_streams.metrics.sampling import LoopSampler
@@ -199,5 +200,10 @@ class Metrics:
             "loop_lag_seconds",
             "How late the event loop comes to a timer, ten times a second.",
             self._sampler.lag,
+        )
+        yield gauge(
+            "certificate_expires_timestamp_seconds",
+            "When the certificate expires, in seconds since 1970; infinite without TLS.",
+            CERTIFICATE_END.at,
         )
         yield from ProcessCollector(registry=None).collect()

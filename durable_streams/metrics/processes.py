@@ -35,6 +35,7 @@ _ONE_FOR_ALL: Final = {
     "subscription_pending_streams": "livemax",
     "subscription_lag_seconds": "livemax",
     "process_start_time_seconds": "livemin",
+    "certificate_expires_timestamp_seconds": "livemin",
 }
 """Gauges that are no sum over workers, because each worker sees the same, or one alone tells. ``ready`` is 0 if it is
 so of one worker."""

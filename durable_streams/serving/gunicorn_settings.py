@@ -146,7 +146,7 @@ def check_start(arbiter: Any) -> None:
             _refuse(arbiter, Phase.START_SERVER, start_checks.NO_HEARTBEAT)
         arbiter.cfg.set("worker_tmp_dir", folder)
     connections = arbiter.cfg.worker_connections
-    is_protected = served_config().auth.mode != "none"
+    is_protected = served_config().auth.mode != "none" or served_config().tls.client_ca_path is not None
     for warning in (
         start_checks.exposure(arbiter.cfg, is_protected),
         start_checks.raise_descriptor_limit(connections),

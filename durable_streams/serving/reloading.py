@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from durable_streams.config import Config, ConfigError, ConfigLoadOptions
 from durable_streams.config.reloading import changed_keys, restart_keys
-from durable_streams.serving import tls
+from durable_streams.serving import expiry, tls
 from durable_streams.serving.parser_refusals import answer_with_problems
 from durable_streams.serving.served import SERVING, Served, load, timeouts
 from durable_streams.telemetry import install_logging
@@ -80,6 +80,7 @@ def take_over(worker: Any) -> None:
     _set_timeouts(worker.cfg, before, after)
     answer_with_problems(CorsHeaders(after.config.http).of_unread)
     tls.renew(worker.cfg)
+    expiry.look()
     rebuild = getattr(application_of(worker), "extensions", {}).get(REBUILD)
     if rebuild is not None:
         serve_application(worker, rebuild(after.config), after.config)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from gunicorn import sock
 
-from durable_streams.serving.served import SERVING
+from durable_streams.serving.served import SERVING, Served
+
+VERSIONS: Final = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
 
 _newest: ssl.SSLContext | None = None
 
@@ -29,10 +31,20 @@ def ssl_context(cfg: Any, build: Callable[[], ssl.SSLContext]) -> ssl.SSLContext
             context = build()
         finally:
             _name_files(cfg, named)
+    _restrict(context, served)
     # Called in each handshake, also without a server name.
     context.sni_callback = _use_newest
     _newest = context
     return context
+
+
+def _restrict(context: ssl.SSLContext, served: Served) -> None:
+    """What the settings say of versions and of clients' certificates."""
+    context.minimum_version = VERSIONS[served.config.tls.min_version]
+    authorities = served.tls.client_authorities if served.tls is not None else None
+    if authorities is not None:
+        context.load_verify_locations(cadata=authorities)
+        context.verify_mode = ssl.CERT_REQUIRED
 
 
 def renew(cfg: Any) -> None:

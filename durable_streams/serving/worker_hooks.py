@@ -16,6 +16,7 @@ import gevent
 from durable_streams.config import SETTINGS, Config, ConfigError
 from durable_streams.config.errors import MASK, quote_value
 from durable_streams.eventloop import stopping
+from durable_streams.serving import expiry
 from durable_streams.serving.gc_tuning import tune_gc
 from durable_streams.serving.parser_refusals import answer_with_problems
 from durable_streams.serving.reloading import take_over
@@ -47,6 +48,7 @@ def begin(worker: Any, config: Config) -> None:
         worker.wsgi = LiveSocketOffer(worker.wsgi, config.server.write_timeout_secs)
         _drain_on_sigterm(worker)
     _reload_on_sigusr1(worker)
+    expiry.watch()
 
 
 def _reload_on_sigusr1(worker: Any) -> None:

@@ -16,6 +16,7 @@ from gevent.event import Event
 from werkzeug.routing import Rule
 
 from durable_streams.access.building import access_gates
+from durable_streams.access.client_certificates import name_client
 from durable_streams.config import Config
 from durable_streams.embedding import Streams
 from durable_streams.eventloop.server_check import ServerCheck
@@ -66,6 +67,8 @@ def build_service(storage: Storage, config: Config) -> StreamService:
 def all_gates(config: Config, gates: Sequence[Gate] = ()) -> Hooks:
     """The given gates, behind those of access control and among those of rates; raises what a wrong setting raises."""
     guards: tuple[Gate, ...] = (*access_gates(config.auth), *gates)
+    if config.tls.client_ca_path is not None:
+        guards = (name_client, *guards)
     traffic = traffic_gates(config)
     return Hooks((*traffic.first, *guards, *traffic.last), is_guarded=bool(guards))
 

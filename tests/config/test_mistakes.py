@@ -55,6 +55,8 @@ WRONG_VARIABLES = [
     ("DS_AUTH__URL_KEYS_PATH", "keys", "signed URLs need access control", None),
     ("DS_AUTH__JWT_SCOPE_CLAIM", "", "", None),
     ("DS_RATES__RULES", "[{limit = }]", "must be a list of tables such as", None),
+    ("DS_TLS__CLIENT_CA_PATH", "ca.pem", "tls.cert_path must be set too", None),
+    ("DS_TLS__MIN_VERSION", "1.1", "must be one of '1.2' or '1.3'", None),
     ("DS_LOG__FORMAT", "xml", "must be one of 'text' or 'json'", None),
     ("DS_LOG__RUST_LOG", "inof", "is neither a level nor target=level, did you mean 'info'?", None),
     ("RUST_LOG", "durable_streams=loud", "'loud' is not one of trace, debug, info, warn, error, off", None),

@@ -95,3 +95,16 @@ def test_an_encrypted_key_is_refused_instead_of_asking_for_its_password(
     error = failure(tls_files.certificate, encrypted)
     assert error.key == "tls.key_path"
     assert "the key is encrypted" in error.reason
+
+
+def test_a_file_of_client_authorities_without_one_is_named(tls_files: TlsFiles, tmp_path: Path) -> None:
+    given = {"cert_path": tls_files.certificate, "key_path": tls_files.key}
+    for name, text in (("empty.pem", ""), ("key.pem", tls_files.key.read_text()), ("latin.pem", "\xe4")):
+        path = tmp_path / name
+        path.write_text(text, encoding="latin-1")
+        with pytest.raises(ConfigError) as caught:
+            read_tls_files(Config(tls=TlsSettings(**given, client_ca_path=path)))
+        assert caught.value.key == "tls.client_ca_path"
+    pair = read_tls_files(Config(tls=TlsSettings(**given, client_ca_path=tls_files.authority)))
+    assert pair is not None
+    assert pair.client_authorities == tls_files.authority.read_text()
