@@ -49,7 +49,9 @@ LONG: Final = frozenset(
     {
         "benchmarks/test_storage_costs.py",
         "browser/test_http2.py",
+        "cli/test_keys.py",
         "cli/test_maintenance.py",
+        "cli/test_refusals.py",
         "contract/test_copying.py",
         "crash/test_checking.py",
         "crash/test_full_disk.py",
@@ -62,6 +64,7 @@ LONG: Final = frozenset(
         "server/test_damage.py",
         "server/test_deaf_readers.py",
         "server/test_reloading.py",
+        "server/test_starting.py",
         "server/test_surroundings.py",
         "test_packaging.py",
         "worker/test_vanishing_readers.py",

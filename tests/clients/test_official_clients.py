@@ -33,7 +33,7 @@ def place_param(scheme: str, kind: ServerKind) -> Any:
     return pytest.param(
         (scheme, kind),
         id=f"{scheme}-{kind.name}",
-        marks=[] if kind.name == USUAL_KIND else [pytest.mark.long],
+        marks=[] if (scheme, kind.name) == ("http", USUAL_KIND) else [pytest.mark.long],
     )
 
 

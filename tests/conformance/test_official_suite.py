@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.servers import ROOT, Server, ServerKind, running_server
+from tests.servers import ROOT, Server, running_server, usual_params
 
 LONG_POLL_SECONDS = 2
 SUITE_SECONDS_MAX = 280
@@ -29,10 +29,10 @@ TESTS_MIN = 338
 pytestmark = [pytest.mark.server, pytest.mark.node]
 
 
-@pytest.fixture(scope="module")
-def server(server_kind: ServerKind, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+@pytest.fixture(scope="module", params=usual_params("postgres-3-workers"))
+def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     settings = {"DS_SERVER__LONG_POLL_TIMEOUT_SECS": str(LONG_POLL_SECONDS), **DEVELOPMENT}
-    settings |= server_kind.environ
+    settings |= request.param.environ
     with running_server(tmp_path_factory.mktemp("conformance"), settings) as running:
         yield running
 
