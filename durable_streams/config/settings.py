@@ -157,7 +157,10 @@ class StoredLimits(Section):
         ge=1,
     )
     max_stream_bytes: ByteCount = setting(
-        0, "The most payload of one stream, in any mode; 0 is no limit.", unit="bytes", ge=0
+        0,
+        "The most payload of one stream, in any mode; a write beyond it is answered with 413. 0 is no limit.",
+        unit="bytes",
+        ge=0,
     )
     max_streams: int = setting(
         0,
@@ -192,7 +195,7 @@ class LimitSettings(StoredLimits):
     """Limits on requests and on what is stored."""
 
     max_request_body_bytes: ByteCount = setting(
-        10 * 1024 * 1024, "The longest request body.", unit="bytes", ge=1
+        10 * 1024 * 1024, "The longest request body; a longer one is answered with 413.", unit="bytes", ge=1
     )
     max_messages_per_request: int = setting(
         100_000,
@@ -235,10 +238,16 @@ class LimitSettings(StoredLimits):
         ge=0,
     )
     max_stream_name_bytes: ByteCount = setting(
-        1024, "The longest stream name, percent-decoded.", unit="bytes", ge=1
+        1024,
+        "The longest stream name, percent-decoded; a longer one is answered with 400.",
+        unit="bytes",
+        ge=1,
     )
     max_stream_name_segments: int = setting(
-        32, "The most path segments of a stream name.", unit="segments", ge=1
+        32,
+        "The most path segments of a stream name; one with more is answered with 400.",
+        unit="segments",
+        ge=1,
     )
     max_connections_per_client: int = setting(
         0,

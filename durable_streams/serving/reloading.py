@@ -96,4 +96,5 @@ def serve_application(worker: Any, application: Any, config: Config) -> None:
     worker.write_timeout_s = config.server.write_timeout_secs
     if isinstance(worker, StreamWorker):
         worker.application = application
+        worker.keeps_alive = worker.cfg.keepalive > 0
     worker.wsgi = LiveSocketOffer(application, config.server.write_timeout_secs)

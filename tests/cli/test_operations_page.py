@@ -9,6 +9,8 @@ import pytest
 from durable_streams import cli
 from durable_streams.cli.command import Command
 from durable_streams.cli.maintenance import MAINTENANCE
+from durable_streams.config import SETTINGS
+from durable_streams.protocol import errors
 from durable_streams.startup import ExitCode
 from tests.servers import ROOT
 
@@ -33,3 +35,24 @@ def test_every_command_that_the_page_shows_exists() -> None:
 @pytest.mark.parametrize("document", re.findall(r"\]\(([a-z-]+\.md)\)", PAGE))
 def test_every_page_that_it_refers_to_exists(document: str) -> None:
     assert (ROOT / "docs" / document).is_file()
+
+
+NO_LIMITS = {"server.host", "server.port", "server.worker_class", "server.sse_heartbeat_secs"}
+LIMITS = [
+    key
+    for key in SETTINGS
+    if key.startswith(("limits.", "server.", "rates.", "quotas.", "subscriptions.max_", "storage.min_"))
+    and key not in NO_LIMITS
+]
+
+
+@pytest.mark.parametrize("key", LIMITS)
+def test_the_page_says_what_a_client_sees_of_every_limit(key: str) -> None:
+    section = PAGE.partition("\n## Limits\n")[2].partition("\n## ")[0]
+    assert re.search(rf"(?m)^\|.*`{re.escape(key)}`.* \| \S.* \|$", section)
+
+
+def test_every_code_of_that_table_exists() -> None:
+    section = PAGE.partition("\n## Limits\n")[2].partition("\n## ")[0]
+    known = {getattr(error, "code", "") for error in vars(errors).values()}
+    assert set(re.findall(r"`([A-Z]+_[A-Z_]+)`", section)) <= known

@@ -5,14 +5,16 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from datetime import UTC, datetime, timedelta, timezone
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import gevent
 import pytest
 
-from durable_streams import Config, InMemoryStorage, Streams, build_blueprint
+from durable_streams import AcidStorage, Config, FileStorage, InMemoryStorage, Streams, build_blueprint
 from durable_streams.embedding import Page, Producer, StreamInfo
 from durable_streams.protocol.errors import (
     BadRequest,
@@ -34,6 +36,7 @@ from durable_streams.protocol.errors import (
     TooLarge,
     Unavailable,
 )
+from durable_streams.storage.contract import Storage
 from tests.embedding.conftest import Embedded
 
 PATIENCE_S = 180.0
@@ -338,6 +341,14 @@ def test_after_the_stop_everything_is_unavailable(streams: Streams) -> None:
     ):
         with pytest.raises(Unavailable):
             call()
+
+
+@pytest.mark.parametrize("kind", [partial(FileStorage, durable=False), AcidStorage], ids=["files", "acid"])
+def test_a_directory_may_be_named_by_text(kind: Callable[[str], Storage], tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    with closing(kind(str(folder))) as storage:
+        storage.open()
+        assert any(folder.iterdir())
 
 
 PROGRAM = """

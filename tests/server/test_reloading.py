@@ -13,6 +13,7 @@ import ssl
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -217,6 +218,21 @@ def test_a_worker_restarted_after_a_reload_serves_what_was_reloaded(tmp_path: Pa
         os.kill(worker, signal.SIGKILL)
         running.server.await_true(lambda: running.server.log.count("listening on") == 2)
         assert running.server.request("PUT", "/after/a").status == 201
+
+
+def test_a_reload_turns_keep_alive_on_and_off(tmp_path: Path) -> None:
+    with reloadable(tmp_path) as running:
+        server = running.server
+        assert server.request("GET", "/healthz").headers["Connection"] == "keep-alive"
+        for keepalive, kept in ((0, "close"), (15, "keep-alive")):
+            running.reload(
+                BEFORE + f"[server]\nkeepalive_secs = {keepalive}\n", "reloaded: server.keepalive_secs"
+            )
+            server.await_true(partial(answers, server, kept))
+
+
+def answers(server: Server, connection: str) -> bool:
+    return server.request("GET", "/healthz").headers["Connection"] == connection
 
 
 def test_a_second_master_is_refused_in_one_line(tmp_path: Path) -> None:
