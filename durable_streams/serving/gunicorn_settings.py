@@ -107,6 +107,7 @@ def gunicorn_settings(config: Config) -> dict[str, Any]:
         "proc_name": "durable-streams-server",
         "control_socket_disable": True,
         "on_starting": check_start,
+        "post_fork": worker_hooks.hold_reloads,
         "post_worker_init": begin_serving,
         "worker_exit": worker_hooks.end,
         "child_exit": shared_metrics.forget,

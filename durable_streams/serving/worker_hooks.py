@@ -31,6 +31,14 @@ from durable_streams.worker.strict_requests import StrictRequest, use_strict_req
 log = logging.getLogger("durable_streams.serving")
 
 
+def hold_reloads(arbiter: Any, worker: Any) -> None:
+    """gunicorn's hook after the fork. SIGUSR1 waits until the worker handles it.
+
+    gunicorn gives it its default meaning, which ends the process, before its own.
+    """
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
+
+
 def begin(worker: Any, config: Config) -> None:
     """In a new worker, before it takes a connection; a storage that cannot be opened ends it."""
     # A terminal sends Ctrl-C to both processes, and the arbiter alone decides.
@@ -61,6 +69,7 @@ def _reload_on_sigusr1(worker: Any) -> None:
         gevent.spawn(take_over, worker)
 
     signal.signal(signal.SIGUSR1, on_reload)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGUSR1})
     gevent.spawn(take_over, worker)
 
 

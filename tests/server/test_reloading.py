@@ -10,6 +10,7 @@ import re
 import signal
 import socket
 import ssl
+import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,7 +20,7 @@ from pathlib import Path
 import pytest
 import trustme
 
-from tests.servers import GUNICORN, Server, TlsFiles, running_server
+from tests.servers import GUNICORN, ROOT, Server, TlsFiles, running_server
 
 pytestmark = pytest.mark.server
 
@@ -233,6 +234,26 @@ def test_a_reload_turns_keep_alive_on_and_off(tmp_path: Path) -> None:
 
 def answers(server: Server, connection: str) -> bool:
     return server.request("GET", "/healthz").headers["Connection"] == connection
+
+
+A_WORKER_BEGINS = """
+import os, signal
+from types import SimpleNamespace
+from durable_streams.serving import worker_hooks
+worker_hooks.hold_reloads(None, None)
+signal.signal(signal.SIGUSR1, signal.SIG_DFL)
+os.kill(os.getpid(), signal.SIGUSR1)
+signal.signal(signal.SIGUSR1, lambda number, frame: print("logs opened again"))
+worker_hooks._reload_on_sigusr1(SimpleNamespace())
+print("serves")
+"""
+
+
+def test_a_reload_while_a_worker_begins_neither_ends_it_nor_is_lost() -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", A_WORKER_BEGINS], cwd=ROOT, capture_output=True, text=True, timeout=180
+    )
+    assert (ended.returncode, ended.stdout) == (0, "logs opened again\nserves\n"), ended.stderr
 
 
 def test_a_second_master_is_refused_in_one_line(tmp_path: Path) -> None:
