@@ -157,10 +157,7 @@ class StoredLimits(Section):
         ge=1,
     )
     max_stream_bytes: ByteCount = setting(
-        0,
-        "The most payload of one stream, in any mode; a write beyond it is answered with 413. 0 is no limit.",
-        unit="bytes",
-        ge=0,
+        0, "The most payload of one stream; a write beyond it is a 413. 0 is no limit.", unit="bytes", ge=0
     )
     max_streams: int = setting(
         0,
@@ -238,16 +235,10 @@ class LimitSettings(StoredLimits):
         ge=0,
     )
     max_stream_name_bytes: ByteCount = setting(
-        1024,
-        "The longest stream name, percent-decoded; a longer one is answered with 400.",
-        unit="bytes",
-        ge=1,
+        1024, "The longest stream name, percent-decoded; a longer one is a 400.", unit="bytes", ge=1
     )
     max_stream_name_segments: int = setting(
-        32,
-        "The most path segments of a stream name; one with more is answered with 400.",
-        unit="segments",
-        ge=1,
+        32, "The most path segments of a stream name; more are a 400.", unit="segments", ge=1
     )
     max_connections_per_client: int = setting(
         0,

@@ -37,12 +37,11 @@ def test_every_page_that_it_refers_to_exists(document: str) -> None:
     assert (ROOT / "docs" / document).is_file()
 
 
-NO_LIMITS = {"server.host", "server.port", "server.worker_class", "server.sse_heartbeat_secs"}
 LIMITS = [
     key
-    for key in SETTINGS
-    if key.startswith(("limits.", "server.", "rates.", "quotas.", "subscriptions.max_", "storage.min_"))
-    and key not in NO_LIMITS
+    for key, declared in SETTINGS.items()
+    if key.startswith(("limits.", "rates.", "quotas.", "subscriptions.max_", "storage.min_"))
+    or (key.startswith("server.") and declared.unit and key != "server.sse_heartbeat_secs")
 ]
 
 
