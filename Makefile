@@ -156,7 +156,7 @@ bench-postgres: $(VENV)/dev.stamp ## Measure what the postgres mode costs, again
 
 .PHONY: simulate-scale
 simulate-scale: $(VENV)/dev.stamp ## Simulate up to 64 workers and 8 databases from the costs that bench-postgres has measured
-	$(BIN)/python -m benchmarks.scale.curve --picture docs/scaling.svg
+	$(BIN)/python -m benchmarks.scale.publish
 
 .PHONY: bench-webhooks
 bench-webhooks: $(VENV)/dev.stamp ## Measure small POSTs while 1,000 webhook subscriptions are kept busy

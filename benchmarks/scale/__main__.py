@@ -18,6 +18,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from benchmarks.scale.publish import table
+from benchmarks.scale.reach import served_by, verdicts
 from benchmarks.scale.serving import small_requests
 from benchmarks.scale.trials import GIBIBYTE, KIBIBYTE, MEBIBYTE
 from benchmarks.storage.machine import describe
@@ -46,20 +48,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         cluster = Cluster(folder / "database", found_programs, DATABASE)
         try:
-            print("\n".join(describe(folder)), flush=True)
-            print(
-                f"PostgreSQL: {_version(found_programs)}, synchronous_commit = on, a Unix socket\n",
-                flush=True,
-            )
-            report = _medians(_rounds(cluster, folder, options))
+            machine = [*describe(folder), _database(found_programs)]
+            print("\n".join(machine), "\n", flush=True)
+            rows = _medians(_rounds(cluster, folder, options))
         finally:
             cluster.remove()
     finally:
         shutil.rmtree(folder)
-    _print_table(report)
-    _print_verdicts(report)
+    print(table(rows), "\nWhat was to be reached:\n", *verdicts(rows), sep="\n")
     if options.json:
-        Path(options.json).write_text(json.dumps(report, indent=1) + "\n")
+        Path(options.json).write_text(json.dumps({"machine": machine, "rows": rows}, indent=1) + "\n")
     return 0
 
 
@@ -73,9 +71,9 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def _version(folder: Path) -> str:
+def _database(folder: Path) -> str:
     told = subprocess.run([folder / "postgres", "--version"], capture_output=True, text=True, check=True)
-    return told.stdout.split()[2]
+    return f"PostgreSQL {told.stdout.split()[2]}, synchronous_commit = on, a Unix socket"
 
 
 def _rounds(cluster: Cluster, folder: Path, options: argparse.Namespace) -> list[dict[str, Figures]]:
@@ -101,14 +99,10 @@ def _round(cluster: Cluster, folder: Path, options: argparse.Namespace, grown: s
         "catch-up": own("catch_up", grown, large // MEBIBYTE * MEBIBYTE),
     }
     for workers in (0, *WORKERS):
-        name = _served_by(workers)
+        name = served_by(workers)
         for method, found in small_requests(cluster, workers, options.seconds, folder).items():
             rows[f"{method}, {name}"] = found
     return rows
-
-
-def _served_by(workers: int) -> str:
-    return f"postgres, {workers} worker{'s' * (workers > 1)}" if workers else "memory"
 
 
 def _in_own_process(cluster: Cluster, name: str, schema: str, *arguments: Any) -> Figures:
@@ -128,54 +122,6 @@ def _medians(rounds: Sequence[Mapping[str, Figures]]) -> dict[str, Figures]:
         row: {key: statistics.median(each[row][key] for each in rounds) for key in rounds[0][row]}
         for row in rounds[0]
     }
-
-
-def _print_table(report: Mapping[str, Figures]) -> None:
-    print("| load | server, CPU us | database, CPU us | a second |\n| --- | --- | --- | --- |")
-    for row, found in report.items():
-        rate = f"{found['rate']:,.0f}" if "rate" in found else ""
-        if row != "catch-up":
-            print(f"| {row} | {found['server_us']:.1f} | {found['database_us']:.1f} | {rate} |")
-
-
-def _print_verdicts(report: Mapping[str, Figures]) -> None:
-    print("\nWhat was to be reached:\n")
-    for text, value, most in _verdicts(report):
-        print(
-            f"- {text}: {value:,.2f} of at most {most:,.2f}: {'reached' if value <= most else 'NOT REACHED'}"
-        )
-
-
-def _verdicts(report: Mapping[str, Figures]) -> list[tuple[str, float, float]]:
-    """Sentence, figure, the most it may be."""
-
-    def server(row: str) -> float:
-        return float(report[row]["server_us"])
-
-    def database(row: str) -> float:
-        return float(report[row]["database_us"])
-
-    def both(row: str) -> float:
-        return server(row) + database(row)
-
-    pipeline, grown = "append, 32 writers, a producer each", "append to 1 GB"
-    found = [
-        ("append through the pipeline, server us", server(pipeline), 25.0),
-        ("append through the pipeline, database us", database(pipeline), 20.0),
-        ("100,000 producers to 32", both("append, 32 writers, 100,000 producers") / both(pipeline), 1.5),
-        ("append to 1 GB to 1 KB", both(grown) / both("append to 1 KB"), 1.2),
-        ("catch-up, us of a core a MB", 1e6 / report["catch-up"]["mb_per_core_s"], 1e6 / 200),
-    ]
-    for method, most_database_us in (("POST", 60.0), ("GET", 15.0)):
-        one, two = (f"{method}, {_served_by(workers)}" for workers in (1, 2))
-        found += [
-            (f"small {method}, server to memory mode", server(one) / server(f"{method}, memory"), 1.5),
-            (f"small {method}, database us", database(one), most_database_us),
-            (f"small {method}, two workers without affinity to one", both(two) / both(one), 1.5),
-        ]
-    if "idle streams" in report:
-        found.append(("a million streams, MB", report["idle streams"]["bytes"] / 1e6, 400.0))
-    return found
 
 
 if __name__ == "__main__":

@@ -1,56 +1,16 @@
-"""`make simulate-scale`: the curve of docs/scaling.md, as a picture and as tables, from measured costs."""
+"""The curve of docs/scaling.md as a picture."""
 
 from __future__ import annotations
 
-import argparse
-import json
 import math
-import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from itertools import groupby
-from pathlib import Path
 from typing import Final
 
-from benchmarks.scale.prediction import DATABASES, WORKERS, Point, curve, held_against, write_costs
+from benchmarks.scale.prediction import DATABASES, WORKERS, Point
 
-MEASURED: Final = Path(__file__).with_name("measured.json")
 COLOURS: Final = {1: "#2a6fdb", 2: "#6aa84f", 4: "#b7410e", 8: "#7a3fa0"}
 LEFT, TOP, WIDTH, HEIGHT = 70, 40, 520, 330
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.scale.curve", description=__doc__)
-    parser.add_argument(
-        "--measured", type=Path, default=MEASURED, help="what `make bench-postgres` has written"
-    )
-    parser.add_argument("--picture", type=Path, help="where the SVG goes")
-    options = parser.parse_args(arguments)
-    report = json.loads(options.measured.read_text())
-    costs = write_costs(report)
-    print(f"Costs in CPU us: {costs}\n")
-    print("| workers | of | predicted us | measured us |\n| --- | --- | --- | --- |")
-    for workers, part, predicted, measured in held_against(report, costs):
-        print(f"| {workers} | {part} | {predicted:.0f} | {measured:.0f} |")
-    points = curve(costs)
-    print_points(points)
-    if options.picture:
-        options.picture.write_text(draw(points))
-    return 0
-
-
-def print_points(points: Iterable[Point]) -> None:
-    print("\n| workers | databases | hash | appends/s | p50, p99 ms at half load | decided again |")
-    print("| --- | --- | --- | --- | --- | --- |")
-    for point in points:
-        latency = f"{point.p50_ms:.1f}, {point.p99_ms:.1f}"
-        row = (
-            point.workers,
-            point.databases,
-            "yes" if point.affinity else "no",
-            f"{point.rate:,.0f}",
-            latency,
-        )
-        print("|", " | ".join(map(str, (*row, f"{point.lost:.0%}"))), "|")
 
 
 def draw(points: Sequence[Point]) -> str:
@@ -99,7 +59,3 @@ def _line(x: float, y: float, to_x: float, to_y: float, colour: str) -> str:
 def _text(x: float, y: float, text: str, *, bold: bool = False) -> str:
     weight = ' font-weight="bold"' if bold else ""
     return f'<text x="{x:.1f}" y="{y:.1f}"{weight}>{text}</text>'
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
+from benchmarks.scale.reach import served_by
 from benchmarks.scale.serving import CONNECTIONS, STREAMS
 from benchmarks.scale.simulation import Costs, Result, Shape, Simulation
 
@@ -52,6 +53,7 @@ def machine(workers: int) -> Shape:
 def write_costs(report: Report) -> Costs:
     """Of small POSTs. Raises KeyError when the report lacks a row."""
     lone, many = report["append, 1 writer"], report["append, 32 writers"]
+    one = report[f"POST, {served_by(1)}"]
     # A lone append pays its statement alone, and 32 of them share one.
     shared = WRITERS / (WRITERS - 1)
     statement = (lone["server_us"] - many["server_us"]) * shared
@@ -59,8 +61,8 @@ def write_costs(report: Report) -> Costs:
     costs = Costs(0.0, statement, again, lone["database_us"], 0.0)
     for _ in range(2):
         # Each depends a little on the other, through the sizes of the batches.
-        costs = _fit_worker(costs, report["POST, postgres, 1 worker"]["server_us"])
-        costs = _fit_database(costs, report["POST, postgres, 1 worker"]["database_us"])
+        costs = _fit_worker(costs, one["server_us"])
+        costs = _fit_database(costs, one["database_us"])
     return costs
 
 
@@ -93,7 +95,7 @@ def held_against(report: Report, costs: Costs) -> list[tuple[int, str, float, fl
     found: list[tuple[int, str, float, float]] = []
     for workers in (1, 2, 4):
         result = simulated(costs, machine(workers))
-        measured = report[f"POST, postgres, {workers} worker{'s' * (workers > 1)}"]
+        measured = report[f"POST, {served_by(workers)}"]
         found.append((workers, "workers", result.worker_us, measured["server_us"]))
         found.append((workers, "database", result.database_us, measured["database_us"]))
     return found

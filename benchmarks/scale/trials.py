@@ -115,7 +115,7 @@ def create_idle(dsn: str, schema: str, postmaster: int, streams: int) -> Figures
 
         found = measured(postmaster, streams, fill)
         assert isinstance(store.storage, PostgresStorage)
-        return found | {"bytes": store.storage.figures()["database_bytes"]}
+        return found | {"streams": streams, "bytes": store.storage.figures()["database_bytes"]}
 
 
 def _fill(store: StreamStore, stream_bytes: int) -> None:

@@ -7,10 +7,9 @@ from dataclasses import replace
 
 import pytest
 
-from benchmarks.scale.curve import MEASURED, draw
-from benchmarks.scale.prediction import curve, held_against, machine, write_costs
+from benchmarks.scale.prediction import held_against, machine, write_costs
+from benchmarks.scale.publish import MEASURED, PAGE, PICTURE, published
 from benchmarks.scale.simulation import Costs, Shape, Simulation
-from tests.servers import ROOT
 
 COSTS = Costs(request=100.0, statement=50.0, again=25.0, database_statement=150.0, database_stream=25.0)
 SHAPE = Shape(4, clients=16, streams=2000)
@@ -59,8 +58,8 @@ def test_one_stream_of_all_workers_is_committed_by_one_at_a_time() -> None:
 
 
 def test_two_and_four_workers_cost_what_was_predicted_from_one() -> None:
-    report = json.loads(MEASURED.read_text())
-    for workers, part, predicted, measured in held_against(report, write_costs(report)):
+    rows = json.loads(MEASURED.read_text())["rows"]
+    for workers, part, predicted, measured in held_against(rows, write_costs(rows)):
         assert predicted == pytest.approx(measured, rel=ERROR_MAX), (workers, part)
 
 
@@ -70,6 +69,6 @@ def test_the_machine_of_the_measurement_has_one_core_for_all_workers() -> None:
 
 
 @pytest.mark.long
-def test_the_picture_is_that_of_the_measured_costs() -> None:
-    points = curve(write_costs(json.loads(MEASURED.read_text())))
-    assert (ROOT / "docs" / "scaling.svg").read_text() == draw(points)
+def test_the_page_and_its_picture_are_those_of_the_measured_costs() -> None:
+    page = PAGE.read_text()
+    assert published(json.loads(MEASURED.read_text()), page) == (page, PICTURE.read_text())

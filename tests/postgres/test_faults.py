@@ -204,3 +204,14 @@ def test_a_database_that_is_not_there_is_named_in_one_line(tmp_path: Path) -> No
         storage.open()
     assert "cannot be used" in caught.value.cause
     assert "\n" not in caught.value.cause
+
+
+def test_of_two_addresses_the_one_that_takes_writes_is_used(cluster: Cluster, tmp_path: Path) -> None:
+    """As docs/scaling.md advises for a database that fails over."""
+    hosts = f"host={tmp_path},{cluster.folder} target_session_attrs=read-write"
+    dsn = f"{hosts} user=streams dbname=postgres"
+    store = StreamStore(PostgresStorage(PostgresOptions(dsn, schema=new_schema())), Limits())
+    store.open()
+    store.create(create_request(body=b"there"))
+    assert content(store) == b"there"
+    store.close()
