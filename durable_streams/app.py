@@ -27,6 +27,7 @@ from durable_streams.web.exchange import Gate, Hooks, Observer
 from durable_streams.web.flask_requests import add_stream_paths, hook_requests, note_error
 from durable_streams.web.front_page import build_front_page_blueprint
 from durable_streams.web.health import build_health_blueprint
+from durable_streams.web.openapi.page import build_openapi_blueprint
 from durable_streams.web.problems import as_protocol_error, problem_response
 
 if TYPE_CHECKING:
@@ -113,6 +114,7 @@ def _build_app(config: Config, service: StreamService, given: Hooks, pages: Sequ
     if "/" not in config.http.stream_base_path:
         # Otherwise that path is the streams' own.
         app.register_blueprint(build_front_page_blueprint(config))
+        app.register_blueprint(build_openapi_blueprint(config))
     for page in pages:
         app.register_blueprint(page)
     _respond_with_problems(app, CorsHeaders(config.http))

@@ -25,8 +25,8 @@ NEEDED: Final = {
     "delete": DELETE,
 }
 """Operation -> scope, at the stream itself. Everything else needs ``admin``, unless it is open."""
-OPEN: Final = frozenset({"health", "readiness", "front_page", "request"})
-"""Probes, the page at `/`, and paths without a route, which are answered 404."""
+OPEN: Final = frozenset({"health", "readiness", "front_page", "openapi", "request"})
+"""Probes, the page at `/`, the description of the API, and paths without a route, which are answered 404."""
 REALM: Final = 'Bearer realm="durable-streams"'
 
 GrantOf = Callable[[str], Grant | None]

@@ -32,7 +32,12 @@ def build_front_page_blueprint(config: Config) -> Blueprint:
 
 
 def _page(config: Config) -> str:
-    links = {**_project_urls(), "Alive": "/healthz", "Ready for requests": "/readyz"}
+    links = {
+        **_project_urls(),
+        "Alive": "/healthz",
+        "Ready for requests": "/readyz",
+        "OpenAPI": "/openapi.json",
+    }
     items = "".join(f'<li><a href="{escape(url)}">{escape(name)}</a></li>\n' for name, url in links.items())
     places = " and ".join(f"<code>{escape(path)}/NAME</code>" for path in config.http.stream_base_path)
     return f"""<!doctype html>

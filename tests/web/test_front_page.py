@@ -22,7 +22,7 @@ def test_it_names_the_server_its_version_and_the_storage_mode(server: Server) ->
 def test_it_links_to_the_probes_and_to_the_pages_of_the_project(server: Server) -> None:
     links = re.findall(r'href="([^"]+)"', server.get("/").text)
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    assert links == [*project["urls"].values(), "/healthz", "/readyz"]
+    assert links == [*project["urls"].values(), "/healthz", "/readyz", "/openapi.json"]
     assert server.get("/healthz").status_int == 200
 
 
