@@ -27,6 +27,7 @@ from durable_streams.web.exchange import Gate, Hooks, Observer
 from durable_streams.web.flask_requests import add_stream_paths, hook_requests, note_error
 from durable_streams.web.front_page import build_front_page_blueprint
 from durable_streams.web.health import build_health_blueprint
+from durable_streams.web.inspector.page import build_inspector_blueprint
 from durable_streams.web.openapi.page import build_openapi_blueprint
 from durable_streams.web.problems import as_protocol_error, problem_response
 
@@ -70,6 +71,8 @@ def create_app(
         pages.append(
             lambda config: build_admin_blueprint(service, config, activity, gated=hooks.is_guarded),
         )
+    if config.admin.inspector:
+        pages.append(lambda config: build_inspector_blueprint(config, gated=hooks.is_guarded))
 
     if config.otel.enabled and (spans := begin_tracing(service, __version__)) is not None:
         # First, so that a refusal by another gate is in the trace.

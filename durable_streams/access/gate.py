@@ -25,8 +25,10 @@ NEEDED: Final = {
     "delete": DELETE,
 }
 """Operation -> scope, at the stream itself. Everything else needs ``admin``, unless it is open."""
-OPEN: Final = frozenset({"health", "readiness", "front_page", "openapi", "request"})
-"""Probes, the page at `/`, the description of the API, and paths without a route, which are answered 404."""
+OPEN: Final = frozenset(
+    {"health", "readiness", "front_page", "openapi", "inspector", "inspector_asset", "request"}
+)
+"""Probes, pages that tell nothing of streams (the inspector asks for a token itself), and paths without a route."""
 REALM: Final = 'Bearer realm="durable-streams"'
 
 GrantOf = Callable[[str], Grant | None]
