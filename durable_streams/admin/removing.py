@@ -9,6 +9,7 @@ from gevent.pool import Pool
 
 from durable_streams.admin.describing import Json
 from durable_streams.admin.inventory import Inventory
+from durable_streams.admin.turns import Turns
 from durable_streams.protocol.errors import BadRequest, Conflict, NotFound, ProtocolError, StreamGone
 from durable_streams.protocol.requests import Append
 from durable_streams.protocol.state import StreamState
@@ -74,8 +75,10 @@ class Remover:
     def _matching(self, prefix: str) -> dict[str, int]:
         """Names and own bytes of the streams that a deletion would end; damaged ones, and deleted ones, are not."""
         found: dict[str, int] = {}
+        turns = Turns()
         for names in self._names(prefix):
             for name, state in self._inventory.look_up(names):
+                turns()
                 if isinstance(state, StreamState) and not state.deleted:
                     found[name] = state.own_bytes
                     if len(found) == MATCHED_MAX:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from itertools import count
 from typing import Any
 from urllib.parse import quote
 
 import pytest
 
-from durable_streams.admin import inventory, removing
+from durable_streams.admin import inventory, removing, turns
 from durable_streams.config import SETTINGS
 from durable_streams.protocol.errors import StorageFull, StreamDamaged
 from durable_streams.storage.memory import InMemoryStorage
@@ -289,6 +290,17 @@ def test_one_deletion_takes_a_limited_number(server: Server, monkeypatch: pytest
     assert server.delete("/admin/streams?prefix=a/").json["more"] is True
     assert server.delete("/admin/streams?prefix=a/&confirm=3").json["deleted"] == 3
     assert names(server) == ["a/3", "a/4"]
+
+
+def test_a_long_count_yields_to_the_loop(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(100):
+        server.put(f"a/{number:02}", b"x", TEXT)
+    seconds, yields = count(), []
+    monkeypatch.setattr(removing, "NAMES_AT_ONCE", 2)
+    monkeypatch.setattr(turns, "monotonic", lambda: next(seconds) * turns.TURN_S / 8)
+    monkeypatch.setattr(turns, "yield_to_loop", lambda: yields.append(1))
+    assert server.delete("/admin/streams?prefix=a/").json["matched"] == 100
+    assert len(yields) >= 10
 
 
 def test_what_could_not_be_deleted_is_named(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
