@@ -1,4 +1,4 @@
-"""The settings of access control; docs/access.md explains them together."""
+"""The settings of access control and of what operators use; docs/access.md and docs/admin.md explain them."""
 
 from __future__ import annotations
 
@@ -109,5 +109,29 @@ class AuthSettings(AccessSettings):
                 "no_mode",
                 "signed URLs need access control: auth.mode must be tokens or jwt",
                 {"key": "auth.url_keys_path"},
+            )
+        return self
+
+
+class AdminSettings(Section):
+    """The API for operators, below `/admin`."""
+
+    enabled: bool = setting(
+        False,
+        "Whether `/admin` is served: all streams in pages, close and delete, and what the server does now. It needs "
+        "the scope `admin`; without access control the server has to listen on this machine alone.",
+    )
+    inspector: bool = setting(
+        False,
+        "Whether the page `/inspect` is served, on top of `/admin`: all streams and their data in a browser.",
+    )
+
+    @model_validator(mode="after")
+    def inspector_has_its_api(self) -> AdminSettings:
+        if self.inspector and not self.enabled:
+            raise PydanticCustomError(
+                "inspector_needs_admin",
+                "{absent} must be true too: the inspector asks the admin API",
+                {"key": "admin.inspector", "absent": "admin.enabled"},
             )
         return self

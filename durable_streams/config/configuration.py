@@ -10,10 +10,9 @@ from pydantic import PrivateAttr, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
 
-from durable_streams.config.access import AuthSettings
+from durable_streams.config.access import AdminSettings, AuthSettings
 from durable_streams.config.declaring import Section
 from durable_streams.config.settings import (
-    AdminSettings,
     HttpSettings,
     LimitSettings,
     LogSettings,

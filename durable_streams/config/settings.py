@@ -365,30 +365,6 @@ class MetricsSettings(Section):
     )
 
 
-class AdminSettings(Section):
-    """The API for operators, below `/admin`."""
-
-    enabled: bool = setting(
-        False,
-        "Whether `/admin` is served: all streams in pages, close and delete, and what the server does now. It needs "
-        "the scope `admin`; without access control the server has to listen on this machine alone.",
-    )
-    inspector: bool = setting(
-        False,
-        "Whether the page `/inspect` is served, on top of `/admin`: all streams and their data in a browser.",
-    )
-
-    @model_validator(mode="after")
-    def inspector_has_its_api(self) -> AdminSettings:
-        if self.inspector and not self.enabled:
-            raise PydanticCustomError(
-                "inspector_needs_admin",
-                "{absent} must be true too: the inspector asks the admin API",
-                {"key": "admin.inspector", "absent": "admin.enabled"},
-            )
-        return self
-
-
 class OtelSettings(Section):
     """Traces, and with `metrics.enabled` metrics too, for OpenTelemetry; the variables `OTEL_*` say where to."""
 
