@@ -75,14 +75,14 @@ LAYERS = {
     "storage.on_disk.room": layer("storage.on_disk", "storage.contract", "protocol"),
     "storage.on_disk.storage": layer("storage.on_disk", "storage.contract"),
     "storage.files": layer(
-        "storage.files", "storage.on_disk", "eventloop", *PORT, others="gevent msgspec BTrees"
+        "storage.files", "storage.on_disk", "eventloop", *PORT, others="gevent msgspec BTrees zlib_ng"
     ),
     "storage.zodb": layer(
         "storage.zodb",
         "storage.on_disk",
         "eventloop",
         *PORT,
-        others="gevent BTrees ZODB persistent transaction zc zodbpickle",
+        others="gevent BTrees ZODB persistent transaction zc zlib_ng zodbpickle",
     ),
     "storage.postgres": layer(
         "storage.postgres", "storage.abilities", *PORT, others="gevent msgspec psycopg"

@@ -9,9 +9,9 @@ from __future__ import annotations
 import struct
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
-from zlib import crc32
 
 import msgspec
+from zlib_ng.zlib_ng import crc32
 
 from durable_streams.persistent_map import with_entry, without_entry
 from durable_streams.protocol.state import NO_FORKS, NO_PRODUCERS, StreamState, evolve

@@ -9,7 +9,8 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable, Sequence
 from typing import Final
-from zlib import crc32
+
+from zlib_ng.zlib_ng import crc32
 
 from durable_streams.storage.files.layout import Layout
 from durable_streams.storage.on_disk.disk import Disk, Part, sync_file

@@ -11,8 +11,8 @@ import logging
 import pickle
 from dataclasses import dataclass, field
 from typing import Final
-from zlib import crc32
 
+from zlib_ng.zlib_ng import crc32
 from ZODB.fsIndex import fsIndex
 from ZODB.utils import u64, z64
 

@@ -16,8 +16,8 @@ from __future__ import annotations
 
 from struct import Struct
 from typing import Final, NamedTuple, Protocol
-from zlib import crc32
 
+from zlib_ng.zlib_ng import crc32
 from ZODB.FileStorage.FileStorage import packed_version
 from ZODB.POSException import POSKeyError
 
