@@ -30,6 +30,7 @@ from durable_streams.web.health import build_health_blueprint
 from durable_streams.web.inspector.page import build_inspector_blueprint
 from durable_streams.web.openapi.page import build_openapi_blueprint
 from durable_streams.web.problems import as_protocol_error, problem_response
+from durable_streams.web.proxies import ProxyHeaders
 
 if TYPE_CHECKING:
     from durable_streams.metrics.collecting import Metrics
@@ -126,6 +127,8 @@ def _build_app(config: Config, service: StreamService, given: Hooks, pages: Sequ
     mount(app, service, config, hooks)
     if config.http.request_ids:
         app.wsgi_app = RequestIds(app.wsgi_app)  # type: ignore[method-assign]
+    if config.proxy.trusted or config.server.public_url:
+        app.wsgi_app = ProxyHeaders(app.wsgi_app, config.proxy, config.server.public_url)  # type: ignore[method-assign]
     return app
 
 

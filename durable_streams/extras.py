@@ -10,7 +10,7 @@ from typing import Final
 
 DISTRIBUTION: Final = "durable-streams-server"
 EXTRAS: Final = {
-    "server": ("cryptography", "gunicorn", "gunicorn_h1c"),
+    "server": ("gunicorn", "gunicorn_h1c", "cryptography"),
     "acid": ("ZODB", "persistent", "transaction"),
     "postgres": ("psycopg",),
     "subscriptions": ("cryptography", "urllib3"),

@@ -24,7 +24,13 @@ from durable_streams.config.settings import (
     TlsSettings,
 )
 from durable_streams.config.subscriptions import SubscriptionSettings
-from durable_streams.config.traffic import DefaultSettings, QuotaSettings, RateSettings, check_stored_quotas
+from durable_streams.config.traffic import (
+    DefaultSettings,
+    ProxySettings,
+    QuotaSettings,
+    RateSettings,
+    check_stored_quotas,
+)
 from durable_streams.storage.modes import mode_of
 
 if TYPE_CHECKING:
@@ -87,6 +93,7 @@ class Config(StoreSections):
     defaults: DefaultSettings = DefaultSettings()
     rates: RateSettings = RateSettings()
     quotas: QuotaSettings = QuotaSettings()
+    proxy: ProxySettings = ProxySettings()
 
     @model_validator(mode="after")
     def place_of_the_mode(self) -> Config:

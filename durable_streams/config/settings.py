@@ -15,6 +15,7 @@ from pydantic_core import PydanticCustomError
 
 from durable_streams.config import values
 from durable_streams.config.declaring import Section, setting
+from durable_streams.config.traffic import PublicOrigin
 from durable_streams.storage.modes import MODE_NAMES
 
 AcidBackend = Literal["file", "in-memory"]
@@ -39,7 +40,7 @@ ModeName = Annotated[StorageMode, BeforeValidator(values.storage_mode_name)]
 AcidBackendName = Annotated[AcidBackend, BeforeValidator(values.acid_backend_name)]
 
 
-class ServerSettings(Section):
+class ServerSettings(PublicOrigin):
     """Where the server listens and how long it waits."""
 
     host: Host = setting(

@@ -1,4 +1,4 @@
-"""The settings of defaults, rates and quotas; docs/traffic.md explains them together.
+"""The settings of defaults, rates, quotas and proxies; docs/traffic.md and docs/deployment.md explain them.
 
 Rules are lists of TOML tables. In an environment variable such a list is written as TOML has it within one line.
 """
@@ -16,6 +16,8 @@ from durable_streams.config.declaring import Section, setting
 
 ByteCount = Annotated[int, BeforeValidator(values.byte_count)]
 Rate = Annotated[str, AfterValidator(values.rate)]
+Networks = Annotated[tuple[str, ...], BeforeValidator(values.text_list), AfterValidator(values.networks)]
+PublicUrl = Annotated[str, AfterValidator(values.origin_url)]
 Operation = Literal["create", "append", "read", "poll", "subscribe", "head", "delete", "other"]
 """Those of streams; ``other`` is everything else but probes and preflights."""
 
@@ -158,3 +160,26 @@ def check_stored_quotas(quotas: QuotaSettings, is_shared: bool, mode: str) -> No
             "max_bytes and max_streams are counted by one process, and {mode} has several",
             {"key": "quotas.by_prefix", "mode": mode},
         )
+
+
+class PublicOrigin(Section):
+    """Under which origin the server is known, a part of its own section."""
+
+    public_url: PublicUrl = setting(
+        "", "The origin that clients know, such as `https://streams.example`, if any."
+    )
+
+
+class ProxySettings(Section):
+    """Whom the server believes what it says of its client: address, scheme and host."""
+
+    trusted: Networks = setting(
+        (),
+        "Networks of the proxies in front, such as `10.0.0.0/8`. With an empty list the proxy on this machine may say "
+        "the scheme by X-Forwarded-Proto, and nothing else.",
+    )
+    headers: Literal["x-forwarded", "forwarded"] = setting(
+        "x-forwarded",
+        "Which headers count: X-Forwarded-For, -Proto and -Host, or Forwarded (RFC 7239). The proxy has to set or "
+        "remove them.",
+    )

@@ -125,6 +125,13 @@ def root_url(text: str) -> str:
     return text
 
 
+def origin_url(text: str) -> str:
+    """Empty, or scheme, host and port of a URL."""
+    if root_url(text) and urlsplit(text).path:
+        raise ValueError("must have no path: paths are those of http.stream_base_path")
+    return text
+
+
 def keys_url(text: str) -> str:
     """Empty, or a URL that nobody on the way can answer in the name of its host: whoever can would make tokens."""
     if not text:

@@ -96,6 +96,7 @@ def gunicorn_settings(config: Config) -> dict[str, Any]:
         "limit_request_line": 0,
         "limit_request_field_size": config.limits.max_head_bytes,
         **timeouts(config),
+        **_proxy_settings(config),
         "timeout": WORKER_SILENCE_SECS_MAX,
         "certfile": _text_or_none(config.tls.cert_path),
         "keyfile": _text_or_none(config.tls.key_path),
@@ -114,6 +115,14 @@ def gunicorn_settings(config: Config) -> dict[str, Any]:
         "nworkers_changed": keep_one_worker,
         "on_exit": announce_exit,
     }
+
+
+def _proxy_settings(config: Config) -> dict[str, Any]:
+    """gunicorn's own belief in X-Forwarded-Proto, where the settings say whom to believe."""
+    if not config.proxy.trusted:
+        return {}
+    schemes = {"X-FORWARDED-PROTO": "https"} if config.proxy.headers == "x-forwarded" else {}
+    return {"forwarded_allow_ips": ",".join(config.proxy.trusted), "secure_scheme_headers": schemes}
 
 
 def _bind_address(config: Config) -> str:
