@@ -43,7 +43,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class StreamInfo:
-    """A stream at one moment (section 5.5). ``offset`` is its end; ``is_new``: the call has created it."""
+    """A stream at one moment (section 5.5). ``offset`` is its end; ``is_new``: the call has created it.
+
+    ``message_offsets``: its messages have the offset of their append in ``headers`` (an extension, docs/http.md).
+    """
 
     name: str
     content_type: str
@@ -52,6 +55,7 @@ class StreamInfo:
     ttl_s: int | None
     expires_at: datetime | None
     is_new: bool = False
+    message_offsets: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,11 +171,13 @@ class Streams:
         fork_of: str | None = None,
         fork_offset: str | None = None,
         fork_sub_offset: int = 0,
+        message_offsets: bool | None = None,
     ) -> StreamInfo:
         """Create a stream, or find it there with the same configuration (section 5.1; forks: 4.2).
 
         ``content_type`` None: that of the source for a fork, else ``application/octet-stream``. ``expires_at`` has to
-        be aware of its time zone. Raises StreamExists where the configuration differs.
+        be aware of its time zone. ``message_offsets`` None: what the source or the settings say. Raises StreamExists
+        where the configuration differs.
         """
         expiry = parse_expiry(
             None if ttl_s is None else str(ttl_s), None if expires_at is None else expires_at.isoformat()
@@ -184,6 +190,7 @@ class Streams:
             closed,
             self._access.body(data),
             None if fork_of is None else ForkSource(fork_of, anchor, fork_sub_offset),
+            message_offsets=message_offsets,
         )
         created = self._access.run_open(lambda: self._access.store.create(request))
         return _info(created.state, is_new=not created.existed)
@@ -321,4 +328,5 @@ def _info(state: StreamState, *, is_new: bool = False) -> StreamInfo:
         expiry.ttl_s,
         None if expiry.expires_at is None else datetime.fromtimestamp(expiry.expires_at, UTC),
         is_new,
+        state.config.message_offsets,
     )

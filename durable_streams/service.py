@@ -14,6 +14,7 @@ from durable_streams.eventloop import stopping
 from durable_streams.live.fanout import Fanout
 from durable_streams.live.hub import Hub
 from durable_streams.protocol.errors import StreamDamaged
+from durable_streams.protocol.requests import NOTHING_INHERITED, Inherited
 from durable_streams.protocol.state import StreamState
 from durable_streams.storage.abilities import Shared
 from durable_streams.storage.contract import Storage
@@ -36,13 +37,17 @@ class StreamService:
     """
 
     def __init__(
-        self, storage: Storage, limits: Limits, subscriptions: SubscriptionSettings | None = None
+        self,
+        storage: Storage,
+        limits: Limits,
+        subscriptions: SubscriptionSettings | None = None,
+        defaults: Inherited = NOTHING_INHERITED,
     ) -> None:
-        """Without ``subscriptions`` there are none."""
+        """Without ``subscriptions`` there are none; ``defaults`` as for the ``StreamStore``."""
         self.listeners: list[Listener] = []
         """All that acts on wakes; an entry that is added later gets the wakes that follow."""
         self.wakes = Wakes(self.listeners)
-        self.store = StreamStore(storage, limits, self.wakes.publish)
+        self.store = StreamStore(storage, limits, self.wakes.publish, defaults=defaults)
         self.hub = Hub()
         self.fanout = Fanout(self.store)
         self.listeners += (self.hub, self.fanout)

@@ -58,6 +58,7 @@ LAYERS = {
     "persistent_map": layer(),
     "protocol": layer("protocol", "persistent_map"),
     # The one exception: a JSON parser that keeps every token as it was sent.
+    "protocol.messages.placing": layer("protocol", others="msgspec"),
     "protocol.messages.splitting": layer("protocol", others="msgspec"),
     "config": layer("config", "storage.modes", others="tomli pydantic pydantic_core"),
     "telemetry": layer("telemetry", "config", "storage.modes"),

@@ -145,6 +145,12 @@ class HttpSettings(Section):
         False,
         "Whether each request has an id, its `X-Request-Id` or a new one, in the log and in the answer.",
     )
+    message_offsets: bool = setting(
+        False,
+        "Whether new streams of JSON put the offset of its append into `headers` of each State Protocol message, where "
+        "a create does not say so itself (`Stream-Message-Offsets`).",
+        aliases=("json.message_offsets",),
+    )
 
 
 class StoredLimits(Section):

@@ -18,21 +18,26 @@ from durable_streams.protocol.errors import (
     ExpectedOffsetMismatch,
     LimitReached,
     ProtocolError,
+    StaleDecision,
     StreamClosed,
     StreamSeqRegression,
     TooLarge,
 )
 from durable_streams.protocol.expiry import require_live
+from durable_streams.protocol.messages.placing import Unfilled, to_unfilled, with_places
 from durable_streams.protocol.messages.splitting import to_messages
 from durable_streams.protocol.offsets import parse_offset
 from durable_streams.protocol.outcomes import Appended, Decision, Done
 from durable_streams.protocol.producers import drop_silent, is_duplicate, known_producer
 from durable_streams.protocol.requests import Append, Create, Extend, Producer, StreamLimits
-from durable_streams.protocol.state import ProducerState, StreamState, evolve, grow
+from durable_streams.protocol.state import ProducerState, StreamConfig, StreamState, evolve, grow
 
 
 def decide_append(found: StreamState | None, request: Append, now: float, limits: StreamLimits) -> Decision:
-    """One append, one closure, or both as one step; raises the ProtocolError that refuses it."""
+    """One append, one closure, or both as one step; raises the ProtocolError that refuses it.
+
+    Raises StaleDecision for messages that were made ready for another stream of this name.
+    """
     state = require_live(found, request.name, now)
     if state.closed:
         return _repeated_close(state, request)
@@ -54,9 +59,9 @@ def decide_append(found: StreamState | None, request: Append, now: float, limits
         _check_stream_seq(state, request.stream_seq)
     if request.precondition is not None:
         check_precondition(state, request.precondition)
-    data = request.body
+    data: bytes | Unfilled = request.body
     if data and state.config.is_json:
-        data = stored_messages(request)
+        data = stored_messages(request, state.config)
         if not data:
             # Section 9.1.3: ``[]`` is no append.
             raise EmptyArray()
@@ -76,12 +81,17 @@ def decide_extend(found: StreamState | None, request: Extend, now: float, limits
     return Decision(after, request.data, Done(after))
 
 
-def stored_messages(request: Append | Create) -> bytes:
-    """The body of a JSON request as it is stored; raises what it is refused for."""
+def stored_messages(request: Append | Create, config: StreamConfig) -> bytes | Unfilled:
+    """The body of a JSON request as it is stored but for the offsets in it; raises what it is refused for."""
     messages = request.messages
     if isinstance(messages, ProtocolError):
         raise messages
-    return to_messages(request.body) if messages is None else messages
+    if messages is None:
+        messages = to_messages(request.body)
+        return to_unfilled(with_places(messages), len(messages)) if config.message_offsets else messages
+    if isinstance(messages, Unfilled) != config.message_offsets:
+        raise StaleDecision("the stream is another one by now")
+    return messages
 
 
 def check_count(setting: str, limit: int, count: int) -> None:
@@ -95,8 +105,12 @@ def check_size(own_bytes: int, limits: StreamLimits) -> None:
         raise TooLarge("Stream size limit exceeded")
 
 
-def _accept(state: StreamState, request: Append, data: bytes, now: float, limits: StreamLimits) -> Decision:
+def _accept(
+    state: StreamState, request: Append, data: bytes | Unfilled, now: float, limits: StreamLimits
+) -> Decision:
     after = grow(state, len(data), now)
+    if isinstance(data, Unfilled):
+        data = data.fill(after.next_offset)
     producer = request.producer
     accepted = None
     entries: tuple[str, ...] = ()

@@ -4,19 +4,27 @@ from __future__ import annotations
 
 from durable_streams.protocol.appending import check_size, stored_messages
 from durable_streams.protocol.caching import check_precondition
-from durable_streams.protocol.content import DEFAULT_CONTENT_TYPE, media_type
-from durable_streams.protocol.errors import DocumentChanged, PathBlocked, StaleDecision, StreamExists
+from durable_streams.protocol.content import DEFAULT_CONTENT_TYPE, is_json, media_type
+from durable_streams.protocol.errors import (
+    BadRequest,
+    DocumentChanged,
+    PathBlocked,
+    StaleDecision,
+    StreamExists,
+)
 from durable_streams.protocol.expiry import has_expired
+from durable_streams.protocol.messages.placing import Unfilled
 from durable_streams.protocol.outcomes import Created, Decision, Done
 from durable_streams.protocol.requests import AddFork, Create, ForkSource, Replace, StreamLimits
 from durable_streams.protocol.state import NO_EXPIRY, Expiry, ForkPoint, StreamConfig, StreamState, evolve
 
 
 def decide_create(found: StreamState | None, request: Create, now: float, limits: StreamLimits) -> Decision:
-    """A new stream, or the one that is there when it is what was asked for; raises StreamExists or PathBlocked.
+    """A new stream, or the one that is there when it is what was asked for.
 
-    Never appends the body to a stream that exists. Raises StaleDecision for an expired stream, which has to be removed
-    first, and for a fork whose source is not known yet, because the fork itself was there until now.
+    Raises StreamExists, PathBlocked or BadRequest. Never appends the body to a stream that exists. Raises StaleDecision
+    for an expired stream, which has to be removed first, and for a fork whose source is not known yet, because the fork
+    itself was there until now.
     """
     if found is not None:
         if found.deleted:
@@ -28,22 +36,32 @@ def decide_create(found: StreamState | None, request: Create, now: float, limits
         return Decision(found, b"", Created(found, existed=True))
     if request.fork is not None and request.fork_point is None:
         raise StaleDecision("the fork has gone meanwhile")
-    config = StreamConfig(
-        request.name,
-        request.uid,
-        request.content_type or DEFAULT_CONTENT_TYPE,
-        request.inherited.expiry or _expiry(request, limits),
-        request.fork_point,
-        request.life,
-        request.inherited.old_messages,
-    )
-    data = stored_messages(request) if request.body and config.is_json else request.body
+    config = _config(request, limits)
+    data = stored_messages(request, config) if request.body and config.is_json else request.body
     check_size(len(data), limits)
     check_precondition(None, request.precondition)
     state = StreamState(config, config.forked_at + len(data), now, closed=request.closed)
+    if isinstance(data, Unfilled):
+        data = data.fill(state.next_offset)
     point = request.fork_point
-    reference = AddFork(point.source, point.source_uid, request.uid, request.name) if point else None
+    reference = AddFork(point.source, point.source_uid, config.uid, request.name) if point else None
     return Decision(state, data, Created(state, existed=False), reference)
+
+
+def _config(request: Create, limits: StreamLimits) -> StreamConfig:
+    content_type = request.content_type or DEFAULT_CONTENT_TYPE
+    if request.message_offsets and not is_json(content_type):
+        raise BadRequest("Stream-Message-Offsets is for streams of application/json")
+    return StreamConfig(
+        request.name,
+        request.identity.uid,
+        content_type,
+        request.inherited.expiry or _expiry(request, limits),
+        request.fork_point,
+        request.identity.life,
+        request.inherited.old_messages,
+        request.gets_message_offsets and is_json(content_type),
+    )
 
 
 def decide_replace(found: StreamState | None, request: Replace, now: float, limits: StreamLimits) -> Decision:
@@ -82,6 +100,8 @@ def check_same(state: StreamState, request: Create, limits: StreamLimits) -> Non
     # A default of before, or of now: the client has asked for neither.
     if not _leaves_expiry(request, limits) and not _same_expiry(state, request):
         raise StreamExists("its TTL or expiry differs")
+    if request.message_offsets not in (None, config.message_offsets):
+        raise StreamExists(f"its messages have {'' if config.message_offsets else 'no '}offsets")
     if state.closed != request.closed:
         raise StreamExists("it is closed" if state.closed else "it is open")
 

@@ -114,7 +114,11 @@ def fork_request(request: Create, source: StreamState, point: ForkPoint) -> Crea
         request,
         content_type=request.content_type or source.config.content_type,
         fork_point=point,
-        inherited=Inherited(fork_expiry(source.config.expiry, request.expiry), source.config.old_messages),
+        inherited=Inherited(
+            fork_expiry(source.config.expiry, request.expiry),
+            source.config.old_messages,
+            source.config.message_offsets,
+        ),
     )
 
 

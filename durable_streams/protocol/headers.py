@@ -26,6 +26,16 @@ def is_true(value: str | None) -> bool:
     return value is not None and value.strip(HEADER_SPACE).lower() == "true"
 
 
+def parse_boolean(name: str, value: str | None) -> bool | None:
+    """``true`` or ``false``, in any case; None where the header is not there."""
+    if value is None:
+        return None
+    text = value.strip(HEADER_SPACE)
+    if text.lower() not in ("true", "false"):
+        raise InvalidHeader(name, f"{text!r} is neither true nor false")
+    return text.lower() == "true"
+
+
 def parse_integer(name: str, value: str) -> int:
     """A non-negative decimal integer of at most 2^53 - 1, without sign, leading zeros or anything else."""
     text = value.strip(HEADER_SPACE)

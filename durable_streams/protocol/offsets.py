@@ -27,7 +27,8 @@ FROM_NOW: Final = "now"
 
 _LIFE_DIGITS: Final = 16
 _POSITION_DIGITS: Final = 15
-_LENGTH: Final = _LIFE_DIGITS + 1 + _POSITION_DIGITS + 1
+OFFSET_LENGTH: Final = _LIFE_DIGITS + 1 + _POSITION_DIGITS + 1
+"""Characters of every offset."""
 LIFE_MAX: Final = 10**_LIFE_DIGITS - 1
 POSITION_MAX: Final = 10**_POSITION_DIGITS - 1
 
@@ -56,7 +57,7 @@ def parse_offset(text: str) -> Offset:
         return START
     life, position = text[:_LIFE_DIGITS], text[_LIFE_DIGITS + 1 :]
     if (
-        len(text) != _LENGTH
+        len(text) != OFFSET_LENGTH
         or text[_LIFE_DIGITS] != "_"
         or not (text.isascii() and (life + position).isdigit())
     ):

@@ -10,6 +10,7 @@ from typing import Final, NamedTuple
 
 from durable_streams.protocol.caching import Precondition
 from durable_streams.protocol.errors import ProtocolError
+from durable_streams.protocol.messages.placing import Unfilled
 from durable_streams.protocol.offsets import Offset
 from durable_streams.protocol.state import Expiry, ForkPoint
 
@@ -52,23 +53,36 @@ class ForkSource:
 
 
 class Inherited(NamedTuple):
-    """What a fork gets from its source beside the bytes."""
+    """What a stream is that does not ask for anything else: a fork by its source, any other by the settings."""
 
     expiry: Expiry | None = None
     """None, unless the fork asks for none of its own."""
     old_messages: bool = False
     """See ``StreamConfig.old_messages``."""
+    message_offsets: bool = False
+    """See ``StreamConfig.message_offsets``."""
 
 
 NOTHING_INHERITED: Final = Inherited()
 
-Messages = bytes | ProtocolError | None
+
+class Identity(NamedTuple):
+    """What tells a stream from all others that ever had its name."""
+
+    uid: str
+    life: int
+    """See ``StreamConfig.life``."""
+
+
+NOBODY: Final = Identity("", 0)
+
+Messages = bytes | Unfilled | ProtocolError | None
 """The body of a JSON request as it is stored, or why it is refused; None: it has not been split yet."""
 
 
 @dataclass(frozen=True, slots=True)
 class Create:
-    """PUT (section 5.1). ``uid`` to ``messages`` are filled in by the store."""
+    """PUT (section 5.1). ``identity`` to ``messages`` are filled in by the store."""
 
     name: str
     content_type: str | None
@@ -76,12 +90,19 @@ class Create:
     closed: bool
     body: bytes
     fork: ForkSource | None = None
-    uid: str = ""
-    life: int = 0
+    identity: Identity = NOBODY
     fork_point: ForkPoint | None = None
     inherited: Inherited = NOTHING_INHERITED
     messages: Messages = None
     precondition: Precondition | None = None
+    message_offsets: bool | None = None
+    """Stream-Message-Offsets (an extension); None: not asked for, one way or the other."""
+
+    @property
+    def gets_message_offsets(self) -> bool:
+        """Whether the messages of the new stream have offsets, if it is one of JSON."""
+        asked = self.message_offsets
+        return self.inherited.message_offsets if asked is None else asked
 
 
 @dataclass(slots=True)

@@ -68,6 +68,8 @@ class StreamConfig:
     """When it was created, in microseconds since 1970; the first field of its offsets. See `streams.lives`."""
     old_messages: bool = False
     """Some of its JSON messages may be stored as earlier versions did; see `protocol.messages.framing`."""
+    message_offsets: bool = False
+    """Its messages have the offset of their append in their headers; see `protocol.messages.placing`."""
     media_type: str = field(init=False, repr=False, compare=False)
     is_json: bool = field(init=False, repr=False, compare=False)
     forked_at: int = field(init=False, repr=False, compare=False)

@@ -1,8 +1,8 @@
 """A StreamState as a tuple of plain values, and back: the form in which durable storages record it.
 
-Row, version 2, field by field. A later version appends fields and raises the number; rows of older versions are read.
+Row, version 3, field by field. A later version appends fields and raises the number; rows of older versions are read.
 
-    0 version        int     2
+    0 version        int     3
     1 name           str
     2 uid            str
     3 content_type   str
@@ -19,6 +19,9 @@ Row, version 2, field by field. A later version appends fields and raises the nu
     14 deleted       bool
     15 old_messages  bool
     16 revision      int
+    17 message_offsets  bool
+
+Version 2 ended with field 16, and such a stream has no offsets in its messages.
 
 Version 1 ended with field 14. Field 6 was the creation time in seconds, a float, and ``fork`` ended before its life.
 Such a stream gets its creation time as its life, and such a fork writes the offset of its fork point in its own life.
@@ -44,10 +47,11 @@ from durable_streams.protocol.state import (
     StreamState,
 )
 
-ROW_VERSION: Final = 2
+ROW_VERSION: Final = 3
 _OLDEST_VERSION: Final = 1
 PRODUCERS: Final = 12
 FORKS: Final = 13
+REVISION: Final = 16
 
 
 def to_row(
@@ -89,6 +93,7 @@ def to_row(
         state.deleted,
         config.old_messages,
         state.revision,
+        config.message_offsets,
     )
 
 
@@ -105,8 +110,8 @@ def read_producer(values: Sequence[int], touched_at: float) -> ProducerState:
 def from_row(row: Sequence[Any]) -> StreamState:
     """The state that ``to_row`` wrote; sequences may have become lists. Raises ValueError for an unknown version."""
     version = row[0]
-    if version == _OLDEST_VERSION:
-        row = _from_version_1(row)
+    if version in _UPGRADES:
+        row = _UPGRADES[version](row)
     elif version != ROW_VERSION:
         raise ValueError(
             f"state row has version {version!r}, and this server reads versions {_OLDEST_VERSION} to {ROW_VERSION}"
@@ -119,6 +124,7 @@ def from_row(row: Sequence[Any]) -> StreamState:
         fork=ForkPoint(*row[5]) if row[5] else None,
         life=row[6],
         old_messages=row[15],
+        message_offsets=row[17],
     )
     return StreamState(
         config=config,
@@ -131,14 +137,21 @@ def from_row(row: Sequence[Any]) -> StreamState:
         or NO_PRODUCERS,
         forks=compact({uid: to_reference(value) for uid, value in row[FORKS].items()}) or NO_FORKS,
         deleted=row[14],
-        revision=row[16],
+        revision=row[REVISION],
     )
 
 
 def _from_version_1(row: Sequence[Any]) -> Sequence[Any]:
     life = max(1, int(row[6] * 1_000_000))
     fork = (*row[5], life) if row[5] else None
-    return (ROW_VERSION, *row[1:5], fork, life, *row[7:15], True, 1)
+    return _from_version_2((2, *row[1:5], fork, life, *row[7:15], True, 1))
+
+
+def _from_version_2(row: Sequence[Any]) -> Sequence[Any]:
+    return (ROW_VERSION, *row[1:], False)
+
+
+_UPGRADES: Final = {1: _from_version_1, 2: _from_version_2}
 
 
 def to_reference(value: Any) -> ForkReference:

@@ -18,7 +18,7 @@ from durable_streams.protocol.forking import (
     require_source,
 )
 from durable_streams.protocol.outcomes import Created
-from durable_streams.protocol.requests import AddFork, Create, ForkSource, RemoveFork
+from durable_streams.protocol.requests import AddFork, Create, ForkSource, Identity, RemoveFork
 from durable_streams.protocol.state import StreamState
 from durable_streams.storage.contract import Storage
 from durable_streams.streams.lives import Lives, new_uid
@@ -56,15 +56,15 @@ class Forks:
         position = self._reader.skip(source, anchor, fork.sub_offset)
         check_fork_position(source, position)
         point = fork_point(request, source, anchor, position, self._reader.life_at(source, position))
-        new = replace(request, uid=new_uid(), life=self._lives.begin(now, source.config.life))
+        new = replace(request, identity=Identity(new_uid(), self._lives.begin(now, source.config.life)))
         resolved = self._splitter.split_create(fork_request(new, source, point))
         if self._storage.joins(request.name, source.name):
             return cast(Created, self._pipeline.submit(resolved))
         return self._create_in_two_steps(resolved, source)
 
     def _create_in_two_steps(self, request: Create, source: StreamState) -> Created:
-        self._pipeline.submit(AddFork(source.name, source.config.uid, request.uid, request.name))
-        release = RemoveFork(source.name, source.config.uid, request.uid)
+        self._pipeline.submit(AddFork(source.name, source.config.uid, request.identity.uid, request.name))
+        release = RemoveFork(source.name, source.config.uid, request.identity.uid)
         try:
             created = cast(Created, self._pipeline.submit(request))
         except OutcomeUnknown:

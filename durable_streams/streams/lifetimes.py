@@ -13,7 +13,7 @@ from durable_streams.protocol.caching import Precondition
 from durable_streams.protocol.errors import ProtocolError, StaleDecision, StreamDamaged, Unavailable
 from durable_streams.protocol.expiry import has_expired, unrecorded_s
 from durable_streams.protocol.outcomes import Created, Outcome, Removed
-from durable_streams.protocol.requests import Create, Remove, Request, Touch
+from durable_streams.protocol.requests import Create, Identity, Remove, Request, Touch
 from durable_streams.protocol.state import StreamState
 from durable_streams.storage.contract import Storage
 from durable_streams.streams.forks import Forks
@@ -68,7 +68,7 @@ class Lifetimes:
             found = self._pipeline.find(request.name, now)
         if request.fork is not None and found is None:
             return self._forks.create(request, request.fork, now)
-        new = replace(request, uid=new_uid(), life=self._lives.begin(now))
+        new = replace(request, identity=Identity(new_uid(), self._lives.begin(now)))
         return cast(Created, self._pipeline.submit(new))
 
     # -- windows -----------------------------------------------------------------------------------------------

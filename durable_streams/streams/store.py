@@ -7,14 +7,16 @@ Changes of one stream go to the pipeline as they are.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from time import time
 from typing import cast
 
 from durable_streams.protocol.caching import Precondition
+from durable_streams.protocol.errors import StaleDecision, StreamDamaged
 from durable_streams.protocol.expiry import has_expired, require_live
 from durable_streams.protocol.offsets import Offset
 from durable_streams.protocol.outcomes import Appended, Created, Removed
-from durable_streams.protocol.requests import Append, Create
+from durable_streams.protocol.requests import NOTHING_INHERITED, Append, Create, Inherited
 from durable_streams.protocol.state import NO_EXPIRY, StreamState
 from durable_streams.storage.contract import Change, Storage
 from durable_streams.streams.batch import Limits
@@ -22,7 +24,7 @@ from durable_streams.streams.forks import Forks
 from durable_streams.streams.internal.documents import Documents, TransientDocuments
 from durable_streams.streams.internal.histories import Histories
 from durable_streams.streams.internal.leases import Leases
-from durable_streams.streams.lifetimes import Lifetimes
+from durable_streams.streams.lifetimes import STALE_DECISIONS_MAX, Lifetimes
 from durable_streams.streams.lives import Lives
 from durable_streams.streams.pipeline import Pipeline
 from durable_streams.streams.reading import Page, Reader
@@ -42,11 +44,16 @@ class StreamStore:
         limits: Limits,
         announce: Callable[[Sequence[Change]], None] = lambda changes: None,
         clock: Callable[[], float] = time,
+        defaults: Inherited = NOTHING_INHERITED,
     ) -> None:
-        """``announce`` is told of all changes of a batch once they are durable; ``clock`` gives seconds since 1970."""
+        """``announce`` is told of all changes of a batch once they are durable; ``clock`` gives seconds since 1970.
+
+        ``defaults``: what new streams are that do not ask for anything else.
+        """
         self.storage = storage
         self.is_open = False
-        self._touches = touches = Touches(storage.shared)
+        self._defaults = defaults
+        touches = Touches(storage.shared)
         lives = Lives()
 
         def changed(changes: Sequence[Change]) -> None:
@@ -61,7 +68,7 @@ class StreamStore:
 
         self._splitter = splitter = Splitter(limits.messages_max)
         self._pipeline = pipeline = Pipeline(storage, limits, changed, touches, clock)
-        self._submit_append = cast("Callable[[Append], Appended]", pipeline.submit)
+        self._append = _appending(splitter, pipeline, storage)
         self._references = references = References(pipeline)
         self.reader = reader = Reader(storage, pipeline.recorded)
         forks = Forks(storage, pipeline, reader, references, lives, splitter)
@@ -152,8 +159,7 @@ class StreamStore:
 
     def append(self, request: Append) -> Appended:
         """Sections 5.2 and 5.3; raises the ProtocolError that refuses it."""
-        self._splitter.split_append(request)
-        outcome = self._submit_append(request)
+        outcome = self._append(request)
         if outcome.duplicate and (state := self.storage.known(request.name)) is not None:
             # It wrote nothing, but it was a write that was accepted.
             self.touch(state)
@@ -161,7 +167,8 @@ class StreamStore:
 
     def create(self, request: Create) -> Created:
         """Section 5.1, and 4.2 for forks; raises the ProtocolError that refuses it."""
-        return self._lifetimes.create(self._splitter.split_create(request))
+        asked = replace(request, inherited=self._defaults) if self._defaults != NOTHING_INHERITED else request
+        return self._lifetimes.create(self._splitter.split_create(asked))
 
     def remove(self, name: str, precondition: Precondition | None = None) -> Removed:
         """Section 5.4; raises StreamNotFound, StreamGone or PreconditionFailed."""
@@ -184,3 +191,27 @@ class StreamStore:
         Soft-deleted and expired streams are named too, internal ones are not.
         """
         return self.reader.names(prefix, after, limit)
+
+
+def _appending(splitter: Splitter, pipeline: Pipeline, storage: Storage) -> Callable[[Append], Appended]:
+    """What splits an append for its stream as it is known, and again where another one of its name is met."""
+    submit = cast("Callable[[Append], Appended]", pipeline.submit)
+
+    def has_offsets(name: str) -> bool:
+        try:
+            state = storage.known(name)
+        except StreamDamaged:
+            # The pipeline meets it too, and says so.
+            return False
+        return state is not None and state.config.message_offsets
+
+    def append(request: Append) -> Appended:
+        for _ in range(STALE_DECISIONS_MAX):
+            splitter.split_append(request, has_offsets)
+            try:
+                return submit(request)
+            except StaleDecision:
+                continue
+        return submit(request)
+
+    return append

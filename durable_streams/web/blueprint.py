@@ -20,6 +20,7 @@ from durable_streams.access.client_certificates import name_client
 from durable_streams.config import Config
 from durable_streams.embedding import Streams
 from durable_streams.eventloop.server_check import ServerCheck
+from durable_streams.protocol.requests import Inherited
 from durable_streams.service import StreamService
 from durable_streams.storage.abilities import Shared
 from durable_streams.storage.contract import Storage
@@ -61,7 +62,8 @@ class StreamsBlueprint(Blueprint):
 
 
 def build_service(storage: Storage, config: Config) -> StreamService:
-    return StreamService(storage, store_limits(config), config.subscriptions)
+    defaults = Inherited(message_offsets=config.http.message_offsets)
+    return StreamService(storage, store_limits(config), config.subscriptions, defaults)
 
 
 def all_gates(config: Config, gates: Sequence[Gate] = ()) -> Hooks:

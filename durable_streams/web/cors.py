@@ -36,6 +36,7 @@ ALLOWED_HEADERS: Final = (
     "Stream-Fork-Offset",
     "Stream-Fork-Sub-Offset",
     "Stream-Forked-From",
+    "Stream-Message-Offsets",
     "Stream-Seq",
     "Stream-TTL",
 )
@@ -54,6 +55,7 @@ EXPOSED_HEADERS: Final = ", ".join(
         "Stream-Closed",
         "Stream-Cursor",
         "Stream-Expires-At",
+        "Stream-Message-Offsets",
         "Stream-Next-Offset",
         "Stream-SSE-Data-Encoding",
         "Stream-TTL",

@@ -20,6 +20,7 @@ from durable_streams.protocol.errors import (
 from durable_streams.protocol.headers import (
     check_length,
     is_true,
+    parse_boolean,
     parse_expected_offset,
     parse_expiry,
     parse_integer,
@@ -111,6 +112,7 @@ def parse_create(environ: Environ, name: str, body: bytes, source: str | None) -
         body,
         _fork(environ, source),
         precondition=parse_precondition(environ),
+        message_offsets=parse_boolean("Stream-Message-Offsets", environ.get("HTTP_STREAM_MESSAGE_OFFSETS")),
     )
 
 

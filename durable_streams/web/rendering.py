@@ -13,6 +13,7 @@ from durable_streams.web.response import Header, Response
 NEXT_OFFSET: Final = "Stream-Next-Offset"
 CURSOR: Final = "Stream-Cursor"
 CLOSED: Final[Header] = ("Stream-Closed", "true")
+MESSAGE_OFFSETS: Final[Header] = ("Stream-Message-Offsets", "true")
 SANDBOX: Final[Header] = ("Content-Security-Policy", "sandbox")
 """A stream of ``text/html`` or SVG must not run scripts in the origin of the server."""
 UP_TO_DATE: Final[Header] = ("Stream-Up-To-Date", "true")
@@ -23,6 +24,8 @@ def created(outcome: Created, location: str) -> Response:
     headers = [("Content-Type", state.config.content_type), (NEXT_OFFSET, state.next_offset)]
     if not outcome.existed:
         headers.append(("Location", location))
+    if state.config.message_offsets:
+        headers.append(MESSAGE_OFFSETS)
     if state.closed:
         headers.append(CLOSED)
     return Response(200 if outcome.existed else 201, headers)
@@ -54,6 +57,8 @@ def metadata(state: StreamState) -> Response:
         headers.append(("Stream-TTL", str(expiry.ttl_s)))
     if expiry.expires_at_text is not None:
         headers.append(("Stream-Expires-At", expiry.expires_at_text))
+    if state.config.message_offsets:
+        headers.append(MESSAGE_OFFSETS)
     if state.closed:
         headers.append(CLOSED)
     return Response(200, headers, iter(()))

@@ -84,6 +84,14 @@ def test_files_take_the_other_names_too(tmp_path: Path) -> None:
     assert config.log.rust_log == "debug"
 
 
+def test_json_goes_by_its_short_name_too(tmp_path: Path) -> None:
+    assert from_environment(DS_JSON__MESSAGE_OFFSETS="true").http.message_offsets
+    file = tmp_path / "json.toml"
+    file.write_text("[json]\nmessage_offsets = true\n")
+    options = ConfigLoadOptions(config_path=file, environ={}, root=tmp_path)
+    assert Config.load(options).http.message_offsets
+
+
 @pytest.mark.parametrize("key", SETTINGS)
 def test_every_setting_has_a_variable_by_rule(key: str) -> None:
     declared = SETTINGS[key]

@@ -23,7 +23,7 @@ from durable_streams.storage.contract import Change, Lost, Storage, Unit
 from durable_streams.storage.files import FileStorage
 from durable_streams.storage.memory import InMemoryStorage
 from durable_streams.storage.postgres import PostgresOptions, PostgresStorage
-from durable_streams.storage.rows import to_row
+from durable_streams.storage.rows import REVISION, to_row
 from durable_streams.storage.zodb import AcidStorage
 from durable_streams.streams.batch import Limits
 from durable_streams.streams.reading import Page
@@ -103,13 +103,13 @@ DURABLE_KINDS = [kind for kind in KINDS if kind.is_durable]
 def create_request(
     name: str = "s", body: bytes = b"", content_type: str | None = "text/plain", **more: Any
 ) -> Create:
-    """``ttl``, ``expires_at``, ``closed``; for a fork: ``source``, ``offset`` and ``sub_offset``."""
+    """``ttl``, ``expires_at``, ``closed``, ``message_offsets``; of a fork: ``source``, ``offset``, ``sub_offset``."""
     source = more.pop("source", None)
     fork = ForkSource(source, more.pop("offset", None), more.pop("sub_offset", 0)) if source else None
     expiry = Expiry(more.pop("ttl", None), more.pop("expires_at", None))
-    closed = more.pop("closed", False)
+    closed, offsets = more.pop("closed", False), more.pop("message_offsets", None)
     assert not more
-    return Create(name, content_type, expiry, closed, body, fork)
+    return Create(name, content_type, expiry, closed, body, fork, message_offsets=offsets)
 
 
 def append_request(
@@ -238,7 +238,7 @@ def recorded(storage: Storage, name: str) -> StreamState | None:
 
 def without_revisions(contents: Mapping[str, tuple[Any, bytes]]) -> dict[str, tuple[Any, bytes]]:
     """What has come and gone again between two looks leaves nothing but a higher revision."""
-    return {name: (row[:-1], own) for name, (row, own) in contents.items()}
+    return {name: ((*row[:REVISION], *row[REVISION + 1 :]), own) for name, (row, own) in contents.items()}
 
 
 def all_at_once(*calls: Callable[[], T]) -> list[T | ProtocolError]:

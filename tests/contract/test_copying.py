@@ -28,6 +28,9 @@ PAIRS = [
 ]
 
 
+CHANGE = b'{"headers":{"operation":"insert"}}'
+
+
 class Interrupted(Exception):
     """The copy is killed here."""
 
@@ -58,6 +61,8 @@ def fill(streams: Streams) -> None:
     streams.create("long", rng.randbytes(3 * copying.PIECE_BYTES + 17), "application/octet-stream")
     streams.append("plain", b", more", producer=("writer-1", 4, 0))
     streams.append("plain", b", and more", producer=("writer-2", 0, 0), seq="007")
+    streams.create("state", CHANGE, "application/json", message_offsets=True)
+    streams.append("state", CHANGE, content_type="application/json")
     streams.create("with ttl", b"x", ttl=3600)
     streams.fork("fork", "plain", b"own", position=4)
     streams.fork("fork of fork", "fork", b"mine")
@@ -101,6 +106,8 @@ def test_a_copy_is_the_same_and_goes_on_as_the_source_would(pair: Pair) -> None:
         assert streams.append("plain", b"!", producer=("writer-1", 4, 1)).duplicate is False
         assert streams.read("fork of fork") == b"someownmine"
         assert streams.read("heir") == b"read by its fork"
+        appended = streams.append("state", CHANGE, content_type="application/json")
+        assert streams.read("state").count(appended.state.next_offset.encode()) == 1
         streams.remove("heir")
         assert "gone" not in streams.contents()
         assert streams.read("long") == pair.source.read("long")

@@ -169,7 +169,7 @@ def test_nothing_is_remembered_of_streams_that_have_gone(streams: Streams) -> No
         streams.store.remove("s")
         streams.store.touch(state)
         streams.store.detach(state)
-    assert not streams.store._touches.names()
+    assert not streams.store._lifetimes._touches.names()
 
 
 def test_a_reader_of_an_older_stream_does_not_hold_the_newer_one_for_ever(streams: Streams) -> None:

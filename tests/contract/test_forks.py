@@ -21,7 +21,7 @@ from durable_streams.protocol.errors import (
     StreamNotFound,
 )
 from durable_streams.protocol.outcomes import Created
-from durable_streams.protocol.requests import AddFork, Remove, RemoveFork
+from durable_streams.protocol.requests import AddFork, Identity, Remove, RemoveFork
 from durable_streams.protocol.state import ORPHAN_AGE_S, RECHECK_DELETED_S, ForkPoint
 from tests.contract.conftest import OpenStreams
 from tests.contract.driving import Streams, all_at_once, create_request, without_revisions
@@ -397,7 +397,9 @@ def test_a_reference_that_is_young_holds_its_stream_for_the_fork_that_is_being_m
     streams.clock.now += ORPHAN_AGE_S - 1
     streams.remove()
     point = ForkPoint("s", uid, 3, 3, 0, inherits_expiry=True, life=1)
-    resolved = replace(create_request("fork", b"own", None, source="s"), uid="young", fork_point=point)
+    resolved = replace(
+        create_request("fork", b"own", None, source="s"), identity=Identity("young", 0), fork_point=point
+    )
     streams.storage.joins = lambda fork, source: False  # type: ignore[method-assign]
     streams.store._pipeline.submit(resolved)
     del streams.storage.joins

@@ -10,7 +10,7 @@ import pytest
 
 from durable_streams.protocol.errors import InvalidOffset, StreamNotFound
 from durable_streams.protocol.messages.framing import to_array
-from durable_streams.protocol.requests import Inherited
+from durable_streams.protocol.requests import Identity, Inherited
 from tests.contract.driving import Streams, create_request
 
 JSON = "application/json"
@@ -77,7 +77,9 @@ def test_a_json_page_ends_between_messages_and_holds_one_at_least(
 
 def test_messages_that_an_earlier_version_stored_are_read_and_forked_like_others(streams: Streams) -> None:
     create = create_request("s", b"[]", JSON)
-    old = replace(create, uid="old", life=1, messages=b'{"a": 1},\n2,\n', inherited=Inherited(None, True))
+    old = replace(
+        create, identity=Identity("old", 1), messages=b'{"a": 1},\n2,\n', inherited=Inherited(None, True)
+    )
     streams.store._pipeline.submit(old)
     streams.append(body=b'[3, {"b": 4}]', content_type=JSON)
     streams.fork("f", position=10, sub_offset=1, body=b"[5]")

@@ -124,6 +124,19 @@ def test_forks_begin_with_the_bytes_of_their_source(streams: Streams) -> None:
     assert streams.read("fork").text == "one two else"
 
 
+def test_messages_have_the_offset_of_their_append_where_it_is_asked_for(streams: Streams) -> None:
+    assert not streams.create("plain", "application/json").message_offsets
+    assert streams.create("s", "application/json", message_offsets=True).message_offsets
+    appended = streams.append_json("s", {"headers": {"operation": "insert"}}, {"headers": {}})
+    assert streams.read("s").messages == [
+        {"headers": {"offset": appended.offset, "operation": "insert"}},
+        {"headers": {}},
+    ]
+    assert streams.create("fork", fork_of="s").message_offsets
+    assert not streams.create("other fork", fork_of="s", message_offsets=False).message_offsets
+    assert streams.head("s").message_offsets
+
+
 def test_a_producer_that_repeats_itself_is_recognised(streams: Streams) -> None:
     streams.create("s", "text/plain")
     once = streams.append("s", "x", producer=Producer("writer", 0, 0))

@@ -13,6 +13,7 @@ from durable_streams.protocol.requests import (
     AddFork,
     Append,
     Create,
+    Identity,
     Producer,
     Remove,
     RemoveFork,
@@ -80,7 +81,8 @@ def record(storage: Storage, changes: Sequence[Change], shard: int = 0) -> Lost:
 
 def create(name: str, body: bytes = b"", **more: Any) -> Create:
     uid = more.pop("uid", f"first of {name}")
-    return Create(name, "text/plain", more.pop("expiry", NO_EXPIRY), False, body, uid=uid, **more)
+    expiry = more.pop("expiry", NO_EXPIRY)
+    return Create(name, "text/plain", expiry, False, body, identity=Identity(uid, 0), **more)
 
 
 def append(name: str, body: bytes, **more: Any) -> Append:

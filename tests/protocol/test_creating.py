@@ -16,14 +16,14 @@ from durable_streams.protocol.errors import (
 )
 from durable_streams.protocol.offsets import Offset
 from durable_streams.protocol.outcomes import Created
-from durable_streams.protocol.requests import Create, ForkSource, Inherited, StreamLimits
+from durable_streams.protocol.requests import Create, ForkSource, Identity, Inherited, StreamLimits
 from durable_streams.protocol.state import NO_EXPIRY, Expiry, ForkPoint, StreamState
 from tests.protocol.states import LIFE, NOW, references, stream
 
 
 def request(**more: Any) -> Create:
     given = {"content_type": "text/plain", "expiry": NO_EXPIRY, "closed": False, "body": b"", **more}
-    return Create("s", uid="new", life=LIFE, **given)
+    return Create("s", identity=Identity("new", LIFE), **given)
 
 
 def create(found: StreamState | None = None, limit: int = 0, **more: Any) -> tuple[Created, bytes]:

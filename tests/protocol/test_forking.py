@@ -36,6 +36,7 @@ from durable_streams.protocol.requests import (
     AddFork,
     Create,
     ForkSource,
+    Identity,
     Inherited,
     Remove,
     RemoveFork,
@@ -121,9 +122,8 @@ def test_a_fork_may_not_name_another() -> None:
 
 def test_a_fork_request_carries_what_the_fork_gets_from_its_source() -> None:
     source = stream(5, expiry=TTL)
-    asked = Create(
-        "f", None, NO_EXPIRY, False, b"", ForkSource("s", Offset(LIFE, 3), 1), "uid of f", LIFE + 1
-    )
+    fork = ForkSource("s", Offset(LIFE, 3), 1)
+    asked = Create("f", None, NO_EXPIRY, False, b"", fork, Identity("uid of f", LIFE + 1))
     point = fork_point(asked, source, 3, 4, LIFE)
     assert point == ForkPoint("s", "i", 4, 3, 1, inherits_expiry=True, life=LIFE)
     resolved = fork_request(asked, source, point)

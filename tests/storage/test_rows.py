@@ -35,7 +35,7 @@ FORKS = st.none() | st.builds(ForkPoint, TEXTS, TEXTS, NUMBERS, NUMBERS, NUMBERS
 PRODUCERS = st.dictionaries(TEXTS, st.builds(ProducerState, NUMBERS, NUMBERS, NUMBERS), max_size=3)
 STATES = st.builds(
     StreamState,
-    st.builds(StreamConfig, TEXTS, TEXTS, TEXTS, EXPIRIES, FORKS, LIVES, st.booleans()),
+    st.builds(StreamConfig, TEXTS, TEXTS, TEXTS, EXPIRIES, FORKS, LIVES, st.booleans(), st.booleans()),
     NUMBERS,
     INSTANTS,
     st.booleans(),
@@ -122,6 +122,32 @@ def test_a_row_of_another_version_is_refused_by_name(version: object) -> None:
     state = StreamState(StreamConfig("s", "i", "text/plain", NO_EXPIRY, None, 1), 0, 0.0)
     with pytest.raises(ValueError, match=f"version {version!r}"):
         from_row((version, *to_row(state)[1:]))
+
+
+VERSION_2 = (
+    2,
+    "s",
+    "uid",
+    "application/json",
+    None,
+    None,
+    1764289999123457,
+    20,
+    1764290000.5,
+    False,
+    None,
+    None,
+    {},
+    {},
+    False,
+    False,
+    7,
+)
+
+
+def test_a_row_of_version_2_has_no_offsets_in_its_messages() -> None:
+    config = StreamConfig("s", "uid", "application/json", NO_EXPIRY, None, 1764289999123457)
+    assert plain(from_row(VERSION_2)) == plain(StreamState(config, 20, 1764290000.5, revision=7))
 
 
 def test_no_field_is_lost_between_a_state_its_successors_and_its_row() -> None:

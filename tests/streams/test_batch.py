@@ -12,7 +12,7 @@ from durable_streams.protocol.errors import (
     TooLarge,
 )
 from durable_streams.protocol.outcomes import Appended, Created, Removed
-from durable_streams.protocol.requests import Append, Create, Producer, Remove, RemoveFork
+from durable_streams.protocol.requests import Append, Create, Identity, Producer, Remove, RemoveFork
 from durable_streams.protocol.state import NO_EXPIRY, ForkPoint, ForkReference, StreamState
 from durable_streams.storage.contract import Change
 from durable_streams.streams.batch import Batch, Limits
@@ -54,7 +54,7 @@ def changes(batch: Batch) -> list[Change]:
 
 
 def create(name: str = "s", body: bytes = b"", uid: str = "1") -> Create:
-    return Create(name, "text/plain", NO_EXPIRY, False, body, uid=uid)
+    return Create(name, "text/plain", NO_EXPIRY, False, body, identity=Identity(uid, 0))
 
 
 def append(body: bytes, name: str = "s", close: bool = False, producer: Producer | None = None) -> Append:
@@ -232,7 +232,7 @@ SOURCE = create("s", b"abc", uid="of s")
 
 def fork(name: str = "f", uid: str = "of f", source_uid: str = "of s") -> Create:
     point = ForkPoint("s", source_uid, 3, 3, 0, inherits_expiry=True, life=1)
-    return Create(name, "text/plain", NO_EXPIRY, False, b"own", uid=uid, fork_point=point)
+    return Create(name, "text/plain", NO_EXPIRY, False, b"own", identity=Identity(uid, 0), fork_point=point)
 
 
 def with_source(*forks: str) -> Batches:

@@ -287,6 +287,6 @@ def test_a_refused_request_changes_nothing(
     answer = server.request(**{"method": "POST", "target": "s", **request_})
     assert answer.status_int == status
     assert everything(server) == before
-    assert server.store._touches.latest("s", server.clock.now) <= server.clock.now - 500
+    assert server.store._lifetimes._touches.latest("s", server.clock.now) <= server.clock.now - 500
     # What was refused did not use up the producer's next number, or the sequence.
     assert server.post("s", b"e", {**TEXT, **NEXT, "Stream-Seq": "n"}).status_int == 200
