@@ -31,7 +31,14 @@ _HOST: Final = re.compile(r"(?:\[[0-9A-Za-z:.%_~!$&'()*+,;=-]+\]|[0-9A-Za-z.%_~!
 _SLOW_HEADERS: Final = frozenset({"TRANSFER-ENCODING", "UPGRADE"})
 _SLOW: Final = ""
 
+HEAD_END: Final = b"\r\n\r\n"
+HEADS_KEPT: Final = 256
+KEPT_HEAD_BYTES_MAX: Final = 1024
+
 Environ = dict[str, Any]
+_Head = tuple[Environ | None, int, bool]
+"""The part of the environ that a head gives, the length of its body, and whether the connection is kept."""
+_SLOW_HEAD: Final[_Head] = (None, 0, False)
 
 
 class FastRequest:
@@ -67,30 +74,45 @@ class RequestHeads:
         self._schemes: dict[str, str] = dict(cfg.secure_scheme_headers) if trusts_peer else {}
         self._keys: dict[bytes, str] = {}
         self._hosts: set[str] = set()
+        self._kept: dict[bytes, _Head] = {}
 
     def read(self, data: bytes, connection: Mapping[str, Any]) -> FastRequest | None:
         """The request at the beginning of ``data``, its environ begun by that of its connection."""
+        end = data.find(HEAD_END) + len(HEAD_END)
+        head = data[:end]
+        fields, body_bytes, keep_alive = self._kept.get(head) or self._read(head)
+        if fields is None:
+            return None
+        return FastRequest({**connection, **fields}, end, body_bytes, keep_alive)
+
+    def _read(self, data: bytes) -> _Head:
+        """What the head says. It is remembered, for clients send the same again."""
         try:
             head = parse_request_fast(data, limit_request_fields=self._headers_max)
         except Exception:
             # Incomplete or wrong, and the parser's two modules have two classes for the former.
-            return None
+            return _SLOW_HEAD
         method, target, head_bytes = head.method, head.path, head.consumed
-        if head_bytes > self._head_bytes_max or method not in METHODS:
-            return None
+        if head_bytes > self._head_bytes_max or head_bytes != len(data) or method not in METHODS:
+            return _SLOW_HEAD
         # The C parser skips further spaces, takes another version, and an empty line before all that.
         if not data.startswith(b"%b %b HTTP/1.1\r\n" % (method, target)):
-            return None
+            return _SLOW_HEAD
         if data.count(b"\n", 0, head_bytes) != data.count(b"\r\n", 0, head_bytes):
-            return None
-        environ = dict(connection)
-        environ["REQUEST_METHOD"] = METHODS[method]
-        if not _add_target(environ, target) or not self._add_headers(environ, head.headers):
-            return None
-        keep_alive = _keep_alive(environ)
-        if keep_alive is None or environ.get("HTTP_EXPECT", "100-continue").lower() != "100-continue":
-            return None
-        return FastRequest(environ, head_bytes, max(0, head.content_length), keep_alive)
+            return _SLOW_HEAD
+        fields: Environ = {"REQUEST_METHOD": METHODS[method]}
+        if not _add_target(fields, target) or not self._add_headers(fields, head.headers):
+            return _SLOW_HEAD
+        keep_alive = _keep_alive(fields)
+        if keep_alive is None or fields.get("HTTP_EXPECT", "100-continue").lower() != "100-continue":
+            return _SLOW_HEAD
+        found = fields, max(0, head.content_length), keep_alive
+        if head_bytes <= KEPT_HEAD_BYTES_MAX:
+            if len(self._kept) >= HEADS_KEPT:
+                # Those that come again are soon back.
+                self._kept.clear()
+            self._kept[data] = found
+        return found
 
     def _add_headers(self, environ: Environ, headers: tuple[tuple[bytes, bytes], ...]) -> bool:
         keys = self._keys

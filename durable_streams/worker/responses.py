@@ -7,6 +7,7 @@ socket meanwhile. What a status or a header means is decided by the application.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 from time import time
 from types import TracebackType
 from typing import Any, Final
@@ -20,7 +21,11 @@ from durable_streams.worker.bodies import ClientDisconnected, RequestBody
 from durable_streams.worker.client_socket import ClientSocket
 
 REMEMBERED_MAX: Final = 512
-"""Header names and status lines that are checked once and then known. More are checked every time."""
+"""Headers, their names, and status lines that are checked once and then known. More are checked every time."""
+KEPT_VALUE_CHARACTERS_MAX: Final = 256
+"""Of a header that is remembered."""
+_NO_LINE: Final = ""
+"""The line of a header that the server itself sends, or leaves out."""
 LAST_CHUNK: Final = b"0\r\n\r\n"
 WHITE_SPACE: Final = " \t"
 
@@ -31,8 +36,6 @@ _HOP_BY_HOP: Final = "hop-by-hop"
 _END_TO_END: Final = "end-to-end"
 _kinds: Final[dict[str, str]] = {}
 _codes: Final[dict[str, int]] = {}
-_last: Final[dict[str, tuple[str, str]]] = {}
-"""Value and line of the last header of each name: most are the same in every response, and need no second check."""
 
 
 class ResponseError(Exception):
@@ -107,27 +110,10 @@ class FastResponse:
         self._status = status
         self._omits_body = self._is_head or code in (204, 304) or code < 200
         self._length = None
-        self._headers = lines = []
-        for name, value in headers:
-            last = _last.get(name)
-            lines.append(last[1] if last is not None and last[0] == value else self._line(name, value))
-        if self._length is not None and (code == 204 or code < 200):
-            self._length = None
+        self._headers = lines = list(map(_line_of, headers))
+        if _NO_LINE in lines and code != 204 and code >= 200:
+            self._length = _declared_length(lines, headers)
         return self.write
-
-    def _line(self, name: str, value: str) -> str:
-        """A header as it is sent; empty for one that the server itself sends, or leaves out."""
-        kind = _kinds.get(name) or _checked_kind(name)
-        if not (isinstance(value, str) and value.isascii() and value.isprintable()):
-            _check_value(name, value)
-        if kind is _CONTENT_LENGTH:
-            self._length = _length_of(value)
-        if kind is not _END_TO_END:
-            return ""
-        line = f"{name}: {value.strip(WHITE_SPACE)}\r\n"
-        if name in _last or len(_last) < REMEMBERED_MAX:
-            _last[name] = value, line
-        return line
 
     def send(self, body: Iterable[bytes]) -> None:
         """Send the whole response; a body that is complete goes out together with the head."""
@@ -250,6 +236,40 @@ def _check_value(name: str, value: Any) -> None:
         raise ResponseError(f"the value of {name} cannot stand in a head")
 
 
+class _Lines(dict[tuple[str, str], str]):
+    """Headers as they are sent. Most are the same in every response: those are checked once."""
+
+    def __missing__(self, header: tuple[str, str]) -> str:
+        name, value = header
+        kind = _kinds.get(name) or _checked_kind(name)
+        if not (isinstance(value, str) and value.isascii() and value.isprintable()):
+            _check_value(name, value)
+        if kind is _CONTENT_LENGTH:
+            _length_of(value)
+        line = f"{name}: {value.strip(WHITE_SPACE)}\r\n" if kind is _END_TO_END else _NO_LINE
+        if len(value) <= KEPT_VALUE_CHARACTERS_MAX:
+            if len(self) >= REMEMBERED_MAX:
+                # Those that come again are soon back.
+                self.clear()
+            self[header] = line
+        return line
+
+
+_line_of: Final = _Lines().__getitem__
+
+
+def _declared_length(lines: list[str], headers: list[tuple[str, str]]) -> int | None:
+    """Of the Content-Length among the ``headers`` that have no line; None when there is none."""
+    length = None
+    for at in range(lines.index(_NO_LINE), len(lines)):
+        if lines[at] is _NO_LINE:
+            name, value = headers[at]
+            if _kinds.get(name) is _CONTENT_LENGTH or name.lower() == _CONTENT_LENGTH:
+                length = _length_of(value)
+    return length
+
+
+@lru_cache(REMEMBERED_MAX)
 def _length_of(value: str) -> int:
     digits = value.strip(WHITE_SPACE)
     if not (digits.isascii() and digits.isdigit()):

@@ -11,6 +11,8 @@ import pytest
 from gunicorn.http import get_parser, wsgi
 
 from durable_streams.worker.request_heads import (
+    HEADS_KEPT,
+    KEPT_HEAD_BYTES_MAX,
     REMEMBERED_MAX,
     FastRequest,
     RequestHeads,
@@ -109,6 +111,18 @@ def test_a_request_is_read_as_gunicorn_reads_it_or_left_to_it(sample: Any) -> No
             continue
         left = LEFT_BEHIND_A_UNIX_SOCKET if client == UNIX_CLIENT else set()
         assert taken == (sample.name in (TAKEN | TAKEN_THOUGH_WRONG_LATER) - left)
+
+
+@pytest.mark.parametrize("sample", WELL_FORMED, ids=lambda sample: sample.name)
+def test_a_head_that_comes_again_is_read_the_same_way(sample: Any) -> None:
+    config, connection = gunicorn_config(), connection_environ()
+    heads = RequestHeads(config, True)
+    first = compare(sample.sent, heads, connection, config)
+    if first is not None:
+        # What an application does to its environ is not what the next one gets.
+        first.environ.clear()
+    second = compare(sample.sent, heads, connection, config)
+    assert (first is None) is (second is None)
 
 
 def test_the_table_knows_all_names() -> None:
@@ -235,6 +249,10 @@ def test_what_is_remembered_of_names_and_hosts_is_bounded() -> None:
         assert compare(b"GET / HTTP/1.1\r\n" + host + b"\r\n", heads, connection, config) is not None
     assert len(heads._keys) <= REMEMBERED_MAX
     assert len(heads._hosts) <= REMEMBERED_MAX
+    assert len(heads._kept) <= HEADS_KEPT
+    long = b"GET / HTTP/1.1\r\nHost: a\r\nX-A: " + b"a" * KEPT_HEAD_BYTES_MAX + b"\r\n\r\n"
+    assert compare(long, heads, connection, config) is not None
+    assert long not in heads._kept
 
 
 @pytest.mark.parametrize(

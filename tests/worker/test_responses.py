@@ -108,6 +108,17 @@ def test_the_client_gets_what_gunicorn_would_give_it(name: str, method: bytes) -
     assert len(ours) == 1
 
 
+def test_headers_are_remembered_within_a_bound() -> None:
+    remembered = responses._line_of.__self__  # type: ignore[attr-defined]
+    for number in range(2 * responses.REMEMBERED_MAX):
+        header = ("X-Number", f" {number} ")
+        assert responses._line_of(header) == responses._line_of(header) == f"X-Number: {number}\r\n"
+        assert len(remembered) <= responses.REMEMBERED_MAX
+    long = ("X-Long", "a" * (responses.KEPT_VALUE_CHARACTERS_MAX + 1))
+    responses._line_of(long)
+    assert long not in remembered
+
+
 def test_a_second_start_with_the_reason_replaces_the_first() -> None:
     (answer,) = answers_in(converse(stream_worker(changing_its_mind), get()))
     assert (answer.status, answer.body) == (503, b"busy")
