@@ -21,7 +21,6 @@ from durable_streams.web.bodies import BodyReader, InFlight
 from durable_streams.web.codings.compression import Compression
 from durable_streams.web.codings.pages import PageCache
 from durable_streams.web.exchange import Exchange, Handler, LiveEnd
-from durable_streams.web.live_reads import LiveReads, LiveTimes
 from durable_streams.web.parsing import (
     SSE,
     Read,
@@ -33,6 +32,8 @@ from durable_streams.web.parsing import (
     parse_read,
 )
 from durable_streams.web.problems import request_path
+from durable_streams.web.reads.kept_answers import KeptAnswers, key_of
+from durable_streams.web.reads.live_reads import LiveReads, LiveTimes
 from durable_streams.web.response import Environ, Response
 
 CREATE: Final = "create"
@@ -74,7 +75,6 @@ class StreamRoutes:
         self.allowed_methods = READ_METHODS if read_only else ALL_METHODS
         self._store = store = service.store
         self._read_bytes_max = limits.max_read_bytes or None
-        self._poll_bytes_max = limits.max_read_bytes or POLL_BYTES_MAX
         self._bodies = BodyReader(
             limits.max_request_body_bytes,
             server.body_timeout_secs,
@@ -87,6 +87,7 @@ class StreamRoutes:
             limits.max_compressions,
             PageCache(limits.max_compressed_cache_bytes),
         )
+        self._answers = KeptAnswers()
         self._base_paths = base_paths
         self._visibility = config.auth.cache_control if gated else config.http.cache_visibility
         self._varies = gated
@@ -157,22 +158,29 @@ class StreamRoutes:
     def _catch_up(self, exchange: Exchange) -> Response:
         store, read = self._store, exchange.read
         state = store.find(exchange.name)
+        key = key_of(exchange.name, exchange.environ)
+        kept = self._answers.find(key, state)
+        if kept is not None:
+            return kept
         page = store.read(state, store.position_of(state, read.offset), self._read_bytes_max)
         # After the offset is checked: a refused read does not renew the window.
         store.touch(state)
-        return self._page(exchange.environ, page, read, cursor=None)
+        response = self._page(exchange.environ, page, read, cursor=None)
+        self._answers.keep(key, state, response)
+        return response
 
     def _long_poll(self, exchange: Exchange) -> Response:
         store, read = self._store, exchange.read
         state = store.find(exchange.name)
         position = store.position_of(state, read.offset)
-        page = store.read(state, position, self._poll_bytes_max)
+        bytes_max = self._read_bytes_max or POLL_BYTES_MAX
+        page = store.read(state, position, bytes_max)
         store.touch(state)
         if page.data:
             exchange.end = LiveEnd.DATA
         else:
             state = self._live.wait(exchange, state, position)
-            page = store.read(state, position, self._poll_bytes_max)
+            page = store.read(state, position, bytes_max)
         jitter_s = random.randint(1, caching.CURSOR_JITTER_S_MAX)
         cursor = caching.next_cursor(store.clock(), read.cursor, jitter_s)
         if not page.data:

@@ -15,7 +15,7 @@ from werkzeug.test import Client
 
 from durable_streams.eventloop.live_socket import LIVE_SOCKET
 from durable_streams.live.events import EVENT_BYTES_MAX
-from durable_streams.web import live_reads
+from durable_streams.web.reads import live_reads
 from durable_streams.worker.client_socket import ClientSocket
 from tests.event_streams import Event
 from tests.web.conftest import OpenServer
