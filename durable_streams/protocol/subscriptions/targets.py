@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Final
 from urllib.parse import SplitResult, urlsplit
@@ -59,6 +60,8 @@ class Target:
         )
 
 
+# Each delivery judges its URL again; the text and the policy are all that the answer depends on.
+@lru_cache(maxsize=1024)
 def parse_target(url: str, policy: WebhookPolicy) -> Target:
     """Where ``url`` leads; raises WebhookUrlRejected unless the policy allows it as far as the text tells."""
     parts = _split(url)
