@@ -271,6 +271,14 @@ TABLE: list[tuple[ProtocolError, int, str, str, str, str]] = [
         "INTERNAL_ERROR",
         "The server encountered an internal error.",
     ),
+    (
+        errors.QuotaReached("team-a/", 1000),
+        413,
+        "quota-reached",
+        "Quota Reached",
+        "QUOTA_REACHED",
+        "The streams below 'team-a/' may hold 1000 bytes together",
+    ),
 ]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -187,7 +187,7 @@ def receive(server: Subscribed, answer: Callable[[Any], str]) -> None:
     """Let ``answer`` stand in the place of a receiver."""
     from json import loads
 
-    def send(url: str, body: bytes, timeout_s: float) -> WebhookAnswer:
+    def send(url: str, body: bytes, timeout_s: float, headers: Mapping[str, str]) -> WebhookAnswer:
         said = answer(loads(body))
         gevent.sleep(0)
         if said == "failed":
