@@ -92,7 +92,7 @@ KINDS = [
     Kind("file-fast", partial(FileStorage, durable=False), is_durable=True, is_variant=True),
     Kind("file-durable", partial(FileStorage, durable=True), is_durable=True),
     Kind("acid", AcidStorage, is_durable=True),
-    Kind("acid-3-shards", partial(AcidStorage, shard_count=3), is_durable=True),
+    Kind("acid-3-shards", partial(AcidStorage, shard_count=3), is_durable=True, is_variant=True),
     Kind("acid-in-memory", partial(AcidStorage, backend="in-memory"), is_variant=True),
     Kind("shared", lambda folder: SharedStorage()),
     Kind("postgres", postgres_in, is_durable=True),
