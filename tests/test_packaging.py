@@ -102,8 +102,13 @@ def test_the_wheel_holds_the_package_its_types_its_licence_and_nothing_else(whee
     assert any(name.endswith("licenses/LICENSE") for name in names)
     packed = {name for name in names if name.startswith("durable_streams/")}
     modules = {str(path.relative_to(ROOT)) for path in (ROOT / "durable_streams").rglob("*.py")}
+    assets = {
+        str(path.relative_to(ROOT))
+        for path in (ROOT / "durable_streams" / "web" / "inspector" / "assets").rglob("*")
+        if path.is_file()
+    }
     profiles = {f"durable_streams/config/profiles/{name}.toml" for name in ("default", "dev", "prod")}
-    assert packed == modules | profiles | {"durable_streams/py.typed"}
+    assert packed == modules | assets | profiles | {"durable_streams/py.typed"}
 
 
 def test_the_wheel_holds_the_configuration_files_of_this_folder(wheel: Path) -> None:
