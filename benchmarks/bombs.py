@@ -99,8 +99,10 @@ def fork(sub_offset: int) -> Callable[[str], Pieces]:
 
 
 def tiny_chunks(target: str) -> Pieces:
+    """In two pieces, since a server works on chunks as they come: it may have done so with all but the last."""
     head = f"PUT {target} HTTP/1.1\r\nHost: 127.0.0.1\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
-    return [head + b"1\r\nx\r\n" * (BODY_BYTES // 10) + b"0\r\n\r\n"]
+    half = b"1\r\nx\r\n" * (BODY_BYTES // 20)
+    return [head + half, half + b"0\r\n\r\n"]
 
 
 def head_in_pieces(target: str) -> Pieces:
