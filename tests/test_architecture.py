@@ -55,13 +55,14 @@ PORT = (
 LAYERS = {
     "extras": layer(),
     "addresses": layer(),
+    "exchanges": layer(),
     "persistent_map": layer(),
     "protocol": layer("protocol", "persistent_map"),
     # The one exception: a JSON parser that keeps every token as it was sent.
     "protocol.messages.placing": layer("protocol", others="msgspec"),
     "protocol.messages.splitting": layer("protocol", others="msgspec"),
     "config": layer("config", "storage.modes", others="tomli pydantic pydantic_core"),
-    "telemetry": layer("telemetry", "config", "storage.modes"),
+    "telemetry": layer("telemetry", "exchanges", "config", "storage.modes"),
     "eventloop": layer("eventloop", others="gevent"),
     "worker": layer("worker", "eventloop", "addresses", others="gevent gunicorn gunicorn_h1c"),
     "storage": layer(*PORT),
@@ -127,6 +128,7 @@ LAYERS = {
     ),
     "metrics": layer(
         "metrics",
+        "exchanges",
         "service",
         "streams",
         "storage.contract",
@@ -134,9 +136,9 @@ LAYERS = {
         "protocol",
         others="flask gevent prometheus_client",
     ),
-    "access": layer("access", "protocol", "storage.on_disk.disk"),
+    "access": layer("access", "exchanges", "protocol", "storage.on_disk.disk"),
     "access.signed_urls": layer("access", others="itsdangerous"),
-    "access.client_certificates": layer("eventloop"),
+    "access.client_certificates": layer("exchanges", "eventloop"),
     "access.building": layer("access", "config", "extras"),
     "access.json_web_tokens": layer(
         "access", "eventloop", "protocol", others="cryptography gevent jwt urllib3"
@@ -151,11 +153,12 @@ LAYERS = {
         "eventloop",
         others="gevent",
     ),
-    "traffic": layer("traffic", "addresses", "protocol", others="limits"),
-    "traffic.building": layer("traffic", "config", "extras", others="limits"),
+    "traffic": layer("traffic", "addresses", "exchanges", "protocol", others="limits"),
+    "traffic.building": layer("traffic", "exchanges", "config", "extras", others="limits"),
     "traffic.store_limits": layer("config", "protocol", "streams"),
     "otel": layer(
         "otel",
+        "exchanges",
         "metrics",
         "service",
         "subscriptions",

@@ -3,18 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any
 
 from durable_streams.eventloop.live_socket import SERVER_SOCKET
-
-
-class Exchange(Protocol):
-    """What the gate reads and writes of a request."""
-
-    @property
-    def environ(self) -> dict[str, Any]: ...
-
-    principal: object
+from durable_streams.exchanges import Exchange
 
 
 def name_client(exchange: Exchange) -> None:

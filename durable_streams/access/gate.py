@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from functools import partial
 from time import monotonic, time
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from durable_streams.access.grants import ADMIN, CREATE, DELETE, LIVE_ACCESS, READ, WRITE, Grant, LiveAccess
 from durable_streams.access.signed_urls import UrlSigner, url_token
+from durable_streams.exchanges import Exchange
 from durable_streams.protocol.errors import Forbidden, Unauthorized
 from durable_streams.protocol.names import RESERVED
 
@@ -32,25 +33,6 @@ OPEN: Final = frozenset(
 REALM: Final = 'Bearer realm="durable-streams"'
 
 GrantOf = Callable[[str], Grant | None]
-
-
-class Exchange(Protocol):
-    """What the gate reads and writes of a request."""
-
-    @property
-    def environ(self) -> dict[str, Any]: ...
-    @property
-    def name(self) -> str: ...
-    @property
-    def operation(self) -> str: ...
-    @property
-    def source(self) -> str | None: ...
-    @property
-    def live(self) -> str | None: ...
-    @property
-    def exempt(self) -> bool: ...
-
-    principal: object
 
 
 class AccessGate:

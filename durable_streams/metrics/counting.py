@@ -6,8 +6,9 @@ from bisect import bisect_left
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Mapping, Sequence
 from time import perf_counter_ns
-from typing import Final, Protocol
+from typing import Final
 
+from durable_streams.exchanges import Exchange, Problem
 from durable_streams.protocol.expiry import has_expired
 from durable_streams.protocol.state import StreamState
 from durable_streams.storage.contract import Change, Commit, Lost, Unit
@@ -50,26 +51,6 @@ class Histogram:
     def note(self, value: float) -> None:
         self.counts[bisect_left(self.bounds, value)] += 1
         self.sum += value
-
-
-class Problem(Protocol):
-    """What is counted of an error. Its code is one of a fixed set."""
-
-    @property
-    def code(self) -> str: ...
-
-
-class Exchange(Protocol):
-    """What is counted of a request. ``operation`` is the name of a route: no client can invent one."""
-
-    @property
-    def operation(self) -> str: ...
-    @property
-    def live(self) -> str | None: ...
-    @property
-    def sent_bytes(self) -> int: ...
-    @property
-    def end(self) -> str | None: ...
 
 
 class RequestCounts:

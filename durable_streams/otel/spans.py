@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterable
 from time import perf_counter_ns, time_ns
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from opentelemetry import propagate
 from opentelemetry.propagators.textmap import Getter
 from opentelemetry.trace import Span, SpanContext, SpanKind, Status, StatusCode, Tracer
 
+from durable_streams.exchanges import Exchange, Problem
 from durable_streams.telemetry.request_ids import REQUEST_ID
 
 SPAN: Final = "durable_streams.span"
@@ -18,30 +19,6 @@ SPAN: Final = "durable_streams.span"
 WRITES: Final = frozenset({"append", "create"})
 WRITES_REMEMBERED: Final = 10_000
 """Streams whose last write is known, for the webhooks that it causes."""
-
-
-class Exchange(Protocol):
-    """What a span takes from a request."""
-
-    @property
-    def environ(self) -> dict[str, Any]: ...
-    @property
-    def name(self) -> str: ...
-    @property
-    def operation(self) -> str: ...
-    @property
-    def live(self) -> str | None: ...
-    @property
-    def started_ns(self) -> int: ...
-    @property
-    def sent_bytes(self) -> int: ...
-    @property
-    def end(self) -> str | None: ...
-
-
-class Problem(Protocol):
-    @property
-    def code(self) -> str: ...
 
 
 class RecentWrites:

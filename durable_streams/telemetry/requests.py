@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from durable_streams.config.log_filter import LogFilter
 from durable_streams.config.settings import LogSettings
+from durable_streams.exchanges import Exchange, Problem
 from durable_streams.telemetry.formats import FIELDS_ATTRIBUTE
 from durable_streams.telemetry.redaction import redact
 from durable_streams.telemetry.request_ids import REQUEST_ID
@@ -33,37 +34,6 @@ _OUTCOMES: Final = (
     _FAILED,
     _FAILED,
 )
-
-
-class Problem(Protocol):
-    """What a record takes from an error: the problem type, its code, and its detail for people.
-
-    An error may also have a ``cause``, which is recorded instead of the detail.
-    """
-
-    @property
-    def type(self) -> str: ...
-    @property
-    def code(self) -> str: ...
-    @property
-    def detail(self) -> str | None: ...
-
-
-class Exchange(Protocol):
-    """What a record takes from a request. `name` is empty where the path names no stream."""
-
-    @property
-    def environ(self) -> Mapping[str, Any]: ...
-    @property
-    def name(self) -> str: ...
-    @property
-    def operation(self) -> str: ...
-    @property
-    def live(self) -> str | None: ...
-    @property
-    def sent_bytes(self) -> int: ...
-    @property
-    def end(self) -> str | None: ...
 
 
 class RequestLog:

@@ -11,7 +11,8 @@ from durable_streams.config.traffic import PrefixQuota, PrincipalQuota, RateRule
 from durable_streams.extras import require_extra
 
 if TYPE_CHECKING:
-    from durable_streams.traffic.rates import Exchange, KeyOf, Rate, RateGate
+    from durable_streams.exchanges import Exchange
+    from durable_streams.traffic.rates import KeyOf, Rate, RateGate
 
 EXTRA: Final = "rates"
 ALL_OTHERS: Final = "*"

@@ -9,12 +9,13 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from math import ceil
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from limits import RateLimitItem
 from limits.strategies import SlidingWindowCounterRateLimiter
 
 from durable_streams.addresses import client_of
+from durable_streams.exchanges import Exchange
 from durable_streams.protocol.errors import TooManyRequests
 from durable_streams.traffic import RATE_HEADERS
 
@@ -24,19 +25,6 @@ OTHER: Final = "other"
 STREAM_OPERATIONS: Final = frozenset({"create", "append", "read", "poll", "subscribe", "head", "delete"})
 LENGTH_DIGITS_MAX: Final = 18
 """A body that says to be longer is refused when it is read."""
-
-
-class Exchange(Protocol):
-    """What a rate reads and writes of a request."""
-
-    @property
-    def environ(self) -> dict[str, Any]: ...
-    @property
-    def name(self) -> str: ...
-    @property
-    def operation(self) -> str: ...
-    @property
-    def principal(self) -> object: ...
 
 
 KeyOf = Callable[[Exchange], str | None]
