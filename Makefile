@@ -47,7 +47,7 @@ test-fast: $(VENV)/dev.stamp ## Run what needs no server process: protocol, stre
 	$(PYTEST) -m fast $(PYTEST_ARGS)
 
 .PHONY: test
-test: $(VENV)/dev.stamp $(CLIENT_VENV)/client.stamp node-packages ## Run that, every storage's contract, the official suite and clients (5 minutes on two cores)
+test: $(VENV)/dev.stamp $(CLIENT_VENV)/client.stamp node-packages ## Run that, every storage's contract, the official suite and clients (5 to 7 minutes on two cores)
 	$(PYTEST) -m "not long" $(PYTEST_ARGS)
 
 .PHONY: test-long
